@@ -1,0 +1,1 @@
+"""Build, sign and publish HHVM's Linux packages."""

@@ -1,0 +1,170 @@
+"""What S3 holds: every key, and reading and writing under them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mypy_boto3_s3 import S3Client
+
+    from hhvm_packaging.release import Release
+    from hhvm_packaging.settings import Settings
+
+PUBLIC_KEY = "conf/hhvm.gpg.key"
+
+
+class Conflict(Exception):
+    """Somebody else wrote the object between our read and our write; nothing was overwritten."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """What S3 tells of an object without sending it."""
+
+    size: int
+    etag: str
+    sha256: str | None
+    """From the object's metadata, where the writer left it and the store keeps it."""
+
+    def holds(self, *, size: int, sha256: str, md5: str) -> bool:
+        """Whether the object has these bytes, by its recorded SHA-256 or else by its MD5 ETag."""
+        if self.size != size:
+            return False
+        return self.sha256 == sha256 if self.sha256 else self.etag == md5
+
+
+class Bucket:
+    """One S3 bucket, by whole objects."""
+
+    def __init__(self, s3: S3Client, name: str) -> None:
+        self.s3 = s3
+        self.name = name
+
+    def head(self, key: str) -> Head | None:
+        """The object's size and digests, or None where there is no such object."""
+        try:
+            answer = self.s3.head_object(Bucket=self.name, Key=key)
+        except self.s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+                return None
+            raise
+        return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer["Metadata"].get("sha256"))
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None where there is no such object."""
+        content, _ = self.get_with_etag(key)
+        return content
+
+    def get_with_etag(self, key: str) -> tuple[bytes | None, str | None]:
+        """The object's bytes and its ETag for a later conditional write; both None where it is absent."""
+        try:
+            answer = self.s3.get_object(Bucket=self.name, Key=key)
+        except self.s3.exceptions.NoSuchKey:
+            return None, None
+        return answer["Body"].read(), answer["ETag"]
+
+    def put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        """Write the object, whatever was there."""
+        self.s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
+
+    def replace(self, key: str, content: bytes, content_type: str, *, etag: str | None) -> None:
+        """Write the object only if it is still as read: ``etag``, or absent for None.
+
+        Raises Conflict if it is not, on a store that supports conditional writes; others ignore the
+        condition.
+        """
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            self.s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type, **condition)
+        except self.s3.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
+            raise
+
+    def copy_from(self, source: Bucket, source_key: str, key: str, *, content_type: str, sha256: str) -> None:
+        """Copy an object inside the store, recording its SHA-256; the bytes do not pass through here."""
+        self.s3.copy_object(
+            Bucket=self.name,
+            Key=key,
+            CopySource={"Bucket": source.name, "Key": source_key},
+            ContentType=content_type,
+            Metadata={"sha256": sha256},
+            MetadataDirective="REPLACE",
+        )
+
+    def get_json(self, key: str) -> dict[str, Any] | None:
+        """The object as JSON, or None where there is no such object."""
+        content = self.get(key)
+        return None if content is None else json.loads(content)
+
+    def put_json(self, key: str, content: Mapping[str, Any]) -> None:
+        """Write the object as JSON that a person can read."""
+        self.put(key, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n", "application/json")
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys under ``prefix``, in order."""
+        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+            for entry in page.get("Contents", []):
+                yield entry["Key"]
+
+
+class Store:
+    """The two buckets and the names in them. Nobody else spells a key."""
+
+    def __init__(self, s3: S3Client, settings: Settings) -> None:
+        self.scratch = Bucket(s3, settings.scratch_bucket)
+        self.downloads = Bucket(s3, settings.downloads_bucket)
+
+    @staticmethod
+    def tarball(release: Release) -> str:
+        """In scratch: the source, before it is public. Its signature is beside it, with ``.sig``."""
+        return f"{release.name}.tar.gz"
+
+    @staticmethod
+    def public_tarball(release: Release) -> str:
+        """In downloads: the published source. Its signature is beside it, with ``.sig``."""
+        return f"source/{'nightlies/' if release.nightly else ''}{release.name}.tar.gz"
+
+    @staticmethod
+    def plan(release: Release) -> str:
+        """In scratch: what the last plan of this version resolved."""
+        return f"{release.version}/plan.json"
+
+    @staticmethod
+    def source(release: Release) -> str:
+        """In scratch: the source manifest: commit, digests, signature."""
+        return f"{release.version}/source.json"
+
+    @staticmethod
+    def build(release: Release, distro: str, build: str) -> str:
+        """In scratch: the directory, with a trailing slash, of one try that built something."""
+        return f"{release.version}/{distro}/{build}/"
+
+    @staticmethod
+    def manifest(release: Release, distro: str) -> str:
+        """In scratch: the manifest of the distribution's current build."""
+        return f"{release.version}/{distro}/manifest.json"
+
+    @staticmethod
+    def job(release: Release, job: str) -> str:
+        """In scratch: the directory, with a trailing slash, of one try's log.txt and result.json."""
+        return f"jobs/{release.version}/{job}/"
+
+    @staticmethod
+    def packaging(sha256: str) -> str:
+        """In scratch: the packaging files of one revision, as workers unpack them."""
+        return f"packaging/{sha256}.tar.gz"
+
+    @staticmethod
+    def suite(repository: str, suite: str) -> str:
+        """In downloads: the directory, with a trailing slash, of a suite's indices."""
+        return f"{repository}/dists/{suite}/"
+
+    @staticmethod
+    def pool(release: Release) -> str:
+        """A package's directory, with a trailing slash, relative to the repository, as an index names it."""
+        return f"pool/main/h/{release.package}/"
