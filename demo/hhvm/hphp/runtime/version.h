@@ -1,0 +1,17 @@
+#pragma once
+
+// This file needs to be valid C, not just C++
+
+#define HHVM_VERSION_MAJOR 1
+#define HHVM_VERSION_MINOR 0
+#define HHVM_VERSION_PATCH 0
+#define HHVM_VERSION_SUFFIX "-dev"
+
+#define HHVM_VERSION_STRINGIFY_HELPER(x) #x
+#define HHVM_VERSION_STRINGIFY(x) HHVM_VERSION_STRINGIFY_HELPER(x)
+
+/* Human readable version string (e.g. "1.0.0-dev") */
+#define HHVM_VERSION \
+  HHVM_VERSION_STRINGIFY(HHVM_VERSION_MAJOR) "." \
+  HHVM_VERSION_STRINGIFY(HHVM_VERSION_MINOR) "." \
+  HHVM_VERSION_STRINGIFY(HHVM_VERSION_PATCH) HHVM_VERSION_SUFFIX

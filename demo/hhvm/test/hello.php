@@ -1,0 +1,3 @@
+<?hh
+// A test of its own.
+echo "Hello, \"world\"\n";
