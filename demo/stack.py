@@ -1,0 +1,471 @@
+"""The demo's services and their data: one directory, one supervisor, every process marked as its own."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import secrets
+import shlex
+import socket
+import sys
+import time
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xmlrpc.client import Fault, ServerProxy
+
+import httpx
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from demo import signing_key
+from demo.commands import CommandFailed, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DEFAULT_VAR = REPOSITORY / "var"
+USER = "release-manager"
+SCRATCH, DOWNLOADS = "hhvm-scratch", "hhvm-downloads"
+PUBLIC_KEY = "conf/hhvm.gpg.key"
+
+STORAGE = ("s3", "downloads")
+AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
+
+MARK = "HHVM_DEMO_SERVICE"
+"""In the environment of every process of a service, its children included; it survives any kill."""
+
+_LONGEST_SOCKET = 95  # The kernel's limit is 107, and supervisor adds a number while it binds.
+
+
+class StackFailed(Exception):
+    """The services did not come up; the message says which, and where the log is."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the services listen, all on 127.0.0.1. As a preference: 0 takes any free one."""
+
+    ui: int = 8080
+    downloads: int = 8081
+    s3: int = 8082
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made once per data directory; none is ever on a command line."""
+
+    fernet_key: str = field(default_factory=lambda: secrets.token_urlsafe(32) + "=")
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    api_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(48))
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    s3_access_key: str = field(default_factory=lambda: secrets.token_hex(10))
+    s3_secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
+
+
+class Stack:
+    """The services over one data directory. Several stacks may run side by side on one machine.
+
+    ``services`` are the ones to run: STORAGE is S3 and the public file server, AIRFLOW the rest.
+    """
+
+    def __init__(
+        self,
+        var: Path = DEFAULT_VAR,
+        *,
+        services: Iterable[str] = (*STORAGE, *AIRFLOW),
+        preferred_ports: Ports = Ports(),
+        dags_folder: Path = REPOSITORY / "dags",
+    ) -> None:
+        self.var = var.resolve()
+        self.services = tuple(services)
+        self.preferred_ports = preferred_ports
+        self.dags_folder = dags_folder
+        if len(str(self._socket)) > _LONGEST_SOCKET:
+            raise StackFailed(
+                f"{self.var}: this path is too long for a Unix socket; choose another HHVM_DEMO_VAR"
+            )
+
+    # What it is made of
+
+    @cached_property
+    def ports(self) -> Ports:
+        """The kept ports; at the first start, and where a stranger took one since, free ones are chosen."""
+        file = self.var / "demo.json"
+        kept = Ports(**json.loads(file.read_text())["ports"]) if file.exists() else self.preferred_ports
+        if self.processes():
+            return kept
+        taken: set[int] = set()
+        chosen = Ports(**{name: _free_port(port, taken) for name, port in asdict(kept).items()})
+        _write(file, json.dumps({"ports": asdict(chosen)}, indent=2) + "\n")
+        return chosen
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secrets of this data directory, made where they are missing."""
+        file = self.var / "secrets.json"
+        if not file.exists():
+            _write(file, json.dumps(asdict(Secrets()), indent=2) + "\n", mode=0o600)
+        return Secrets(**json.loads(file.read_text()))
+
+    @property
+    def ui_url(self) -> str:
+        """Airflow's pages and API."""
+        return f"http://127.0.0.1:{self.ports.ui}"
+
+    @property
+    def public_url(self) -> str:
+        """The public bucket, as users see it."""
+        return f"http://127.0.0.1:{self.ports.downloads}"
+
+    @property
+    def s3_url(self) -> str:
+        """S3's endpoint."""
+        return f"http://127.0.0.1:{self.ports.s3}"
+
+    @property
+    def work_directory(self) -> Path:
+        """Where the workers' job directories are; also the label of their containers."""
+        return self.var / "work"
+
+    @property
+    def log_directory(self) -> Path:
+        """One log for each service."""
+        return self.var / "log"
+
+    def packaging_environment(self) -> dict[str, str]:
+        """The deployment's settings, as hhvm_packaging.settings reads them."""
+        git = self.var / "git"
+        values = {
+            "PUBLIC_URL": self.public_url,
+            "PUBLIC_REPOSITORY": str(git / "hhvm.git"),
+            "STAGING_REPOSITORY": str(git / "hhvm-staging.git"),
+            "DOCKER_WORK_DIRECTORY": str(self.work_directory),
+            "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
+            "DOCKER_NETWORK": "host",
+            "POLL_INTERVAL": "2",
+        }
+        return {f"HHVM_PACKAGING_{name}": value for name, value in values.items()}
+
+    def airflow_environment(self) -> dict[str, str]:
+        """Airflow's configuration, connections and secrets."""
+        home = self.var / "airflow"
+        config = {
+            "CORE__EXECUTOR": "LocalExecutor",
+            # Each running task is a process; deferred ones, which are most of a build, are not.
+            "CORE__PARALLELISM": "8",
+            "CORE__DAGS_FOLDER": str(self.dags_folder),
+            "CORE__PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+            "CORE__FERNET_KEY": self.secrets.fernet_key,
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.ui_url}/execution/",
+            # The default asks the resolver, which may take seconds where there is none.
+            "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+            "API__HOST": "127.0.0.1",
+            "API__PORT": str(self.ports.ui),
+            "API__BASE_URL": self.ui_url,
+            "API__INSTANCE_NAME": "HHVM packaging",
+            "API__SECRET_KEY": self.secrets.api_secret_key,
+            "API_AUTH__JWT_SECRET": self.secrets.jwt_secret,
+            "LOGGING__COLORED_CONSOLE_LOG": "False",
+            # Files are listed often, but only those that changed are executed again soon.
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+            # A process that was killed is noticed, and what it did taken over, in less than a minute.
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",
+            "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "20",
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "10",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT": "120",
+            "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
+            "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
+            "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+            # A task outlives an API server that is killed and comes back, on two busy cores.
+            "WORKERS__MAX_FAILED_HEARTBEATS": "8",
+        }
+        connections = {
+            "HHVM_AWS": {
+                "conn_type": "aws",
+                "login": self.secrets.s3_access_key,
+                "password": self.secrets.s3_secret_key,
+                "extra": {
+                    "region_name": "us-west-2",
+                    "endpoint_url": self.s3_url,
+                    "config_kwargs": {
+                        "s3": {"addressing_style": "path"},
+                        "request_checksum_calculation": "when_required",
+                        "response_checksum_validation": "when_required",
+                    },
+                },
+            },
+            "HHVM_SIGNING_KEY": {"conn_type": "generic", "password": self._private_key.read_text()},
+        }
+        return {
+            "AIRFLOW_HOME": str(home),
+            **{f"AIRFLOW__{name}": value for name, value in config.items()},
+            **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
+            **self.packaging_environment(),
+        }
+
+    def environment(self, service: str = "") -> dict[str, str]:
+        """The whole environment of a service; without a name, of a person's own airflow command."""
+        own = {
+            # With it, kernel and psutil see the environment of processes that changed their title.
+            "SPT_NOENV": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
+        }
+        if service:
+            own[MARK] = self.mark(service)
+        if service == "s3":
+            own["RCLONE_AUTH_KEY"] = f'"{self.secrets.s3_access_key},{self.secrets.s3_secret_key}"'
+            own["RCLONE_CONFIG"] = os.devnull
+        elif service != "downloads":
+            own |= self.airflow_environment()
+        return {**_inherited(), **own}
+
+    def command(self, service: str) -> list[str]:
+        """What a service runs."""
+        s3, programs = self.var / "s3", Path(sys.executable).parent
+        if service == "s3":
+            return [
+                *(str(programs / "rclone"), "serve", "s3", str(s3)),
+                *("--addr", f"127.0.0.1:{self.ports.s3}"),
+            ]
+        if service == "downloads":
+            return [sys.executable, "-m", "demo.downloads", str(self.ports.downloads), str(s3 / DOWNLOADS)]
+        # Logs are files on this machine; their servers would listen on every address.
+        skip = ["--skip-serve-logs"] if service in {"scheduler", "triggerer"} else []
+        return [str(programs / "airflow"), service, *skip]
+
+    # Starting
+
+    def prepare(self) -> None:
+        """Everything that the services find on disk, but for Airflow's database."""
+        for directory in ("log", "run", "work", "airflow", f"s3/{SCRATCH}", f"s3/{DOWNLOADS}"):
+            (self.var / directory).mkdir(parents=True, exist_ok=True)
+        if not self._private_key.exists():
+            private, public = signing_key.make("HHVM demo signing key")
+            # The private one last: it says that both are there.
+            _write(self._public_key, public)
+            _write(self._private_key, private, mode=0o600)
+        published = self.var / "s3" / DOWNLOADS / PUBLIC_KEY
+        if not published.exists():
+            _write(published, self._public_key.read_text())
+        _write(self.var / "airflow" / "passwords.json", json.dumps({USER: self.secrets.password}), mode=0o600)
+
+    def migrate(self) -> None:
+        """Airflow's database, made or brought to this version of Airflow where it is not."""
+        done, wanted = self.var / "airflow" / "migrated", version("apache-airflow-core")
+        if done.exists() and done.read_text() == wanted:
+            return
+        run([str(Path(sys.executable).parent / "airflow"), "db", "migrate"], env=self.environment())
+        _write(done, wanted)
+
+    def up(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start whatever does not run, and return when all of it answers."""
+        self.prepare()
+        if set(self.services) & set(AIRFLOW):
+            self.migrate()
+        self.supervise()
+        self.wait(say)
+
+    def supervised(self) -> bool:
+        """Whether the supervisor answers."""
+        with suppress(OSError, Fault), self._supervisor() as supervisor:
+            return bool(supervisor.supervisor.getState())
+        return False
+
+    def supervise(self) -> None:
+        """Start the supervisor if it is not there, and the services that it gave up."""
+        if self.supervised():
+            with self._supervisor() as supervisor:
+                states: Any = supervisor.supervisor.getAllProcessInfo()
+                for process in states:
+                    if process["statename"] in {"FATAL", "EXITED", "STOPPED"}:
+                        supervisor.supervisor.startProcess(process["name"], False)
+            return
+        # A supervisor that was killed leaves its services, which would hold our ports.
+        kill(self.processes())
+        self._write_supervisor_configuration()
+        try:
+            run(
+                [str(Path(sys.executable).parent / "supervisord"), "-c", str(self._configuration)],
+                env={**self.environment("downloads"), MARK: self.mark("supervisord")},
+                cwd=REPOSITORY,
+            )
+        except CommandFailed as error:
+            raise StackFailed(f"supervisord does not start: {error}") from error
+
+    def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 120) -> None:
+        """Return when every service answers. Raises StackFailed if one does not within ``limit`` seconds."""
+        deadline, missing = time.monotonic() + limit, set(self.services)
+        while missing:
+            for service in sorted(missing & self._answering()):
+                missing.discard(service)
+                say(f"{service} answers")
+            if missing and time.monotonic() > deadline:
+                logs = ", ".join(str(self.log_directory / f"{service}.log") for service in sorted(missing))
+                raise StackFailed(
+                    f"no answer within {limit:.0f} s from {', '.join(sorted(missing))}; see {logs}"
+                )
+            time.sleep(0.2)
+
+    # Stopping and looking
+
+    def down(self) -> None:
+        """Stop every service, and whatever is left of one."""
+        supervisors = self.processes("supervisord")
+        for process in supervisors:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(supervisors, timeout=20)
+        kill(self.processes())
+        for name in ("supervisor.sock", "supervisord.pid"):
+            (self.var / "run" / name).unlink(missing_ok=True)
+
+    def mark(self, service: str) -> str:
+        """What a service's processes have in their environment."""
+        return f"{self.var}:{service}"
+
+    def processes(self, service: str | None = None) -> list[psutil.Process]:
+        """What runs of this service, or of all."""
+        own = os.getpid()
+        found = []
+        for process in psutil.process_iter(["environ"]):
+            directory, _, name = (process.info["environ"] or {}).get(MARK, "").rpartition(":")
+            if directory == str(self.var) and service in {None, name} and process.pid != own:
+                found.append(process)
+        return found
+
+    def states(self) -> dict[str, str]:
+        """Each service's state, as its supervisor sees it."""
+        if not self.supervised():
+            return {}
+        with self._supervisor() as supervisor:
+            processes: Any = supervisor.supervisor.getAllProcessInfo()
+        return {
+            process["name"]: f"{process['statename'].lower()}, {process['description']}"
+            for process in processes
+        }
+
+    # Details
+
+    @property
+    def _private_key(self) -> Path:
+        return self.var / "signing-key.asc"
+
+    @property
+    def _public_key(self) -> Path:
+        return self.var / "hhvm.gpg.key"
+
+    @property
+    def _socket(self) -> Path:
+        return self.var / "run" / "supervisor.sock"
+
+    @property
+    def _configuration(self) -> Path:
+        return self.var / "run" / "supervisord.conf"
+
+    def _supervisor(self) -> ServerProxy:
+        # supervisor's own way to say XML-RPC over a Unix socket; the address is not used.
+        return ServerProxy("http://127.0.0.1", SupervisorTransport(serverurl=f"unix://{self._socket}"))
+
+    def _write_supervisor_configuration(self) -> None:
+        config = configparser.RawConfigParser()
+        config["unix_http_server"] = {"file": _percent(self._socket), "chmod": "0700"}
+        config["rpcinterface:supervisor"] = {
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
+        }
+        config["supervisord"] = {
+            "logfile": _percent(self.log_directory / "supervisord.log"),
+            "pidfile": _percent(self.var / "run" / "supervisord.pid"),
+            "childlogdir": _percent(self.log_directory),
+            "umask": "022",
+        }
+        arguments = [str(self.var), str(self.dags_folder)]
+        for service in self.services:
+            config[f"program:{service}"] = {
+                "command": _percent(shlex.join([sys.executable, "-m", "demo.service", service, *arguments])),
+                "directory": _percent(REPOSITORY),
+                "autorestart": "true",
+                "startsecs": "2",
+                "startretries": "20",
+                # An API server would wait two minutes for the browsers that look at it.
+                "stopwaitsecs": "5",
+                "stopasgroup": "true",
+                "killasgroup": "true",
+                "redirect_stderr": "true",
+                "stdout_logfile": _percent(self.log_directory / f"{service}.log"),
+                "stdout_logfile_maxbytes": "20MB",
+                "stdout_logfile_backups": "1",
+            }
+        with self._configuration.open("w") as file:
+            config.write(file)
+
+    def _answering(self) -> set[str]:
+        answering = set()
+        for service, port in (("s3", self.ports.s3), ("downloads", self.ports.downloads)):
+            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), timeout=1)):
+                answering.add(service)
+        with suppress(httpx.HTTPError, ValueError):
+            health = httpx.get(f"{self.ui_url}/api/v2/monitor/health", timeout=5).json()
+            answering.add("api-server")
+            for service in ("scheduler", "dag-processor", "triggerer"):
+                if health[service.replace("-", "_")]["status"] == "healthy":
+                    answering.add(service)
+        return answering
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """End processes at once, and return when they are gone."""
+    processes = list(processes)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def _inherited() -> dict[str, str]:
+    """Our own environment without what would change a service behind this file's back."""
+    foreign = ("AIRFLOW", "AWS_", "HHVM_", "PYTHON", "MAKE", "RCLONE_", "GNUPGHOME", "GIT_DIR")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
+def _free_port(preferred: int, taken: set[int]) -> int:
+    for port in (preferred, 0):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            found: int = probe.getsockname()[1]
+            if found not in taken:
+                taken.add(found)
+                return found
+    raise StackFailed("no free port on 127.0.0.1")
+
+
+def _percent(value: object) -> str:
+    """Text for supervisor's configuration, which expands percent signs."""
+    return str(value).replace("%", "%%")
+
+
+def _write(file: Path, content: str, mode: int = 0o644) -> None:
+    """Write a file at once and with its final mode: a kill leaves the old one or the new one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(content)
+    draft.replace(file)
