@@ -1,1 +1,1 @@
-"""The demo: the whole system on one machine, from one command. ``python -m demo --help``."""
+"""The demo: the whole system on one machine, from one command; see the Makefile."""

@@ -1,0 +1,71 @@
+# make help lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# What a person typed goes to Python by the environment, as typed: neither make nor a shell reads it.
+VERSION ?= 1.0.0
+override VERSION := $(value VERSION)
+export VERSION
+export DEMO_STARTED := $(shell date +%s.%N)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+SHELL_FILES = git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lIzZE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell='
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## Build, publish and install a release on this machine: make demo VERSION=1.0.1
+	@$(BIN)/python -m demo up
+
+.PHONY: status
+status: $(READY) ## Show what the demo runs, and where
+	@$(BIN)/python -m demo status
+
+.PHONY: down
+down: $(READY) ## Stop everything that the demo started
+	@$(BIN)/python -m demo down
+
+.PHONY: clean
+clean: $(READY) ## Stop the demo and forget its data
+	@$(BIN)/python -m demo clean
+
+.PHONY: test
+test: lint ## Run all the tests, lint first
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and shell
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@command -v shellcheck >/dev/null || $(call debian_package,shellcheck)
+	@$(SHELL_FILES) | xargs -0 shellcheck --external-sources
+	@echo "shellcheck: no issues found"
+
+.PHONY: requirements
+requirements: $(READY) ## Compile requirements.txt from requirements.in
+	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
+	  --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
+
+# uv takes seconds where pip takes more than a minute; pip only fetches the pinned uv.
+$(READY): requirements.txt
+	@command -v git >/dev/null || { echo "git is missing: apt-get install git"; exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer with venv is missing: apt-get install python3 python3-venv"; exit 1; } >&2
+	@echo "making the virtual environment"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check \
+	  --require-hashes --no-deps --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements.txt)
+	@$(BIN)/uv pip sync --quiet requirements.txt
+	@touch $@
+
+debian_package = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+  { echo "$(1) is missing: apt-get install $(1)" >&2; exit 1; }; \
+  apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(1) >/dev/null; }

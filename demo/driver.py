@@ -1,0 +1,324 @@
+"""The demo from end to end: set up, build, publish, install."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import httpx
+from debian.deb822 import Packages
+from debian.deb822 import Release as ReleaseFile
+
+from demo import lock
+from demo.airflow_api import AirflowApi
+from demo.commands import CommandFailed, run
+from demo.stack import MARK, PUBLIC_KEY, REPOSITORY, USER, Stack, kill
+from hhvm_packaging import distros
+from hhvm_packaging.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from demo.airflow_api import Task
+    from demo.progress import Progress
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.release import Release
+
+WRAPPER = "hhvm_build_and_publish"
+CHILDREN = ("hhvm_build", "hhvm_publish_release")
+FIRST_RELEASE = "1.0.0"
+
+_WAITING = {"", "scheduled", "queued"}
+_AT_WORK = {"running", "deferred", "restarting"}
+_LAST_LINES = 25
+
+
+class DemoFailed(Exception):
+    """A part of the demo failed; the message says what, and where to look."""
+
+
+class Demo:
+    """The demo over one stack."""
+
+    def __init__(self, stack: Stack, progress: Progress) -> None:
+        self.stack = stack
+        self.progress = progress
+        self.distros = [distros.load(REPOSITORY, name) for name in distros.names(REPOSITORY)]
+
+    def up(self, release: Release) -> None:
+        """Everything, up to the installed package. What is done already passes in seconds."""
+        with lock.hold(self._lock_file, self._wait_for_other):
+            kill(self.stack.processes("driver"))  # Of an earlier driver that was killed.
+            with ThreadPoolExecutor() as pool:
+                parts = [pool.submit(self._images), pool.submit(self._repositories, release)]
+                parts.append(pool.submit(self._services))
+            for part in parts:
+                part.result()
+            self._release(release)
+            with ThreadPoolExecutor() as pool:
+                for installed in [pool.submit(self._install, release, distro) for distro in self.distros]:
+                    installed.result()
+        self._conclude(release)
+
+    def down(self) -> None:
+        """Stop everything that the demo started, and nothing else."""
+        with lock.hold(self._lock_file, self._end_other):
+            self._say("stopping the services")
+            self.stack.down()
+            self._remove_containers()
+            run([str(REPOSITORY / "demo" / "docker-engine"), "stop"], env=self._environment(), say=self._say)
+        self._say("stopped: nothing that the demo started runs any more")
+
+    def clean(self) -> None:
+        """Stop everything and forget the data."""
+        var = self.stack.var
+        known = (var / "demo.json").exists()
+        if known and os.geteuid() != 0:
+            self._give_up_roots_files()
+        self.down()
+        if known:
+            shutil.rmtree(var)
+        elif var.exists() and any(entry.name not in {"run", "log"} for entry in var.iterdir()):
+            raise DemoFailed(f"{var} does not look like a demo's data (no demo.json); remove it yourself")
+        else:
+            shutil.rmtree(var, ignore_errors=True)
+
+    def status(self) -> None:
+        """What runs, and where."""
+        states = self.stack.states()
+        for service in self.stack.services:
+            self._say(f"{service:<15}{states.get(service, 'not running')}")
+        if states:
+            self._say(f"Airflow: {self.stack.ui_url} ({USER}, {self.stack.secrets.password})")
+            self._say(f"published: {self.stack.public_url}")
+
+    def api(self) -> AirflowApi:
+        """The stack's Airflow."""
+        return AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
+
+    # The parts
+
+    def _images(self) -> None:
+        with self.progress.part("Docker engine") as say:
+            run([str(REPOSITORY / "demo" / "docker-engine"), "ensure"], env=self._environment(), say=say)
+        with self.progress.part("images") as say:
+            images = sorted({distro.docker_base for distro in self.distros})
+            run([str(REPOSITORY / "demo" / "base-image"), *images], env=self._marked_environment(), say=say)
+            say(f"{self._job_image()}: is here")
+
+    def _job_image(self) -> str:
+        """Build the jobs' image now, beside Airflow's start, rather than in the first job."""
+        from docker import APIClient
+
+        from hhvm_packaging.workers.docker import DockerWorker
+
+        settings = Settings()
+        return DockerWorker(APIClient(settings.docker_url, version="auto"), settings).job_image()
+
+    def _repositories(self, release: Release) -> None:
+        with self.progress.part("git repositories") as say:
+            version = FIRST_RELEASE if release.nightly else release.version
+            script = REPOSITORY / "demo" / "make-git-repositories"
+            run([str(script), str(self.stack.var / "git"), version], env=self._marked_environment(), say=say)
+
+    def _services(self) -> None:
+        with self.progress.part("S3 and Airflow") as say:
+            self.stack.up(say)
+            api = self.api()
+            api.ensure_pool("publish", 1, include_deferred=True)
+            api.wait_for_dags((WRAPPER, *CHILDREN))
+            say("the DAGs are there")
+
+    def _release(self, release: Release) -> None:
+        with self.progress.part("build and publish") as say:
+            api = self.api()
+            run_id = self._start(api, release, say)
+            if run_id and self._follow(api, run_id) != "success":
+                raise DemoFailed(self._diagnosis(api, run_id))
+            if not self._published(release):
+                raise DemoFailed(
+                    f"the run was successful, but {self.stack.public_url} does not have {release.name}"
+                )
+
+    def _start(self, api: AirflowApi, release: Release, say: Callable[[str], None]) -> str | None:
+        """Trigger the run, or resume or join it. None where there is nothing left to do."""
+        first = f"demo-{release.version}"
+        runs = [
+            found
+            for found in api.runs(WRAPPER, first)
+            if found["dag_run_id"] == first or found["dag_run_id"].startswith(f"{first}-")
+        ]
+        run_id = str(runs[-1]["dag_run_id"]) if runs else first
+        match runs[-1]["state"] if runs else None:
+            case "queued" | "running":
+                say(f"{run_id} is under way; joining it")
+                return run_id
+            case "failed":
+                say(f"{run_id} failed earlier; resuming it where it failed")
+                api.clear_failed(WRAPPER, run_id)
+                return run_id
+            case "success" if self._published(release):
+                say(f"{release.name} is built and published already")
+                return None
+            case "success":
+                say(f"{run_id} was successful, but {release.name} is not published now; releasing it anew")
+                run_id = f"{first}-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}"
+        api.trigger(WRAPPER, run_id, {"version": release.version})
+        say(f"triggered {WRAPPER}, run {run_id}: {api.url}/dags/{WRAPPER}/runs/{run_id}")
+        return run_id
+
+    def _follow(self, api: AirflowApi, run_id: str) -> str:
+        """Show the tasks of the run and of its child runs until it ends. Returns its state."""
+        shown: dict[tuple[str, str, int], str] = {}
+        while True:
+            # The state first: whatever led to it is then seen in the tasks.
+            state = api.state(WRAPPER, run_id)
+            for task in self._tasks(api, run_id):
+                now = "running" if task.state in _AT_WORK else task.state
+                key = (task.dag_id, task.task_id, task.map_index)
+                if now not in _WAITING and shown.get(key) != now:
+                    shown[key] = now
+                    self.progress.task(
+                        task.dag_id, task.name, now, None if now == "running" else task.duration
+                    )
+            if state in {"success", "failed"}:
+                return state
+            time.sleep(1)
+
+    def _tasks(self, api: AirflowApi, run_id: str) -> list[Task]:
+        tasks = api.tasks(WRAPPER, run_id)
+        for dag_id in CHILDREN:
+            for child in api.runs(dag_id, f"{run_id}__"):
+                tasks += api.tasks(dag_id, child["dag_run_id"])
+        return tasks
+
+    def _diagnosis(self, api: AirflowApi, run_id: str) -> str:
+        failed = [task for task in self._tasks(api, run_id) if task.state == "failed"]
+        # A wrapper's task fails because its child run did; what failed there says more.
+        causes = [task for task in failed if task.dag_id != WRAPPER] or failed
+        for task in causes:
+            self.progress.block(f"\nThe last lines of {task.dag_id}, {task.name}:")
+            self.progress.block("\n".join(f"  {line}" for line in api.log(task)[-_LAST_LINES:]))
+            self.progress.block(f"The rest: {api.url}{task.page}")
+        names = ", ".join(f"{task.dag_id} {task.name}" for task in causes)
+        return (
+            f"run {run_id} failed: {names or 'no task of it, see the scheduler'}.\n"
+            f"Log in to {api.url} as {USER}, password {self.stack.secrets.password}. "
+            "Mend the cause, then: make demo again."
+        )
+
+    def _published(self, release: Release) -> bool:
+        """Whether every distribution's index offers the release."""
+        return all(self._offers(distro, release) for distro in self.distros)
+
+    def _offers(self, distro: Distro, release: Release) -> bool:
+        suite = f"{self.stack.public_url}/{distro.repository}/dists/{distro.distribution}"
+        with suppress(httpx.HTTPStatusError):
+            architectures = ReleaseFile(_fetch(f"{suite}/Release"))["Architectures"].split()
+            wanted = (release.package, distro.package_version(release))
+            return any(
+                wanted == (package["Package"], package["Version"])
+                for architecture in architectures
+                for package in Packages.iter_paragraphs(
+                    _fetch(f"{suite}/main/binary-{architecture}/Packages"), use_apt_pkg=False
+                )
+            )
+        return False
+
+    def _install(self, release: Release, distro: Distro) -> None:
+        with self.progress.part(distro.name) as say:
+            environment = {
+                "PUBLIC_URL": self.stack.public_url,
+                "REPOSITORY": distro.repository,
+                "SUITE": distro.distribution,
+                "PACKAGE": release.package,
+                "PACKAGE_VERSION": distro.package_version(release),
+            }
+            output = run(
+                [
+                    *("docker", "run", "--rm", "--network", "host", "--label", self._label),
+                    *("--volume", f"{REPOSITORY}:/opt/hhvm-packaging:ro"),
+                    *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
+                    *(distro.docker_base, "/opt/hhvm-packaging/demo/install-package"),
+                ],
+                env=self._marked_environment(),
+            )
+            shown = output.splitlines()[-1]
+            say(f"apt-get install {release.package}: {shown}")
+            if not release.nightly and release.version not in shown.split():
+                raise DemoFailed(
+                    f"{distro.name}: hhvm --version prints {shown!r} instead of {release.version}"
+                )
+
+    def _conclude(self, release: Release) -> None:
+        distro = self.distros[0]
+        self.progress.table()
+        keyring = "/etc/apt/keyrings/hhvm.asc"
+        self.progress.block(
+            f"""
+HHVM {release.version} is built, published and installed.
+
+Airflow       {self.stack.ui_url}
+              log in as {USER}, password {self.stack.secrets.password}
+Repositories  {self.stack.public_url}
+apt           curl -o {keyring} {self.stack.public_url}/{PUBLIC_KEY}
+              deb [signed-by={keyring}] {self.stack.public_url}/{distro.repository} {distro.distribution} main
+Logs          {self.stack.log_directory}
+
+Next          make demo VERSION=1.0.1    another release beside it
+              demo/airflow dags list     Airflow's own command line
+              make down                  stop it all; make clean also forgets the data"""
+        )
+
+    # Details
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.stack.var / "run" / "lock"
+
+    @property
+    def _label(self) -> str:
+        """What the workers, too, label their containers with."""
+        return f"hhvm.work={self.stack.work_directory}"
+
+    def _say(self, line: str) -> None:
+        self.progress.block(line)
+
+    def _wait_for_other(self, pid: int) -> None:
+        self._say(f"another make demo (process {pid}) is at work here; waiting for it")
+
+    def _end_other(self, pid: int) -> None:
+        self._say(f"ending the make demo that is at work (process {pid})")
+        lock.end_holder(pid)
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HHVM_DEMO_VAR": str(self.stack.var)}
+
+    def _marked_environment(self) -> dict[str, str]:
+        """For what should not outlive the driver; a package being installed or an engine should."""
+        return {**self._environment(), MARK: self.stack.mark("driver")}
+
+    def _remove_containers(self) -> None:
+        with suppress(CommandFailed, FileNotFoundError):
+            containers = run(["docker", "ps", "--all", "--quiet", "--filter", f"label={self._label}"]).split()
+            if containers:
+                self._say(f"removing {len(containers)} containers")
+                run(["docker", "rm", "--force", "--volumes", *containers])
+
+    def _give_up_roots_files(self) -> None:
+        """Containers write as root, and only root can remove that."""
+        if self.stack.work_directory.exists():
+            with suppress(CommandFailed):
+                command = ["find", "/work", "-mindepth", "1", "-delete"]
+                volume = f"{self.stack.work_directory}:/work"
+                run(["docker", "run", "--rm", "--volume", volume, self.distros[0].docker_base, *command])
+
+
+def _fetch(url: str) -> str:
+    return httpx.get(url, timeout=30).raise_for_status().text
