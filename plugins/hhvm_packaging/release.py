@@ -6,6 +6,8 @@ import datetime
 import re
 from dataclasses import dataclass
 
+from hhvm_packaging.errors import PackagingError
+
 NIGHTLY = "nightly"
 """The version that means the nightly of the run's own date."""
 
@@ -24,7 +26,7 @@ r"""For a form: the same in JSON Schema, Python and JavaScript. ``$(?!\n)`` beca
 also matches before a trailing newline and JavaScript has no ``\Z``."""
 
 
-class InvalidVersion(ValueError):
+class InvalidVersion(PackagingError):
     """Not a version of HHVM. The message names the value and the allowed form."""
 
     def __init__(self, version: object, reason: str = "") -> None:

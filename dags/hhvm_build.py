@@ -1,0 +1,91 @@
+"""Build one version of HHVM: its signed source tarball, and packages for each distribution.
+
+**To run**: trigger it with a `version`; `nightly` is the nightly of the run's own date, UTC. People
+usually trigger `hhvm_build_and_publish`, which runs this and then publishes.
+
+**What is done stays done**: each task looks for its result first, by content. A task that is cleared
+although its work is done passes at once and says so.
+
+**When this fails**: `build_report` names each version, distribution and step that failed, and where the
+log is. Mend the cause and clear the failed tasks: what was built is not built again. Clearing `plan`
+resolves the commit and the packaging files anew. To build published packages again, bump the
+distribution's `PKGVER`: what is published is immutable.
+
+**To undo**: mark the run failed; its containers are ended. Nothing here is public, except a nightly's
+source tarball, which is published as soon as it is signed.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from airflow.sdk import TriggerRule, dag, get_current_context, task
+
+from hhvm_packaging import form
+from hhvm_packaging.workers.operator import JobOperator
+
+
+@task(multiple_outputs=False)
+def plan() -> dict[str, Any]:
+    """Check the request, and resolve its commit and packaging files once for all tasks."""
+    from hhvm_packaging import plans, runtime
+
+    request = runtime.request(get_current_context())
+    with runtime.failing_for_good():
+        return runtime.shown(plans.build(request, runtime.store(), runtime.settings()))
+
+
+@task
+def sign_source_tarball(plan: dict[str, Any]) -> str:
+    """Sign the tarball, away from the machine that made it."""
+    from hhvm_packaging import runtime, sources
+    from hhvm_packaging.plans import Plan
+
+    with runtime.failing_for_good(), runtime.signer() as signer:
+        return sources.sign(runtime.store(), Plan.model_validate(plan).release, signer).model_dump_json()
+
+
+@task
+def plan_packages(plan: dict[str, Any]) -> list[str]:
+    """The distributions to build for, by name."""
+    return [distro["name"] for distro in plan["distros"]]
+
+
+@task
+def build_report(plan: dict[str, Any] | None) -> str:
+    """Say what is built, and fail if anything that was asked for is not."""
+    from hhvm_packaging import report, runtime
+    from hhvm_packaging.plans import Plan
+
+    with runtime.failing_for_good():
+        return report.check(Plan.model_validate(plan), runtime.store(), runtime.settings())
+
+
+@dag(
+    schedule=None,
+    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    catchup=False,
+    params={"version": form.version(), "distros": form.distributions()},
+    default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
+    tags=["hhvm", "build"],
+    doc_md=__doc__,
+)
+def hhvm_build() -> None:
+    planned = plan()
+    tarball = JobOperator(task_id="make_source_tarball", script="make-source-tarball", plan=planned)
+    signature = sign_source_tarball(planned)
+    distros = plan_packages(planned)
+    packages = JobOperator.partial(
+        task_id="make_binary_package",
+        script="make-binary-package",
+        plan=planned,
+        map_index_template="{{ task.distro }}",
+    ).expand(distro=distros)
+    # All done, not all successful: it must name every failure, and itself fails if there is any.
+    report = build_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
+
+    planned >> tarball >> signature >> distros >> packages >> report
+
+
+hhvm_build()

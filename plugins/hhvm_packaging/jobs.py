@@ -1,0 +1,82 @@
+"""A job: what runs on a worker, whichever kind of worker that is."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+
+from pydantic import BaseModel, ConfigDict
+
+from hhvm_packaging.errors import PackagingError
+
+
+class Input(BaseModel):
+    """A file in scratch that the worker fetches before the job starts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    name: str
+    """The file's name in the job's input directory."""
+    sha256: str
+
+
+class Job(BaseModel):
+    """One script of jobs/, with all that it needs to know."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    script: str
+    """The file in jobs/."""
+    distro: str | None = None
+    packaging: str
+    """SHA-256 of the packaging files."""
+    environment: dict[str, str]
+    inputs: tuple[Input, ...] = ()
+    outputs: str | None = None
+    """Under which prefix in scratch the worker leaves the artifacts; None where there are none."""
+    needs_engine: bool = False
+    """Whether the script starts containers of its own."""
+    time_limit: int
+    """Seconds."""
+
+    @property
+    def title(self) -> str:
+        """The job in words, as errors begin: version, distribution, step."""
+        return ", ".join(filter(None, [f"HHVM {self.version}", self.distro, self.script]))
+
+    @property
+    def digest(self) -> str:
+        """Equal for jobs that do the same work; where the artifacts go does not matter."""
+        return hashlib.sha256(self.model_dump_json(exclude={"outputs"}).encode()).hexdigest()
+
+
+class Artifact(BaseModel):
+    """A file that a job made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    md5: str
+    stanza: str | None = None
+    """For a .deb, its entry in a Packages index, as apt-ftparchive writes it."""
+
+
+class Result(BaseModel):
+    """What a job leaves when it ends: the content of its result.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    exit_status: int
+    timed_out: bool = False
+    started: datetime.datetime
+    finished: datetime.datetime
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class JobFailed(PackagingError):
+    """A job did not do its work. The message says which, why, and where its log is."""

@@ -1,0 +1,251 @@
+"""The steps that run on workers: what job each is, when it is done, and what its result means."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from hhvm_packaging import distros, sources
+from hhvm_packaging.jobs import Input, Job, JobFailed
+from hhvm_packaging.manifests import PackageManifest, SourceManifest
+
+if TYPE_CHECKING:
+    from hhvm_packaging.jobs import Artifact, Result
+    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store import Store
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """One step of a plan. It may be run again at any time: what is done stays done."""
+
+    plan: Plan
+    store: Store
+    settings: Settings
+    distro: str | None = None
+
+    script: ClassVar[str]
+    """The file in jobs/."""
+
+    def done(self) -> str | None:
+        """Why nothing is left to do, in words; None where the job must run."""
+        return None
+
+    @abstractmethod
+    def job(self, build: str) -> Job:
+        """The job to run; ``build`` is a name for this try. May prepare what the job builds upon."""
+
+    def accept(self, job: Job, result: Result) -> str:
+        """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
+        return f"{job.title}: done"
+
+
+class MakeSourceTarball(Step):
+    """The source tarball of the plan's commit."""
+
+    script = "make-source-tarball"
+
+    def done(self) -> str | None:
+        """A tarball of this commit with a signature that verifies."""
+        release = self.plan.release
+        manifest = sources.is_signed(self.store, release, sources.public_keys(self.store))
+        if manifest is None or manifest.commit != self.plan.commit:
+            return None
+        return f"HHVM {release.version}: the signed source tarball of commit {manifest.commit} is there"
+
+    def job(self, build: str) -> Job:
+        """Clone and pack the commit."""
+        return Job(
+            version=self.plan.version,
+            script=self.script,
+            packaging=self.plan.packaging,
+            environment={
+                "VERSION": self.plan.version,
+                "COMMIT": self.plan.commit,
+                "SOURCE_REPOSITORY": sources.repository(self.plan.release, self.settings),
+            },
+            outputs="",
+            time_limit=self.settings.time_limits.make_source_tarball,
+        )
+
+    def accept(self, job: Job, result: Result) -> str:
+        """Write the source manifest, still unsigned."""
+        release = self.plan.release
+        tarball = _only(job, result, self.store.tarball(release))
+        SourceManifest(version=release.version, commit=self.plan.commit, tarball=tarball).write(
+            self.store, release
+        )
+        return f"{job.title}: {tarball.name}, {tarball.size:,} bytes, SHA-256 {tarball.sha256}"
+
+
+class MakeBinaryPackage(Step):
+    """The packages of one distribution."""
+
+    script = "make-binary-package"
+
+    @property
+    def _distro(self) -> distros.Distro:
+        return self.plan.distro(str(self.distro))
+
+    @property
+    def _source(self) -> SourceManifest:
+        manifest = SourceManifest.read(self.store, self.plan.release)
+        if manifest is None or manifest.signed_by is None:
+            raise JobFailed(
+                f"HHVM {self.plan.version}, {self.distro}: there is no signed source tarball; "
+                "clear `make_source_tarball` and what follows"
+            )
+        return manifest
+
+    def _inputs(self, source: SourceManifest) -> str:
+        """Digest of all that the package depends on."""
+        parts = (source.tarball.sha256, self._distro.files_sha256, self._distro.docker_base)
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def done(self) -> str | None:
+        """The same inputs gave artifacts that are all there; or it is published, whatever the inputs."""
+        release = self.plan.release
+        manifest = PackageManifest.read(self.store, release, self._distro.name)
+        if manifest is None or manifest.package_version != self._distro.package_version(release):
+            return None
+        what = f"{release.package} {manifest.package_version}"
+        if manifest.inputs == self._inputs(self._source):
+            if not manifest.is_built(self.store, release):
+                return None
+            return f"{what} is built already. To build it again, bump distros/{self.distro}/PKGVER."
+        if manifest.is_published(self.store, release):
+            return f"{what} is already published; bump distros/{self.distro}/PKGVER to rebuild."
+        return None
+
+    def job(self, build: str) -> Job:
+        """Build in a throwaway container of the distribution."""
+        source, release = self._source, self.plan.release
+        return Job(
+            version=release.version,
+            script=self.script,
+            distro=self.distro,
+            packaging=self.plan.packaging,
+            environment={
+                "VERSION": release.version,
+                "DISTRO": self._distro.name,
+                "SOURCE_SHA256": source.tarball.sha256,
+            },
+            inputs=(
+                Input(
+                    key=self.store.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256
+                ),
+            ),
+            outputs=self.store.build(release, self._distro.name, build),
+            needs_engine=True,
+            time_limit=self.settings.time_limits.make_binary_package,
+        )
+
+    def accept(self, job: Job, result: Result) -> str:
+        """Write the manifest, which makes the packages count as built."""
+        release, source = self.plan.release, self._source
+        manifest = PackageManifest(
+            version=release.version,
+            distro=self._distro.name,
+            package_version=self._distro.package_version(release),
+            inputs=self._inputs(source),
+            source_sha256=source.tarball.sha256,
+            docker_base=self._distro.docker_base,
+            build=str(job.outputs),
+            artifacts=result.artifacts,
+        )
+        _expect_packages(job, release.package, manifest)
+        manifest.write(self.store, release)
+        return f"{job.title}: " + ", ".join(package.name for package in manifest.packages)
+
+
+class PublishReleaseSource(Step):
+    """A release's source: the tarball first, then the public tag and branch."""
+
+    script = "publish-release-source"
+
+    def done(self) -> str | None:
+        """The tarball and the tag are public. Of a nightly, nothing is left to publish."""
+        release = self.plan.release
+        if release.nightly:
+            return f"HHVM {release.version}: a nightly's source is public already"
+        public = self.store.public_tarball(release)
+        if not all(self.store.downloads.head(key) for key in (f"{public}.sig", public)):
+            return None
+        if sources.published_tag(release, self.settings.public_repository) != self.plan.commit:
+            return None
+        return (
+            f"HHVM {release.version}: {self.settings.published(public)} and the tag {release.tag} are public"
+        )
+
+    def job(self, build: str) -> Job:
+        """Copy the tarball inside the store, then have the tag and the branch pushed."""
+        sources.publish(self.store, self.plan.release)
+        return Job(
+            version=self.plan.version,
+            script=self.script,
+            packaging=self.plan.packaging,
+            environment={
+                "VERSION": self.plan.version,
+                "COMMIT": self.plan.commit,
+                "STAGING_REPOSITORY": self.settings.staging_repository,
+                "PUBLIC_REPOSITORY": self.settings.public_repository,
+            },
+            time_limit=self.settings.time_limits.publish_release_source,
+        )
+
+
+class VerifyPublished(Step):
+    """A user's look at one suite: apt, in a clean container, is offered what was published."""
+
+    script = "verify-published"
+
+    def job(self, build: str) -> Job:
+        """Read the repository with the distribution's own apt."""
+        release, distro = self.plan.release, self.plan.distro(str(self.distro))
+        manifest = PackageManifest.read(self.store, release, distro.name)
+        if manifest is None:
+            raise JobFailed(f"HHVM {release.version}, {distro.name}: its manifest is gone from the store")
+        return Job(
+            version=release.version,
+            script=self.script,
+            distro=distro.name,
+            packaging=self.plan.packaging,
+            environment={
+                "DISTRO": distro.name,
+                "PUBLIC_URL": self.settings.published(""),
+                "REPOSITORY": distro.repository,
+                "SUITE": distro.distribution,
+                "PACKAGE": release.package,
+                "PACKAGE_VERSION": manifest.package_version,
+            },
+            needs_engine=True,
+            time_limit=self.settings.time_limits.verify_published,
+        )
+
+
+STEPS: dict[str, type[Step]] = {
+    step.script: step
+    for step in (MakeSourceTarball, MakeBinaryPackage, PublishReleaseSource, VerifyPublished)
+}
+
+
+def _only(job: Job, result: Result, name: str) -> Artifact:
+    names = [artifact.name for artifact in result.artifacts]
+    if names != [name]:
+        raise JobFailed(
+            f"{job.title}: expected {name} alone, but the job left {', '.join(names) or 'nothing'}"
+        )
+    return result.artifacts[0]
+
+
+def _expect_packages(job: Job, package: str, manifest: PackageManifest) -> None:
+    found = {deb.name.partition("_")[0]: deb.name.split("_")[1] for deb in manifest.packages}
+    expected = dict.fromkeys((package, f"{package}-dev"), manifest.package_version)
+    if found != expected:
+        raise JobFailed(
+            f"{job.title}: expected {' and '.join(expected)} {manifest.package_version}, but the build left "
+            + (", ".join(f"{name} {version}" for name, version in found.items()) or "no package")
+        )

@@ -1,0 +1,241 @@
+"""Docker workers: each job in a detached, labelled container on one engine.
+
+The container stands for a machine: it sees its work directory at the engine's own path, and, where the
+job asks for it, the engine's socket, so that the job can start build containers beside itself. The
+container's name is the job's identity, so the engine itself sees to it that no job runs twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from hhvm_packaging import packaging
+from hhvm_packaging.jobs import Job, JobFailed, Result
+
+if TYPE_CHECKING:
+    from docker import APIClient
+
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store import Store
+
+JOB_LABEL = "hhvm.job"
+WORK_LABEL = "hhvm.work"
+
+_BUILD_LABEL = "hhvm.build"
+_DIGEST_LABEL = "hhvm.digest"
+_ENGINE_SOCKET = "unix://"
+_LAST_LINES = 30
+
+
+@dataclass(frozen=True)
+class State:
+    """A job's container, as the engine sees it."""
+
+    phase: Literal["absent", "running", "ended"]
+    digest: str = ""
+    build: str = ""
+    exit_code: int = 0
+    out_of_memory: bool = False
+
+
+class DockerWorker:
+    """The jobs on one Docker engine."""
+
+    def __init__(self, engine: APIClient, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+
+    def directory(self, name: str) -> Path:
+        """The job's work directory, at the same path for us, the engine and the containers."""
+        return self.settings.docker_work_directory / name
+
+    def log_file(self, name: str) -> Path:
+        """The job's log, complete at any moment."""
+        return self.directory(name) / "log.txt"
+
+    def state(self, name: str) -> State:
+        """Whether the job's container runs, has ended, or is not there."""
+        try:
+            container = self.engine.inspect_container(name)
+        except NotFound:
+            return State("absent")
+        labels, state = container["Config"]["Labels"], container["State"]
+        return State(
+            "ended" if state["Status"] in ("exited", "dead") else "running",
+            digest=labels[_DIGEST_LABEL],
+            build=labels[_BUILD_LABEL],
+            exit_code=state["ExitCode"],
+            out_of_memory=state["OOMKilled"],
+        )
+
+    def result(self, name: str) -> Result | None:
+        """What the job left as its last act, or None where it did not get that far."""
+        try:
+            return Result.model_validate_json((self.directory(name) / "result.json").read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def adopt(self, name: str, job: Job) -> str | None:
+        """The build of a container that does this very job, or did it well; None (and gone) for any other."""
+        state = self.state(name)
+        if state.phase == "absent":
+            return None
+        result = self.result(name)
+        failed = state.phase == "ended" and (result is None or result.exit_status != 0)
+        if state.digest != job.digest or failed:
+            self.remove(name)
+            return None
+        self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
+        return state.build
+
+    def start(self, name: str, build: str, job: Job, labels: dict[str, str], store: Store) -> None:
+        """Fetch what the job needs and start its container.
+
+        Raises JobFailed if an input is not what it should be, or the engine refuses the container.
+        """
+        directory = self.directory(name)
+        self._discard(directory)
+        for part in ("in", "out"):
+            (directory / part).mkdir(parents=True)
+        packaging.unpack(store, job.packaging, directory / "packaging")
+        _fetch(job, directory / "in", store)
+        (directory / "job.json").write_text(job.model_dump_json(indent=2))
+        try:
+            self._create(
+                name, job, {**labels, JOB_LABEL: name, _BUILD_LABEL: build, _DIGEST_LABEL: job.digest}
+            )
+        except APIError as error:
+            if error.status_code != 409:  # 409: it was created, and then its starter died.
+                raise JobFailed(
+                    f"{job.title}: the Docker engine refused the container: {error.explanation}"
+                ) from error
+        self.engine.start(name)
+
+    def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
+        """Keep the log, the artifacts and last the result in the store. Returns the result.
+
+        Raises JobFailed, with the reason, the log's last lines and its place, if the job did not succeed.
+        """
+        key, state, result = store.job(job.version, name, build), self.state(name), self.result(name)
+        log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
+        store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
+        if result is None or result.exit_status:
+            reason = _fault(state, result, job)
+            lines = "\n".join(log.decode(errors="replace").splitlines()[-_LAST_LINES:])
+            raise JobFailed(
+                f"{job.title}: {reason}. The whole log: s3://{store.scratch.name}/{key}log.txt\n"
+                f"Its last lines:\n{lines}"
+            )
+        if job.outputs is not None:
+            for artifact in result.artifacts:
+                store.scratch.upload(
+                    self.directory(name) / "out" / artifact.name,
+                    job.outputs + artifact.name,
+                    content_type="application/octet-stream",
+                    sha256=artifact.sha256,
+                )
+        store.scratch.put_json(f"{key}result.json", result.model_dump(mode="json"))
+        return result
+
+    def remove(self, name: str) -> None:
+        """End the job's container and every container that it started, and forget its work directory."""
+        # The job's own container first, so that it cannot start more.
+        self._remove_container(name)
+        for container in self.engine.containers(all=True, filters={"label": f"{JOB_LABEL}={name}"}):
+            self._remove_container(container["Id"])
+        self._discard(self.directory(name))
+
+    def job_image(self) -> str:
+        """The image of the jobs' own containers, built first if this engine does not have it."""
+        context = self.settings.packaging_root / "jobs"
+        digest = hashlib.sha256((context / "Dockerfile").read_bytes()).hexdigest()
+        image = f"{self.settings.docker_job_image}:{digest[:12]}"
+        try:
+            self.engine.inspect_image(image)
+        except ImageNotFound:
+            for line in self.engine.build(path=str(context), tag=image, rm=True, forcerm=True, decode=True):
+                if "error" in line:
+                    raise JobFailed(f"building the image {image}: {line['error']}") from None
+        return image
+
+    def _create(self, name: str, job: Job, labels: dict[str, str]) -> None:
+        directory = str(self.directory(name))
+        volumes = [f"{directory}:{directory}", *self.settings.docker_volumes]
+        if job.needs_engine and self.settings.docker_url.startswith(_ENGINE_SOCKET):
+            volumes.append(f"{self.settings.docker_url.removeprefix(_ENGINE_SOCKET)}:/var/run/docker.sock")
+        self.engine.create_container(
+            self.job_image(),
+            command=[f"{directory}/packaging/jobs/run", directory, job.script],
+            name=name,
+            working_dir=directory,
+            labels={**labels, WORK_LABEL: str(self.settings.docker_work_directory)},
+            environment={
+                **job.environment,
+                "HHVM_JOB": name,
+                "HHVM_TIME_LIMIT": str(job.time_limit),
+                "HHVM_DOCKER_NETWORK": self.settings.docker_network,
+            },
+            host_config=self.engine.create_host_config(binds=volumes, init=True),
+        )
+
+    def _remove_container(self, container: str) -> None:
+        try:
+            self.engine.remove_container(container, force=True, v=True)
+        except NotFound:
+            pass
+        except APIError as error:
+            if error.status_code != 409:  # 409: somebody else is removing it.
+                raise
+
+    def _discard(self, directory: Path) -> None:
+        """Remove a work directory, whoever its files belong to."""
+        if not directory.exists():
+            return
+        try:
+            shutil.rmtree(directory)
+        except PermissionError:
+            # A container that was killed leaves root's files to a user who is not root.
+            parent = str(directory.parent)
+            container: dict[str, Any] = self.engine.create_container(
+                self.job_image(),
+                command=["rm", "-rf", "--", str(directory)],
+                host_config=self.engine.create_host_config(binds=[f"{parent}:{parent}"]),
+            )
+            try:
+                self.engine.start(container["Id"])
+                self.engine.wait(container["Id"])
+            finally:
+                self._remove_container(container["Id"])
+
+
+def _fetch(job: Job, directory: Path, store: Store) -> None:
+    for item in job.inputs:
+        path = directory / item.name
+        store.scratch.download(item.key, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != item.sha256:
+            raise JobFailed(
+                f"{job.title}: s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
+            )
+
+
+def _fault(state: State, result: Result | None, job: Job) -> str:
+    if result is not None:
+        if result.timed_out:
+            return f"the job did not end within its limit of {job.time_limit} s and was ended"
+        return f"the job failed with exit status {result.exit_status}"
+    if state.phase == "running":
+        return f"the job did not end within its limit of {job.time_limit} s, nor did its own timer end it"
+    if state.phase == "absent":
+        return "the job's container is gone, without a result. Clear this task to run it again"
+    why = (
+        "ran out of memory" if state.out_of_memory else f"was killed or died (exit status {state.exit_code})"
+    )
+    return f"the job's container {why} and left no result. Clear this task to run it again"

@@ -1,0 +1,109 @@
+"""The operator that runs one step of a plan as a job on a worker, holding no slot while it runs."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from hhvm_packaging import runtime
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.jobs import Job
+from hhvm_packaging.plans import Plan
+from hhvm_packaging.steps import STEPS
+from hhvm_packaging.workers.trigger import JobTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hhvm_packaging.steps import Step
+
+_GRACE = 600
+"""Seconds past its limit after which a job that its own timer did not end is ended from here."""
+
+
+class JobOperator(BaseOperator):
+    """Run the step named ``script`` for ``plan``, and for one ``distro`` where the step is a distribution's.
+
+    One task launches the job, waits for it deferred, takes in its result and cleans up, so that clearing
+    it, in whichever way, redoes exactly that. A try that finds its job running attaches to it; one that
+    finds it done passes.
+    """
+
+    template_fields: Sequence[str] = ("plan", "distro")
+    ui_color = "#d9e8d2"
+
+    def __init__(
+        self, *, script: str, plan: Mapping[str, Any], distro: str | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.script = script
+        self.plan = plan
+        self.distro = distro
+
+    def execute(self, context: Mapping[str, Any]) -> Any:
+        """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
+        step = self._step()
+        with runtime.failing_for_good():
+            if done := step.done():
+                self.log.info("Nothing to do. %s", done)
+                return done
+            worker, name, build = runtime.worker(), self._name(context), new_build()
+            job = step.job(build)
+            if adopted := worker.adopt(name, job):
+                build, job = adopted, step.job(adopted)
+                self.log.info("%s: attached to its container %s", job.title, name)
+            else:
+                worker.start(name, build, job, self._labels(context, job), step.store)
+                self.log.info("%s: started as container %s", job.title, name)
+        self.defer(
+            trigger=JobTrigger(name, deadline=time.time() + job.time_limit + _GRACE),
+            method_name="take_in",
+            kwargs={"name": name, "build": build, "job": job.model_dump(mode="json")},
+        )
+
+    def take_in(
+        self, context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
+    ) -> str:
+        """Record the result and clean up, whether the job succeeded or not."""
+        worker, step, parsed = runtime.worker(), self._step(), Job.model_validate(job)
+        with runtime.failing_for_good():
+            try:
+                done = step.accept(parsed, worker.collect(name, build, parsed, step.store))
+            except PackagingError:
+                worker.remove(name)
+                raise
+        worker.remove(name)
+        self.log.info("%s", done)
+        return done
+
+    def _step(self) -> Step:
+        return STEPS[self.script](
+            Plan.model_validate(self.plan), runtime.store(), runtime.settings(), self.distro
+        )
+
+    def _name(self, context: Mapping[str, Any]) -> str:
+        """The same for every try of this task instance, and for no other."""
+        ti = context["ti"]
+        identity = hashlib.sha256("\0".join((ti.dag_id, ti.run_id, ti.task_id)).encode()).hexdigest()
+        return "-".join(filter(None, ["hhvm", self.plan["version"], self.script, self.distro, identity[:12]]))
+
+    def _labels(self, context: Mapping[str, Any], job: Job) -> dict[str, str]:
+        """What tells a person, and who cleans up, whose container it is."""
+        ti = context["ti"]
+        return {
+            "hhvm.dag": ti.dag_id,
+            "hhvm.run": ti.run_id,
+            "hhvm.task": ti.task_id,
+            "hhvm.map_index": str(ti.map_index),
+            "hhvm.try": str(ti.try_number),
+            "hhvm.expires": str(int(time.time()) + job.time_limit + _GRACE),
+        }
+
+
+def new_build() -> str:
+    """A name for one try, in the order of time."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"

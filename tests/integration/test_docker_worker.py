@@ -1,0 +1,216 @@
+"""Jobs in real containers: what is kept, what is cleaned up, and what is said when one does not succeed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hhvm_packaging import packaging, runtime
+from hhvm_packaging.jobs import Input, Job, JobFailed
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = "20261122T000000.000000Z"
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class Bench:
+    """A worker, a store, and packaging files whose job is a script of the test."""
+
+    def __init__(self, root: Path, s3: S3Client) -> None:
+        self.root = root
+        self.name = f"hhvm-test-{uuid.uuid4().hex}"
+        self.settings = Settings(packaging_root=root / "packaging", docker_work_directory=root / "work")
+        self.store = Store(s3, self.settings)
+        self.worker = DockerWorker(runtime.worker().engine, self.settings)
+        (root / "packaging").mkdir()
+        for part in ("bin", "jobs", "distros"):
+            shutil.copytree(ROOT / part, root / "packaging" / part, symlinks=True)
+
+    def job(
+        self, script: str, *, inputs: tuple[Input, ...] = (), needs_engine: bool = False, limit: int = 60
+    ) -> Job:
+        """The job that runs ``script``."""
+        file = self.root / "packaging/jobs/a-job"
+        file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
+        file.chmod(0o755)
+        return Job(
+            version="1.0.0",
+            script="a-job",
+            distro="debian-12-bookworm",
+            packaging=packaging.upload(self.store, self.root / "packaging"),
+            environment={"GREETING": 'it\'s "quoted" $(id) `id`; \\ done'},
+            inputs=inputs,
+            outputs="1.0.0/debian-12-bookworm/build/",
+            needs_engine=needs_engine,
+            time_limit=limit,
+        )
+
+    def start(self, job: Job) -> None:
+        """Start the job."""
+        self.worker.start(self.name, BUILD, job, {"hhvm.test": "yes"}, self.store)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that must become true."""
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.1)
+
+    def ended(self) -> None:
+        """Wait for the job's end."""
+        self.until(lambda: self.worker.state(self.name).phase == "ended")
+
+    def run(self, job: Job) -> None:
+        """Start the job and wait for its end."""
+        self.start(job)
+        self.ended()
+
+    def containers(self) -> list[str]:
+        """All containers of this job."""
+        found = self.worker.engine.containers(all=True, filters={"label": f"{JOB_LABEL}={self.name}"})
+        return [container["Id"] for container in found]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, s3: S3Client, job_image: str) -> Iterator[Bench]:
+    """Where a job of the test's own runs; nothing is left of it."""
+    bench = Bench(tmp_path, s3)
+    yield bench
+    bench.worker.remove(bench.name)
+
+
+def test_a_job_sees_its_values_exactly_and_its_artifacts_log_and_result_are_kept(bench: Bench) -> None:
+    job = bench.job('printf %s "$GREETING" >"$OUT/greeting.txt"; echo hello')
+    bench.run(job)
+    result = bench.worker.collect(bench.name, BUILD, job, bench.store)
+    [artifact] = result.artifacts
+    assert bench.store.scratch.get(f"{job.outputs}greeting.txt") == job.environment["GREETING"].encode()
+    assert (artifact.name, artifact.size) == ("greeting.txt", len(job.environment["GREETING"]))
+    directory = bench.store.job("1.0.0", bench.name, BUILD)
+    assert bench.store.scratch.get(f"{directory}log.txt") == b"hello\n"
+    assert (bench.store.scratch.get_json(f"{directory}result.json") or {})["exit_status"] == 0
+
+
+def test_a_failed_job_is_told_with_version_distribution_step_reason_last_lines_and_log(bench: Bench) -> None:
+    job = bench.job("echo the compiler is unhappy; exit 3")
+    bench.run(job)
+    with pytest.raises(JobFailed) as failure:
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+    message = str(failure.value)
+    assert message.startswith("HHVM 1.0.0, debian-12-bookworm, a-job: the job failed with exit status 3")
+    assert "the compiler is unhappy" in message
+    log = f"{bench.store.job('1.0.0', bench.name, BUILD)}log.txt"
+    assert f"s3://hhvm-scratch/{log}" in message
+    assert bench.store.scratch.head(log)
+
+
+def test_a_job_past_its_limit_ends_itself(bench: Bench) -> None:
+    job = bench.job("sleep 600", limit=1)
+    bench.run(job)
+    with pytest.raises(JobFailed, match="did not end within its limit of 1 s"):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+
+
+def test_a_killed_container_is_told_from_a_failed_job(bench: Bench) -> None:
+    job = bench.job("sleep 600")
+    bench.start(job)
+    bench.worker.engine.kill(bench.name)
+    bench.ended()
+    with pytest.raises(JobFailed, match=r"container was killed or died \(exit status 137\)"):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+
+
+def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
+    job = bench.job("sleep 600")
+    bench.start(job)
+    bench.worker.engine.remove_container(bench.name, force=True)
+    assert bench.worker.state(bench.name).phase == "absent"
+    with pytest.raises(JobFailed, match="container is gone, without a result"):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+
+
+def test_a_running_job_is_adopted_instead_of_started_again(bench: Bench) -> None:
+    job = bench.job("sleep 600")
+    bench.start(job)
+    before = bench.containers()
+    assert bench.worker.adopt(bench.name, job) == BUILD
+    assert bench.containers() == before
+
+
+def test_a_job_that_ended_well_is_adopted_with_its_result(bench: Bench) -> None:
+    job = bench.job("true")
+    bench.run(job)
+    assert bench.worker.adopt(bench.name, job) == BUILD
+
+
+def test_a_failed_job_is_not_adopted_and_is_gone(bench: Bench) -> None:
+    job = bench.job("false")
+    bench.run(job)
+    assert bench.worker.adopt(bench.name, job) is None
+    assert bench.containers() == []
+
+
+def test_a_job_with_other_inputs_is_not_adopted_and_is_ended(bench: Bench) -> None:
+    bench.start(bench.job("sleep 600"))
+    assert bench.worker.adopt(bench.name, bench.job("sleep 601")) is None
+    assert bench.containers() == []
+
+
+def test_a_container_whose_starter_died_before_starting_it_is_started(bench: Bench) -> None:
+    job = bench.job("true")
+    bench.start(job)
+    bench.ended()
+    config = bench.worker.engine.inspect_container(bench.name)["Config"]
+    directory = bench.worker.directory(bench.name)
+    bench.worker.engine.remove_container(bench.name)
+    (directory / "result.json").unlink()
+    bench.worker.engine.create_container(
+        config["Image"],
+        command=config["Cmd"],
+        name=bench.name,
+        labels=config["Labels"],
+        host_config=bench.worker.engine.create_host_config(binds=[f"{directory}:{directory}"]),
+    )
+    assert bench.worker.adopt(bench.name, job) == BUILD
+    bench.ended()
+    assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
+
+
+def test_removing_a_job_ends_the_containers_that_it_started(bench: Bench) -> None:
+    job = bench.job(
+        'docker run --detach --label "hhvm.job=$HHVM_JOB" debian:bookworm sleep 600; sleep 600',
+        needs_engine=True,
+    )
+    bench.start(job)
+    bench.until(lambda: len(bench.containers()) == 2)
+    bench.worker.remove(bench.name)
+    assert bench.containers() == []
+    assert not bench.worker.directory(bench.name).exists()
+
+
+def test_an_input_with_other_bytes_than_named_is_refused_before_the_container_starts(bench: Bench) -> None:
+    bench.store.scratch.put("hhvm-1.0.0.tar.gz", b"damaged")
+    item = Input(key="hhvm-1.0.0.tar.gz", name="hhvm-1.0.0.tar.gz", sha256=EMPTY_SHA256)
+    with pytest.raises(JobFailed, match=f"not {EMPTY_SHA256}"):
+        bench.start(bench.job("true", inputs=(item,)))
+    assert bench.containers() == []
+
+
+def test_only_a_job_that_asks_for_it_reaches_the_engine(bench: Bench) -> None:
+    job = bench.job("docker version")
+    bench.run(job)
+    with pytest.raises(JobFailed, match="exit status 1"):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
