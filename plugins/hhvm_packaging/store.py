@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from hhvm_packaging.settings import Settings
 
 PUBLIC_KEY = "conf/hhvm.gpg.key"
+
+CACHE_BRIEFLY = "public, max-age=60"
+"""Cache-Control of what the next publish rewrites."""
+CACHE_FOREVER = "public, max-age=31536000, immutable"
+"""Cache-Control of what never changes under its name: pool and by-hash files."""
 
 
 class Conflict(Exception):
@@ -35,6 +41,17 @@ class Head:
         if self.size != size:
             return False
         return self.sha256 == sha256 if self.sha256 else self.etag == md5
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    """Bytes."""
+    modified: datetime
+    """With its time zone."""
 
 
 class Bucket:
@@ -67,17 +84,29 @@ class Bucket:
             return None, None
         return answer["Body"].read(), answer["ETag"]
 
-    def put(self, key: str, content: bytes, content_type: str = "application/octet-stream") -> None:
-        """Write the object, whatever was there."""
-        self.s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type)
+    def put(
+        self,
+        key: str,
+        content: bytes,
+        content_type: str = "application/octet-stream",
+        *,
+        cache: str | None = None,
+    ) -> None:
+        """Write the object, whatever was there. ``cache`` is its Cache-Control."""
+        self.s3.put_object(
+            Bucket=self.name, Key=key, Body=content, ContentType=content_type, **_cache_control(cache)
+        )
 
-    def replace(self, key: str, content: bytes, content_type: str, *, etag: str | None) -> None:
+    def replace(
+        self, key: str, content: bytes, content_type: str, *, etag: str | None, cache: str | None = None
+    ) -> None:
         """Write the object only if it is still as read: ``etag``, or absent for None.
 
         Raises Conflict if it is not, on a store that supports conditional writes; others ignore the
         condition.
         """
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        condition |= _cache_control(cache)
         try:
             self.s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type, **condition)
         except self.s3.exceptions.ClientError as error:
@@ -85,7 +114,16 @@ class Bucket:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
             raise
 
-    def copy_from(self, source: Bucket, source_key: str, key: str, *, content_type: str, sha256: str) -> None:
+    def copy_from(
+        self,
+        source: Bucket,
+        source_key: str,
+        key: str,
+        *,
+        content_type: str,
+        sha256: str,
+        cache: str | None = None,
+    ) -> None:
         """Copy an object inside the store, recording its SHA-256; the bytes do not pass through here."""
         self.s3.copy_object(
             Bucket=self.name,
@@ -94,6 +132,7 @@ class Bucket:
             ContentType=content_type,
             Metadata={"sha256": sha256},
             MetadataDirective="REPLACE",
+            **_cache_control(cache),
         )
 
     def get_json(self, key: str) -> dict[str, Any] | None:
@@ -105,11 +144,23 @@ class Bucket:
         """Write the object as JSON that a person can read."""
         self.put(key, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n", "application/json")
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
-        """All keys under ``prefix``, in order."""
+    def delete(self, key: str) -> None:
+        """Remove the object, if it is there."""
+        self.s3.delete_object(Bucket=self.name, Key=key)
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """All objects under ``prefix``, in the order of their keys."""
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
             for entry in page.get("Contents", []):
-                yield entry["Key"]
+                yield Entry(entry["Key"], entry["Size"], entry["LastModified"])
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """All keys under ``prefix``, in order."""
+        return (entry.key for entry in self.entries(prefix))
+
+
+def _cache_control(value: str | None) -> dict[str, Any]:
+    return {} if value is None else {"CacheControl": value}
 
 
 class Store:
@@ -163,6 +214,16 @@ class Store:
     def suite(repository: str, suite: str) -> str:
         """In downloads: the directory, with a trailing slash, of a suite's indices."""
         return f"{repository}/dists/{suite}/"
+
+    @staticmethod
+    def by_hash(index: str, sha256: str) -> str:
+        """Where an index also lies, under its digest. The path may be a key or relative to the suite."""
+        return f"{index.rpartition('/')[0]}/by-hash/SHA256/{sha256}"
+
+    @staticmethod
+    def in_repository(repository: str, filename: str) -> str:
+        """In downloads: the file that an index names by its path in the repository."""
+        return f"{repository}/{filename}"
 
     @staticmethod
     def pool(release: Release) -> str:
