@@ -1,0 +1,1 @@
+"""The apt publisher: indices, signatures, and the commit that makes both public."""

@@ -1,0 +1,154 @@
+"""What apt's indices hold, and what may not change in them."""
+
+import gzip
+import lzma
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from hhvm_packaging.apt import index
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
+
+
+def text(package="hhvm", version="1.0.0-1~bookworm", architecture="amd64", sha256="a" * 64):
+    return (
+        f"Package: {package}\n"
+        f"Version: {version}\n"
+        f"Architecture: {architecture}\n"
+        "Maintainer: HHVM  <hhvm@example.org>\n"
+        f"Filename: ./{package}.deb\n"
+        "Size: 12\n"
+        f"SHA256: {sha256}\n"
+        "Description: A virtual machine \u2013 for Hack\n"
+        " with odd   spacing,\n"
+        " .\n"
+        " Filename: that is not one\n"
+    )
+
+
+def stanza(**fields):
+    return index.Stanza.parse(text(**fields))
+
+
+def test_parsing_and_rendering_keeps_every_byte():
+    content = f"{text()}\n{text(version='1.0.1-1~bookworm')}\n".encode()
+    assert index.Packages.parse(content).render() == content
+
+
+def test_an_empty_file_is_an_empty_index():
+    assert index.Packages.parse(b"").stanzas == ()
+    assert index.Packages().render() == b""
+
+
+def test_a_package_moves_to_the_pool_with_all_its_other_bytes_kept():
+    moved = stanza().at("pool/main/h/hhvm/hhvm.deb")
+    assert moved.filename == "pool/main/h/hhvm/hhvm.deb"
+    assert moved.text + "\n" == text().replace("Filename: ./hhvm.deb", "Filename: pool/main/h/hhvm/hhvm.deb")
+
+
+def test_packages_are_in_order_of_name_then_debian_version_then_architecture():
+    wanted = [
+        ("hhvm", "1.9.0-1~bookworm", "amd64"),
+        ("hhvm", "1.10.0~rc1-1~bookworm", "amd64"),
+        ("hhvm", "1.10.0-1~bookworm", "all"),
+        ("hhvm", "1.10.0-1~bookworm", "amd64"),
+        ("hhvm-nightly", "2026.03.01-1~bookworm", "amd64"),
+    ]
+    new = [stanza(package=name, version=version, architecture=arch) for name, version, arch in wanted]
+    assert [entry.identity for entry in index.Packages().add(reversed(new)).stanzas] == wanted
+
+
+def test_adding_what_is_there_changes_nothing():
+    packages = index.Packages().add([stanza()])
+    assert packages.add([stanza()]) is packages
+
+
+def test_a_published_version_with_other_bytes_is_refused_with_both_digests():
+    packages = index.Packages().add([stanza(sha256="a" * 64)])
+    with pytest.raises(index.AlreadyPublished) as refused:
+        packages.add([stanza(sha256="b" * 64)])
+    assert "hhvm 1.0.0-1~bookworm amd64" in str(refused.value)
+    assert "a" * 64 in str(refused.value)
+    assert "b" * 64 in str(refused.value)
+
+
+def test_a_package_is_found_by_name_and_version():
+    packages = index.Packages().add([stanza()])
+    assert packages.find("hhvm", "1.0.0-1~bookworm") == stanza()
+    assert packages.find("hhvm", "1.0.1-1~bookworm") is None
+
+
+@pytest.mark.parametrize("field", ["Package", "Version", "Architecture", "Filename", "Size", "SHA256"])
+def test_a_package_without_what_apt_needs_is_refused(field):
+    lines = [line for line in text().splitlines() if not line.startswith(f"{field}:")]
+    with pytest.raises(index.InvalidIndex, match=field):
+        index.Stanza.parse("\n".join(lines))
+
+
+def test_a_size_that_is_no_number_is_refused():
+    with pytest.raises(index.InvalidIndex, match="Size"):
+        index.Stanza.parse(text().replace("Size: 12", "Size: twelve"))
+
+
+def test_two_paragraphs_are_not_one_package():
+    with pytest.raises(index.InvalidIndex, match="more than one"):
+        index.Stanza.parse(f"{text()}\n{text(package='evil')}")
+
+
+def test_the_variants_hold_the_same_index():
+    packages = index.Packages().add([stanza()])
+    plain, gz, xz = (packages.variants()[name] for name in index.VARIANTS)
+    assert plain == gzip.decompress(gz) == lzma.decompress(xz) == packages.render()
+
+
+def test_the_compressed_index_does_not_depend_on_the_clock(monkeypatch):
+    packages = index.Packages().add([stanza()])
+    first = packages.variants()
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    assert packages.variants() == first
+
+
+def test_a_release_names_the_suite_and_each_index_by_its_digest():
+    release = index.render_release("bookworm", {"main/binary-amd64/Packages": b"content"}, date=NOON)
+    assert release.decode() == (
+        "Origin: HHVM\n"
+        "Label: HHVM\n"
+        "Suite: bookworm\n"
+        "Codename: bookworm\n"
+        "Date: Sun, 01 Mar 2026 12:00:00 GMT\n"
+        "Acquire-By-Hash: yes\n"
+        "Architectures: amd64\n"
+        "Components: main\n"
+        "SHA256:\n"
+        " ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73 7 main/binary-amd64/Packages\n"
+    )
+
+
+def test_a_release_is_read_back():
+    indices = index.Packages().variants()
+    release = index.Release.parse(index.render_release("bookworm", indices, date=NOON))
+    assert release.date == NOON.replace(microsecond=0)
+    assert release.sha256 == {name: index.sha256(content) for name, content in indices.items()}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "GMT", "+0000", "-0000"])
+def test_a_release_of_another_tool_may_spell_utc_differently(zone):
+    release = index.Release.parse(f"Date: Sun, 01 Mar 2026 12:00:00 {zone}\nSHA256:\n".encode())
+    assert release.date == NOON.replace(microsecond=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"Date: Sun, 01 Mar 2026 12:00:00 UTC\n", b"Date: soon\nSHA256:\n"])
+def test_a_release_without_date_or_digests_is_refused(content):
+    with pytest.raises(index.InvalidIndex):
+        index.Release.parse(content)
+
+
+def test_the_date_is_now():
+    assert index.next_date(NOON, None) == NOON.replace(microsecond=0)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=1)])
+def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead):
+    last = NOON.replace(microsecond=0) + ahead
+    assert index.next_date(NOON, last) == last + timedelta(seconds=1)
