@@ -1,0 +1,219 @@
+"""Signatures that users' apt accepts, with a key that leaves no trace. The gpg is the real one."""
+
+import logging
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hhvm_packaging.apt import signing
+from hhvm_packaging.apt.signing import BadSignature, Signer, UnusableKey
+
+TEXT = b"Origin: HHVM\n- a dash\n"
+
+
+def make_key(home, *options, expires="never", passphrase=""):
+    """An armored private key, made in the directory ``home``."""
+    home.mkdir(mode=0o700)
+    # By default the agent spends seconds to find how much work a passphrase should be.
+    (home / "gpg-agent.conf").write_text("s2k-count 65536\n")
+    gpg = ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", passphrase]
+    identity = f"{home.name} <hhvm@example.org>"
+    subprocess.run(
+        [*gpg, *options, "--quick-generate-key", identity, "ed25519", "default", expires], check=True
+    )
+    done = subprocess.run(
+        [*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True, text=True
+    )
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def homes():
+    # Sockets have short paths, and pytest's own directories are long.
+    with tempfile.TemporaryDirectory(prefix="keys-") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def private_key(homes):
+    return make_key(homes / "HHVM")
+
+
+@pytest.fixture(scope="session")
+def other_key(homes):
+    return make_key(homes / "Mallory")
+
+
+@pytest.fixture(scope="session")
+def expired_key(homes):
+    return make_key(homes / "Old", "--faked-system-time", "20200101T000000", expires="1d")
+
+
+@pytest.fixture
+def signer(private_key):
+    with Signer(private_key) as signer:
+        yield signer
+
+
+@pytest.fixture
+def temporary(monkeypatch):
+    """The directory for temporary files, which nobody else uses."""
+    with tempfile.TemporaryDirectory(prefix="t-") as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+
+
+def test_a_clearsigned_text_is_read_back(signer):
+    assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
+
+
+def test_what_stands_around_a_clearsigned_text_is_not_read(signer):
+    content = b"Origin: Mallory\n\n" + signer.clearsign(TEXT) + b"\nOrigin: Mallory\n"
+    assert signing.signed_text(content, signer.public_key()) == TEXT
+
+
+def test_bytes_verify_against_their_signature(signer):
+    assert signing.verify(TEXT, signer.detach(TEXT), signer.public_key()) == signer.fingerprint
+
+
+def test_a_file_verifies_against_its_signature(signer, tmp_path):
+    path = tmp_path / "hhvm.tar.gz"
+    path.write_bytes(TEXT * 100_000)
+    assert signing.verify(path, signer.detach(path), signer.public_key()) == signer.fingerprint
+
+
+def test_signatures_use_sha512(signer):
+    packets = subprocess.run(
+        ["gpg", "--list-packets"], input=signer.detach(TEXT), capture_output=True, check=True
+    )
+    assert b"digest algo 10" in packets.stdout
+    assert b"Hash: SHA512" in signer.clearsign(TEXT)
+
+
+def test_keys_and_signatures_are_armored(signer):
+    assert signer.detach(TEXT).startswith(b"-----BEGIN PGP SIGNATURE-----")
+    assert signer.public_key().startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----")
+
+
+def test_changed_bytes_do_not_verify(signer):
+    with pytest.raises(BadSignature, match="bad"):
+        signing.verify(TEXT + b"more", signer.detach(TEXT), signer.public_key())
+
+
+def test_a_changed_clearsigned_text_does_not_verify(signer):
+    with pytest.raises(BadSignature, match="bad"):
+        signing.signed_text(signer.clearsign(TEXT).replace(b"HHVM", b"PHP"), signer.public_key())
+
+
+@pytest.mark.parametrize("signature", [b"", b"not a signature"])
+def test_an_absent_signature_does_not_verify(signer, signature):
+    with pytest.raises(BadSignature):
+        signing.verify(TEXT, signature, signer.public_key())
+
+
+@pytest.mark.parametrize("content", [b"", TEXT])
+def test_an_unsigned_text_does_not_verify(signer, content):
+    with pytest.raises(BadSignature):
+        signing.signed_text(content, signer.public_key())
+
+
+def test_the_signature_of_an_unknown_key_does_not_verify(signer, other_key):
+    with Signer(other_key) as mallory:
+        signature, text = mallory.detach(TEXT), mallory.clearsign(TEXT)
+    with pytest.raises(BadSignature, match="no public key"):
+        signing.verify(TEXT, signature, signer.public_key())
+    with pytest.raises(BadSignature, match="no public key"):
+        signing.signed_text(text, signer.public_key())
+
+
+def test_the_public_key_of_an_earlier_signer_stays_trusted_and_public(private_key, other_key):
+    with Signer(private_key) as old:
+        text, old_public_key = old.clearsign(TEXT), old.public_key()
+    with Signer(other_key + old_public_key.decode()) as new:
+        assert new.fingerprint != old.fingerprint
+        assert signing.signed_text(text, new.public_key()) == TEXT
+        assert signing.verify(TEXT, new.detach(TEXT), new.public_key()) == new.fingerprint
+
+
+def test_what_a_key_signed_before_it_expired_is_read_but_does_not_verify(expired_key, homes):
+    gpg = ["gpg", "--homedir", homes / "Old", "--batch", "--faked-system-time", "20200101T100000"]
+    clear = subprocess.run([*gpg, "--clearsign"], input=TEXT, capture_output=True, check=True).stdout
+    detached = subprocess.run([*gpg, "--detach-sign"], input=TEXT, capture_output=True, check=True).stdout
+    public = subprocess.run([*gpg, "--armor", "--export"], capture_output=True, check=True).stdout
+    subprocess.run(["gpgconf", "--homedir", homes / "Old", "--kill", "all"], check=True)
+    assert signing.signed_text(clear, public) == TEXT
+    with pytest.raises(BadSignature, match="expired"):
+        signing.verify(TEXT, detached, public)
+
+
+def test_verifying_without_a_public_key_is_an_error_of_its_own():
+    with pytest.raises(UnusableKey):
+        signing.verify(TEXT, b"", b"no key")
+
+
+def test_an_expired_key_does_not_sign(expired_key):
+    with pytest.raises(UnusableKey, match="expired on 2020-01-0"), Signer(expired_key):
+        pass
+
+
+def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes):
+    key = make_key(homes / "Locked", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
+    with Signer(key) as signer, pytest.raises(UnusableKey, match="passphrase"):
+        signer.clearsign(TEXT)
+
+
+def test_a_public_key_does_not_sign(signer):
+    with pytest.raises(UnusableKey, match="0 were found"), Signer(signer.public_key().decode()):
+        pass
+
+
+def test_two_private_keys_are_one_too_many(private_key, other_key):
+    with pytest.raises(UnusableKey, match="2 were found"), Signer(private_key + other_key):
+        pass
+
+
+def test_no_error_or_log_holds_any_of_the_key(private_key, caplog):
+    caplog.set_level(logging.DEBUG)
+    first, _, *lines, last = private_key.splitlines()
+    # Without the empty line gpg takes the key for headers, and quotes them.
+    with pytest.raises(UnusableKey) as error, Signer("\n".join([first, *lines[:2], last])):
+        pass
+    shown = f"{error.value!r} {error.value.__context__!r} {caplog.text}"
+    assert not [line for line in lines if line in shown]
+
+
+def test_the_key_is_private_while_it_is_used(private_key, temporary):
+    with Signer(private_key):
+        (home,) = temporary.iterdir()
+        assert home.stat().st_mode & 0o777 == 0o700
+
+
+def agents(directory):
+    """The processes that run for a gpg home in ``directory``."""
+    lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    return [line for line in lines if b"gpg-agent" in line and str(directory).encode() in line]
+
+
+def test_neither_key_nor_agent_remains(private_key, temporary):
+    with Signer(private_key) as signer:
+        signer.clearsign(TEXT)
+        assert agents(temporary)
+    assert not list(temporary.iterdir())
+    assert not agents(temporary)
+
+
+def test_neither_key_nor_agent_remains_after_an_error(private_key, temporary):
+    with pytest.raises(FileNotFoundError), Signer(private_key) as signer:
+        signer.detach(temporary / "absent")
+    assert not list(temporary.iterdir())
+    assert not agents(temporary)
+
+
+def test_a_refused_key_does_not_remain(expired_key, temporary):
+    with pytest.raises(UnusableKey), Signer(expired_key):
+        pass
+    assert not list(temporary.iterdir())
+    assert not agents(temporary)
