@@ -54,9 +54,9 @@ class AirflowApi:
 
     def ensure_pool(self, name: str, slots: int, *, include_deferred: bool) -> None:
         """Make the pool, or make it as asked for."""
-        wanted = {"name": name, "slots": slots, "include_deferred": include_deferred}
-        if self._call("POST", "/pools", json=wanted, allow=(409,)) is None:
-            self._call("PATCH", f"/pools/{name}", json={**wanted, "pool": wanted.pop("name")})
+        wanted = {"slots": slots, "include_deferred": include_deferred}
+        if self._call("POST", "/pools", json={"name": name, **wanted}, allow=(409,)) is None:
+            self._call("PATCH", f"/pools/{name}", json={"pool": name, **wanted})
 
     def wait_for_dags(self, dag_ids: Iterable[str], limit: float = 120) -> None:
         """Return when all of them can be triggered. Raises ApiFailed if one never can."""

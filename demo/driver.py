@@ -34,8 +34,6 @@ WRAPPER = "hhvm_build_and_publish"
 CHILDREN = ("hhvm_build", "hhvm_publish_release")
 FIRST_RELEASE = "1.0.0"
 
-_WAITING = {"", "scheduled", "queued"}
-_AT_WORK = {"running", "deferred", "restarting"}
 _LAST_LINES = 25
 
 
@@ -175,18 +173,16 @@ class Demo:
 
     def _follow(self, api: AirflowApi, run_id: str) -> str:
         """Show the tasks of the run and of its child runs until it ends. Returns its state."""
-        shown: dict[tuple[str, str, int], str] = {}
+        # What a run that we join or resume did before is no news.
+        shown = {_key(task): _shown_as(task) for task in self._tasks(api, run_id)}
         while True:
             # The state first: whatever led to it is then seen in the tasks.
             state = api.state(WRAPPER, run_id)
             for task in self._tasks(api, run_id):
-                now = "running" if task.state in _AT_WORK else task.state
-                key = (task.dag_id, task.task_id, task.map_index)
-                if now not in _WAITING and shown.get(key) != now:
-                    shown[key] = now
-                    self.progress.task(
-                        task.dag_id, task.name, now, None if now == "running" else task.duration
-                    )
+                if shown.get(_key(task), "") != (now := _shown_as(task)):
+                    shown[_key(task)] = now
+                    if now:
+                        self.progress.task(task.dag_id, task.name, now, task.duration)
             if state in {"success", "failed"}:
                 return state
             time.sleep(1)
@@ -318,6 +314,17 @@ Next          make demo VERSION=1.0.1    another release beside it
                 command = ["find", "/work", "-mindepth", "1", "-delete"]
                 volume = f"{self.stack.work_directory}:/work"
                 run(["docker", "run", "--rm", "--volume", volume, self.distros[0].docker_base, *command])
+
+
+def _key(task: Task) -> tuple[str, str, int]:
+    return task.dag_id, task.task_id, task.map_index
+
+
+def _shown_as(task: Task) -> str:
+    """What is worth a line: not how a task waits, nor how it works."""
+    if task.state in {"scheduled", "queued"}:
+        return ""
+    return "running" if task.state in {"deferred", "restarting"} else task.state
 
 
 def _fetch(url: str) -> str:

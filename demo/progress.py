@@ -53,11 +53,11 @@ class Progress:
 
     def line(self, title: str, text: str) -> None:
         """One line, with the time since the start and the part that it belongs to."""
-        self.console.print(f"[dim]{time.time() - self.started:6.1f} s[/]  [bold]{title:<20}[/]  {text}")
+        self.console.print(f"[dim]{time.time() - self.started:6.1f} s[/]  [bold]{title:<22}[/]  {text}")
 
-    def task(self, title: str, name: str, state: str, seconds: float | None) -> None:
+    def task(self, title: str, name: str, state: str, seconds: float) -> None:
         """One line for a task that changed."""
-        took = f" ({seconds:.1f} s)" if seconds is not None else ""
+        took = f" ({seconds:.1f} s)" if state != "running" else ""
         style = _STYLES.get(state, "default")
         self.line(title, f"{escape(name):<44} [{style}]{state.replace('_', ' ')}[/]{took}")
 

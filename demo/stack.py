@@ -191,8 +191,11 @@ class Stack:
             "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": "15",
             "TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "15",
+            # It is also how late the end of a task's process may be noticed. With the default of 5 s a
+            # task that had deferred was queued again before that, and so was taken for killed.
+            "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A task outlives an API server that is killed and comes back, on two busy cores.
-            "WORKERS__MAX_FAILED_HEARTBEATS": "8",
+            "WORKERS__MAX_FAILED_HEARTBEATS": "30",
         }
         connections = {
             "HHVM_AWS": {
