@@ -34,6 +34,7 @@ USER = "release-manager"
 SCRATCH, DOWNLOADS = "hhvm-scratch", "hhvm-downloads"
 PUBLIC_KEY = "conf/hhvm.gpg.key"
 
+SUPERVISOR = "supervisord"
 STORAGE = ("s3", "downloads")
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
@@ -98,7 +99,7 @@ class Stack:
         """The kept ports; at the first start, and where a stranger took one since, free ones are chosen."""
         file = self.var / "demo.json"
         kept = Ports(**json.loads(file.read_text())["ports"]) if file.exists() else self.preferred_ports
-        if self.processes():
+        if self.processes(SUPERVISOR, *STORAGE, *AIRFLOW):
             return kept
         taken: set[int] = set()
         chosen = Ports(**{name: _free_port(port, taken) for name, port in asdict(kept).items()})
@@ -300,12 +301,12 @@ class Stack:
                         supervisor.supervisor.startProcess(process["name"], False)
             return
         # A supervisor that was killed leaves its services, which would hold our ports.
-        kill(self.processes())
+        kill(self.processes(SUPERVISOR, *STORAGE, *AIRFLOW))
         self._write_supervisor_configuration()
         try:
             run(
                 [str(Path(sys.executable).parent / "supervisord"), "-c", str(self._configuration)],
-                env={**self.environment("downloads"), MARK: self.mark("supervisord")},
+                env={**self.environment("downloads"), MARK: self.mark(SUPERVISOR)},
                 cwd=REPOSITORY,
             )
         except CommandFailed as error:
@@ -329,7 +330,7 @@ class Stack:
 
     def down(self) -> None:
         """Stop every service, and whatever is left of one."""
-        supervisors = self.processes("supervisord")
+        supervisors = self.processes(SUPERVISOR)
         for process in supervisors:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -342,13 +343,13 @@ class Stack:
         """What a service's processes have in their environment."""
         return f"{self.var}:{service}"
 
-    def processes(self, service: str | None = None) -> list[psutil.Process]:
-        """What runs of this service, or of all."""
+    def processes(self, *services: str) -> list[psutil.Process]:
+        """What runs of these services; without a name, everything with our mark, the driver's too."""
         own = os.getpid()
         found = []
         for process in psutil.process_iter(["environ"]):
             directory, _, name = (process.info["environ"] or {}).get(MARK, "").rpartition(":")
-            if directory == str(self.var) and service in {None, name} and process.pid != own:
+            if directory == str(self.var) and (not services or name in services) and process.pid != own:
                 found.append(process)
         return found
 
