@@ -125,6 +125,10 @@ class AirflowApi:
             )
             if isinstance(entry, dict):
                 for error in entry.get("error_detail") or ():
+                    lines += (
+                        f"  {frame['filename']}:{frame['lineno']}, in {frame['name']}"
+                        for frame in error["frames"][-4:]
+                    )
                     lines += f"{error['exc_type']}: {error['exc_value']}".splitlines()
         return lines
 

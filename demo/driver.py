@@ -228,7 +228,7 @@ class Demo:
         return False
 
     def _install(self, release: Release, distro: Distro) -> None:
-        with self.progress.part(distro.name) as say:
+        with self.progress.part(f"install {distro.name}") as say:
             environment = {
                 "PUBLIC_URL": self.stack.public_url,
                 "REPOSITORY": distro.repository,
@@ -263,11 +263,11 @@ HHVM {release.version} is built, published and installed.
 Airflow       {self.stack.ui_url}
               log in as {USER}, password {self.stack.secrets.password}
 Repositories  {self.stack.public_url}
-apt           curl -o {keyring} {self.stack.public_url}/{PUBLIC_KEY}
+apt           curl --create-dirs -o {keyring} {self.stack.public_url}/{PUBLIC_KEY}
               deb [signed-by={keyring}] {self.stack.public_url}/{distro.repository} {distro.distribution} main
 Logs          {self.stack.log_directory}
 
-Next          make demo VERSION=1.0.1    another release beside it
+Next          make demo VERSION={_next(release):<9}another release beside it
               demo/airflow dags list     Airflow's own command line
               make down                  stop it all; make clean also forgets the data"""
         )
@@ -314,6 +314,14 @@ Next          make demo VERSION=1.0.1    another release beside it
                 command = ["find", "/work", "-mindepth", "1", "-delete"]
                 volume = f"{self.stack.work_directory}:/work"
                 run(["docker", "run", "--rm", "--volume", volume, self.distros[0].docker_base, *command])
+
+
+def _next(release: Release) -> str:
+    """A version to try next."""
+    if release.nightly:
+        return FIRST_RELEASE
+    *rest, patch = release.version.split(".")
+    return ".".join([*rest, str(int(patch) + 1)])
 
 
 def _key(task: Task) -> tuple[str, str, int]:

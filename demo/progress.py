@@ -53,7 +53,7 @@ class Progress:
 
     def line(self, title: str, text: str) -> None:
         """One line, with the time since the start and the part that it belongs to."""
-        self.console.print(f"[dim]{time.time() - self.started:6.1f} s[/]  [bold]{title:<22}[/]  {text}")
+        self.console.print(f"[dim]{time.time() - self.started:6.1f} s[/]  [bold]{title:<26}[/]  {text}")
 
     def task(self, title: str, name: str, state: str, seconds: float) -> None:
         """One line for a task that changed."""

@@ -99,7 +99,7 @@ class Stack:
         """The kept ports; at the first start, and where a stranger took one since, free ones are chosen."""
         file = self.var / "demo.json"
         kept = Ports(**json.loads(file.read_text())["ports"]) if file.exists() else self.preferred_ports
-        if self.processes(SUPERVISOR, *STORAGE, *AIRFLOW):
+        if file.exists() and self.processes(SUPERVISOR, *STORAGE, *AIRFLOW):
             return kept
         taken: set[int] = set()
         chosen = Ports(**{name: _free_port(port, taken) for name, port in asdict(kept).items()})
