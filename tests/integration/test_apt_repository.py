@@ -1,0 +1,607 @@
+"""Publishing to apt repositories, as Debian's own apt sees it and as S3 keeps it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.server
+import subprocess
+import threading
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from demo import signing_key
+from hhvm_packaging.apt import index, repository, signing
+from hhvm_packaging.apt.index import AlreadyPublished
+from hhvm_packaging.apt.repository import Damaged, Unpublishable
+from hhvm_packaging.apt.signing import BadSignature, Signer
+from hhvm_packaging.jobs import Artifact
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import Bucket, Conflict, Store
+from tests.integration import s3 as s3_server
+from tests.integration.s3 import Died, recorded, writes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+    from hhvm_packaging.apt.repository import Published
+
+OLDEST, OLD, NEW = "0.9.0-1~bookworm", "1.0.0-1~bookworm", "1.0.1-1~bookworm"
+POOL = "pool/main/h/hhvm/"
+SUITE = "debian/dists/bookworm/"
+BINARY = f"{SUITE}main/binary-amd64/"
+
+COMMIT = f"PutObject {SUITE}InRelease"
+"""The write that decides what users get."""
+WRITES = [
+    f"CopyObject debian/{POOL}hhvm_{NEW}_amd64.deb",
+    f"PutObject {BINARY}by-hash/SHA256/(digest)",
+    f"PutObject {BINARY}by-hash/SHA256/(digest)",
+    f"PutObject {BINARY}by-hash/SHA256/(digest)",
+    COMMIT,
+    f"PutObject {BINARY}Packages",
+    f"PutObject {BINARY}Packages.gz",
+    f"PutObject {BINARY}Packages.xz",
+    f"PutObject {SUITE}Release",
+    f"PutObject {SUITE}Release.gpg",
+]
+"""The writes of a publish, in the order that the design fixes."""
+UNTIL_COMMIT = WRITES.index(COMMIT)
+
+
+# Versions of a package
+
+
+@dataclass(frozen=True)
+class Deb:
+    """A package as a build left it."""
+
+    content: bytes
+    artifact: Artifact
+
+    @property
+    def key(self) -> str:
+        return f"build/{self.artifact.name}"
+
+
+@pytest.fixture(scope="session")
+def debs(tmp_path_factory: pytest.TempPathFactory, job_image: str) -> dict[str, Deb]:
+    """Real packages, by version, with the stanzas that jobs make."""
+    directory = tmp_path_factory.mktemp("debs")
+    return {version: make_deb(directory, job_image, version) for version in (OLDEST, OLD, NEW)}
+
+
+def make_deb(directory: Path, image: str, version: str) -> Deb:
+    name = f"hhvm_{version}_amd64.deb"
+    tree = directory / version
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text(
+        f"Package: hhvm\nVersion: {version}\nArchitecture: amd64\nMaintainer: HHVM <hhvm@example.org>\n"
+        "Description: A virtual machine \u2013 for Hack\n  Oddly   spaced\n .\n and long.\n"
+    )
+    (tree / "usr/bin").mkdir(parents=True)
+    program = tree / "usr/bin/hhvm"
+    program.write_text(f"#!/bin/sh\necho HHVM {version}\n")
+    program.chmod(0o755)
+    script = f"dpkg-deb --root-owner-group --build {version} {name} >&2 && apt-ftparchive packages ./{name}"
+    container = [
+        "docker",
+        "run",
+        "--rm",
+        f"--volume={directory}:{directory}",
+        f"--workdir={directory}",
+        image,
+    ]
+    done = subprocess.run([*container, "sh", "-c", script], check=True, capture_output=True, text=True)
+    content = (directory / name).read_bytes()
+    sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()  # ruff: ignore[hashlib-insecure-hash-function]
+    stanza = done.stdout.strip("\n")
+    return Deb(content, Artifact(name=name, size=len(content), sha256=sha256, md5=md5, stanza=stanza))
+
+
+# A repository
+
+
+@pytest.fixture(scope="session")
+def key() -> tuple[str, str]:
+    return signing_key.make("HHVM tests <hhvm@example.org>")
+
+
+@pytest.fixture(scope="session")
+def signer(key: tuple[str, str]) -> Iterator[Signer]:
+    with Signer(key[0]) as signer:
+        yield signer
+
+
+class Repository:
+    """The repository of one store."""
+
+    def __init__(self, s3: S3Client, signer: Signer) -> None:
+        store = Store(s3, Settings())
+        self.s3, self.signer = s3, signer
+        self.scratch, self.downloads = store.scratch, store.downloads
+
+    def build(self, deb: Deb) -> None:
+        self.scratch.put(deb.key, deb.content)
+
+    def publish(self, *debs: Deb, suite: str = "bookworm", signer: Signer | None = None) -> Published:
+        return repository.publish(
+            self.downloads,
+            self.scratch,
+            repository="debian",
+            suite=suite,
+            pool=POOL,
+            packages={deb.key: deb.artifact for deb in debs},
+            signer=signer or self.signer,
+        )
+
+    def versions(self) -> set[str]:
+        """What InRelease offers, once everything that it names is proven to be there."""
+        in_release = self.downloads.get(f"{SUITE}InRelease")
+        if in_release is None:
+            return set()
+        release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
+        for name, digest in release.sha256.items():
+            content = self.downloads.get(Store.by_hash(SUITE + name, digest))
+            assert content is not None
+            assert index.sha256(content) == digest
+        packages = repository.read(self.downloads, "debian", "bookworm")
+        for stanza in packages.stanzas:
+            assert index.sha256(self.downloads.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
+        return {stanza.version for stanza in packages.stanzas}
+
+    def assert_whole(self) -> None:
+        """The names without a digest are what InRelease says."""
+        text = signing.signed_text(self.downloads.get(f"{SUITE}InRelease") or b"", self.signer.public_key())
+        assert self.downloads.get(f"{SUITE}Release") == text
+        signing.verify(text, self.downloads.get(f"{SUITE}Release.gpg") or b"", self.signer.public_key())
+        for name, digest in index.Release.parse(text).sha256.items():
+            assert index.sha256(self.downloads.get(SUITE + name) or b"") == digest
+
+
+@pytest.fixture
+def published(s3: S3Client, signer: Signer, debs: dict[str, Deb]) -> Repository:
+    """A repository with the old version; the new one is built."""
+    repository = Repository(s3, signer)
+    for deb in debs.values():
+        repository.build(deb)
+    repository.publish(debs[OLD])
+    return repository
+
+
+# Its users
+
+
+class Website(http.server.ThreadingHTTPServer):
+    """The public bucket over HTTP."""
+
+    after_in_release: Callable[[], object] | None = None
+    """Called once, when somebody has read InRelease and nothing more."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Says nothing."""
+
+    def do_GET(self) -> None:
+        super().do_GET()
+        assert isinstance(self.server, Website)
+        if self.path.endswith("/InRelease") and (call := self.server.after_in_release):
+            self.server.after_in_release = None
+            call()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def website(s3_directory: Path) -> Iterator[Website]:
+    with Website(s3_directory / Settings().downloads_bucket) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Apt:
+    """Clean machines whose only source of packages is the repository."""
+
+    def __init__(self, website: Website, key: Path) -> None:
+        self.website, self.key = website, key
+
+    def run(self, script: str, *, suite: str = "bookworm") -> str:
+        source = f"deb [signed-by=/hhvm.asc] {self.website.url}/debian {suite} main"
+        prepare = f"rm -rf /etc/apt/sources.list*; echo '{source}' > /etc/apt/sources.list"
+        # A failed update is otherwise only a warning.
+        update = "apt-get --quiet --quiet --error-on=any update"
+        done = subprocess.run(
+            [
+                *("docker", "run", "--rm", "--network=host", f"--volume={self.key}:/hhvm.asc:ro"),
+                *(f"debian:{suite}", "sh", "-e", "-c", f"{prepare}; {update}; {script}"),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def installed(self, *, suite: str = "bookworm") -> str:
+        """What a user gets who installs hhvm now."""
+        return self.run(f"{INSTALL} hhvm; hhvm", suite=suite).splitlines()[-1]
+
+
+INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install"
+
+
+@pytest.fixture
+def apt(website: Website, key: tuple[str, str], base_images: None, tmp_path: Path) -> Apt:
+    path = tmp_path / "hhvm.asc"
+    path.write_text(key[1])
+    path.chmod(0o644)  # apt reads it as a user of its own
+    return Apt(website, path)
+
+
+# What users get
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_users_install_what_is_published(published: Repository, debs: dict[str, Deb], apt: Apt, suite: str):
+    published.publish(debs[OLD], suite=suite)
+    assert apt.installed(suite=suite) == f"HHVM {OLD}"
+
+
+def test_users_upgrade_to_what_is_published_next(published: Repository, debs: dict[str, Deb], apt: Apt):
+    published.publish(debs[NEW])
+    output = apt.run(f"{INSTALL} hhvm={OLD}; hhvm; {INSTALL} hhvm; hhvm").splitlines()
+    assert [line for line in output if line.startswith("HHVM ")] == [f"HHVM {OLD}", f"HHVM {NEW}"]
+
+
+def test_an_update_that_a_publish_overtakes_still_succeeds(
+    published: Repository, debs: dict[str, Deb], apt: Apt
+):
+    apt.website.after_in_release = lambda: published.publish(debs[NEW])
+    assert apt.installed() == f"HHVM {OLD}"
+    assert apt.installed() == f"HHVM {NEW}"
+
+
+@pytest.mark.parametrize("survived", range(len(WRITES)))
+def test_a_publish_may_die_after_any_write_and_is_completed_by_the_next(
+    published: Repository, debs: dict[str, Deb], apt: Apt, survived: int
+):
+    with recorded(published.s3, die_after=survived) as sent, pytest.raises(Died):
+        published.publish(debs[NEW])
+    assert len(writes(sent)) == survived
+    expected = OLD if survived <= UNTIL_COMMIT else NEW
+    assert published.versions() == {OLD, expected}
+    assert apt.installed() == f"HHVM {expected}"
+
+    published.publish(debs[NEW])
+    assert published.versions() == {OLD, NEW}
+    published.assert_whole()
+    assert apt.installed() == f"HHVM {NEW}"
+
+
+def test_dying_before_by_hash_files_are_there_would_be_noticed(
+    published: Repository, debs: dict[str, Deb], apt: Apt, monkeypatch: pytest.MonkeyPatch
+):
+    """A test of the tests: apt does complain about a publisher that forgets them."""
+    put = Bucket.put
+
+    def forgetful(self: Bucket, key: str, *arguments: Any, **options: Any) -> None:
+        if "/by-hash/" not in key:
+            put(self, key, *arguments, **options)
+
+    monkeypatch.setattr(Bucket, "put", forgetful)
+    with contextlib.suppress(Died), recorded(published.s3, die_after=2):
+        published.publish(debs[NEW])
+    with pytest.raises(AssertionError, match=r"Hash Sum mismatch|unexpected size|Failed to fetch"):
+        apt.installed()
+
+
+@pytest.mark.parametrize("survived", range(len(WRITES)))
+def test_the_first_publish_of_a_suite_may_die_too(
+    s3: S3Client, signer: Signer, debs: dict[str, Deb], survived: int
+):
+    fresh = Repository(s3, signer)
+    fresh.build(debs[NEW])
+    with recorded(s3, die_after=survived), pytest.raises(Died):
+        fresh.publish(debs[NEW])
+    assert fresh.versions() == ({NEW} if survived > UNTIL_COMMIT else set())
+
+    fresh.publish(debs[NEW])
+    assert fresh.versions() == {NEW}
+    fresh.assert_whole()
+
+
+# What is written
+
+
+def test_writes_are_in_the_order_that_is_safe_to_die_in(published: Repository, debs: dict[str, Deb]):
+    with recorded(published.s3) as sent:
+        published.publish(debs[NEW])
+    digests = {index.sha256(content) for content in read(published).variants().values()}
+    assert [without(digests, request) for request in writes(sent)] == WRITES
+
+
+def read(published: Repository) -> index.Packages:
+    return repository.read(published.downloads, "debian", "bookworm")
+
+
+def without(digests: set[str], request: str) -> str:
+    for digest in digests:
+        request = request.replace(digest, "(digest)")
+    return request
+
+
+def test_a_publish_lists_no_bucket_and_downloads_no_package(published: Repository, debs: dict[str, Deb]):
+    with recorded(published.s3) as sent:
+        published.publish(debs[NEW])
+    assert not [request for request in sent if request.startswith("List")]
+    assert not [request for request in sent if request.startswith("Get") and request.endswith(".deb")]
+
+
+def test_indices_keep_the_stanza_of_the_build_but_for_the_place_of_the_file(
+    published: Repository, debs: dict[str, Deb]
+):
+    published.publish(debs[NEW])
+    name = debs[NEW].artifact.name
+    built = (debs[NEW].artifact.stanza or "").replace(f"Filename: ./{name}", f"Filename: {POOL}{name}")
+    assert f"Filename: {POOL}{name}" in built
+    assert built in read(published).render().decode()
+
+
+def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict[str, Deb]):
+    before = read(published).variants()
+    published.publish(debs[NEW])
+    for name, content in before.items():
+        assert published.downloads.get(Store.by_hash(SUITE + name, index.sha256(content))) == content
+
+
+def test_each_commit_is_dated_later_than_the_last(published: Repository, debs: dict[str, Deb]):
+    before = index.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
+    published.publish(debs[NEW])
+    after = index.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
+    assert after.date > before.date
+
+
+def test_a_publish_says_what_it_added(published: Repository, debs: dict[str, Deb]):
+    done = published.publish(debs[OLD], debs[NEW])
+    assert done.added == (f"hhvm_{NEW}_amd64.deb",)
+    assert done.already == (f"hhvm_{OLD}_amd64.deb",)
+
+
+def test_publishing_again_writes_nothing(published: Repository, debs: dict[str, Deb]):
+    with recorded(published.s3) as sent:
+        done = published.publish(debs[OLD])
+    assert not writes(sent)
+    assert not done.added
+
+
+def test_publishing_again_does_not_need_scratch(published: Repository, debs: dict[str, Deb]):
+    published.scratch.delete(debs[OLD].key)
+    assert published.publish(debs[OLD]).already
+
+
+def test_a_lost_pool_file_comes_back_with_the_next_publish(published: Repository, debs: dict[str, Deb]):
+    published.downloads.delete(f"debian/{POOL}hhvm_{OLD}_amd64.deb")
+    published.publish(debs[OLD])
+    assert published.versions() == {OLD}
+
+
+def test_one_publish_adds_several_packages_in_one_commit(s3: S3Client, signer: Signer, debs: dict[str, Deb]):
+    fresh = Repository(s3, signer)
+    for version in (OLD, NEW):
+        fresh.build(debs[version])
+    with recorded(s3) as sent:
+        fresh.publish(debs[OLD], debs[NEW])
+    assert sent.count(COMMIT) == 1
+    assert fresh.versions() == {OLD, NEW}
+
+
+# What others ask
+
+
+def test_a_suite_that_was_never_published_is_empty(s3: S3Client, signer: Signer):
+    assert read(Repository(s3, signer)).stanzas == ()
+
+
+def test_what_is_published_can_be_asked_for(published: Repository):
+    assert read(published).find("hhvm", OLD)
+    assert not read(published).find("hhvm", NEW)
+
+
+def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
+    published: Repository, debs: dict[str, Deb]
+):
+    for name, content in read(published).variants().items():
+        published.downloads.delete(Store.by_hash(SUITE + name, index.sha256(content)))
+    published.publish(debs[NEW])
+    assert {stanza.version for stanza in read(published).stanzas} == {OLD, NEW}
+
+
+# What is refused
+
+
+def assert_refused(published: Repository, deb: Deb, error: type[Exception]) -> str:
+    """The message of the refusal, before which nothing was written."""
+    with recorded(published.s3) as sent, pytest.raises(error) as refused:
+        published.publish(deb)
+    assert not writes(sent)
+    return str(refused.value)
+
+
+def test_a_pool_file_is_never_replaced(published: Repository, debs: dict[str, Deb]):
+    new = debs[NEW].artifact
+    key = f"debian/{POOL}{new.name}"
+    published.downloads.put(key, b"other bytes")
+    message = assert_refused(published, debs[NEW], AlreadyPublished)
+    assert key in message
+    assert hashlib.md5(b"other bytes").hexdigest() in message  # ruff: ignore[hashlib-insecure-hash-function]
+    assert new.md5 in message
+    assert new.sha256 in message
+
+
+def test_a_published_version_is_never_replaced(published: Repository, debs: dict[str, Deb]):
+    old = debs[OLD].artifact
+    stanza = (old.stanza or "").replace(old.sha256, "b" * 64)
+    rebuilt = Deb(b"", old.model_copy(update={"sha256": "b" * 64, "stanza": stanza}))
+    message = assert_refused(published, rebuilt, AlreadyPublished)
+    assert "debian bookworm" in message
+    assert old.sha256 in message
+    assert "b" * 64 in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../hhvm_1.0.1-1_amd64.deb",
+        "hhvm.deb",
+        "hhvm_1.0.1-1_amd64.deb\n",
+        "HHVM_1.0.1-1_amd64.deb",
+        "a_1_arm64.deb",
+    ],
+)
+def test_a_file_name_that_is_not_a_package_of_the_suite_is_refused(
+    published: Repository, debs: dict[str, Deb], name: str
+):
+    artifact = debs[NEW].artifact.model_copy(update={"name": name})
+    message = assert_refused(published, Deb(b"", artifact), Unpublishable)
+    assert repr(name)[1:-1] in message
+    assert "bookworm" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("Package", "Package: hhvm", "Package: hhvm-nightly"),
+        ("Version", f"Version: {NEW}", f"Version: {OLD}"),
+        ("Architecture", "Architecture: amd64", "Architecture: all"),
+        ("Size", "Size: ", "Size: 1"),
+        ("SHA256", "SHA256: ", "SHA256: 0"),
+        ("MD5sum", "MD5sum: ", "MD5sum: 0"),
+    ],
+)
+def test_a_stanza_that_contradicts_its_file_is_refused(
+    published: Repository, debs: dict[str, Deb], field: str, old: str, new: str
+):
+    artifact = debs[NEW].artifact
+    stanza = (artifact.stanza or "").replace(old, new)
+    changed = artifact.model_copy(update={"stanza": stanza})
+    message = assert_refused(published, Deb(b"", changed), Unpublishable)
+    assert f"debian bookworm: {artifact.name}: its stanza says {field} " in message
+
+
+def test_a_package_without_a_stanza_is_refused(published: Repository, debs: dict[str, Deb]):
+    artifact = debs[NEW].artifact.model_copy(update={"stanza": None})
+    assert artifact.name in assert_refused(published, Deb(b"", artifact), Unpublishable)
+
+
+@pytest.mark.parametrize("content", [None, b"other bytes"])
+def test_a_package_that_scratch_lost_or_changed_is_refused(
+    published: Repository, debs: dict[str, Deb], content: bytes | None
+):
+    published.scratch.delete(debs[NEW].key)
+    if content is not None:
+        published.scratch.put(debs[NEW].key, content)
+    assert debs[NEW].key in assert_refused(published, debs[NEW], Unpublishable)
+
+
+def test_an_index_that_is_not_what_in_release_says_is_refused(published: Repository, debs: dict[str, Deb]):
+    key = f"{BINARY}Packages"
+    published.downloads.put(Store.by_hash(key, index.sha256(published.downloads.get(key) or b"")), b"other")
+    published.downloads.put(key, b"other")
+    assert "main/binary-amd64/Packages" in assert_refused(published, debs[NEW], Damaged)
+
+
+def test_a_suite_that_somebody_else_signed_is_refused(published: Repository, debs: dict[str, Deb]):
+    private, _ = signing_key.make("Mallory <mallory@example.org>")
+    text = published.downloads.get(f"{SUITE}Release") or b""
+    with Signer(private) as mallory:
+        published.downloads.put(f"{SUITE}InRelease", mallory.clearsign(text))
+    message = assert_refused(published, debs[NEW], BadSignature)
+    assert "debian bookworm: InRelease" in message
+
+
+# On a store with conditional writes and metadata
+
+
+@pytest.fixture
+def conditional(signer: Signer, debs: dict[str, Deb]) -> Iterator[Repository]:
+    """As ``published``, but moto's: it refuses the write of whoever read something older."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        # All of moto's servers in one process share their state.
+        requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
+        s3 = s3_server.client(endpoint)
+        repository = Repository(s3, signer)
+        for bucket in (repository.scratch, repository.downloads):
+            s3.create_bucket(Bucket=bucket.name)
+        for deb in debs.values():
+            repository.build(deb)
+        yield repository
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def overtaken(by: Repository, deb: Deb, s3: S3Client) -> Generator[None]:
+    """Let another publisher be done just before ``s3`` would commit."""
+
+    def overtake(params: dict[str, Any], **_: object) -> None:
+        if params["Key"].endswith("/InRelease"):
+            by.publish(deb)
+
+    s3.meta.events.register("before-parameter-build.s3.PutObject", overtake, unique_id="overtaken")
+    try:
+        yield
+    finally:
+        s3.meta.events.unregister("before-parameter-build.s3.PutObject", overtake, unique_id="overtaken")
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first commit", "later commit"])
+def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_again(
+    conditional: Repository, signer: Signer, debs: dict[str, Deb], first: bool
+):
+    faster = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
+    before = [] if first else [debs[OLDEST]]
+    faster.publish(*before)
+    with overtaken(faster, debs[OLD], conditional.s3), pytest.raises(Conflict):
+        conditional.publish(debs[NEW])
+    assert conditional.versions() == {OLD, *(OLDEST for _ in before)}
+    conditional.assert_whole()
+
+    conditional.publish(debs[NEW])
+    assert conditional.versions() == {OLD, NEW, *(OLDEST for _ in before)}
+    conditional.assert_whole()
+
+
+def test_caches_keep_what_never_changes_and_nothing_else(conditional: Repository, debs: dict[str, Deb]):
+    conditional.publish(debs[OLD])
+    for key in conditional.downloads.keys():  # ruff: ignore[in-dict-keys] - a bucket is no mapping
+        cache = conditional.s3.head_object(Bucket=conditional.downloads.name, Key=key)["CacheControl"]
+        assert ("immutable" in cache) == ("/pool/" in key or "/by-hash/" in key)
+
+
+def test_the_pool_records_digests_where_the_store_keeps_them(conditional: Repository, debs: dict[str, Deb]):
+    conditional.publish(debs[OLD])
+    head = conditional.downloads.head(f"debian/{POOL}hhvm_{OLD}_amd64.deb")
+    assert head is not None
+    assert head.sha256 == debs[OLD].artifact.sha256
