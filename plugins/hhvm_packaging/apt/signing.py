@@ -149,4 +149,5 @@ def _keyring(keys: bytes) -> Generator[gnupg.GPG]:
                 raise UnusableKey("no armored key was found where one is needed")
             yield gpg
         finally:
-            subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=False, capture_output=True)
+            end_agent = ["gpgconf", "--homedir", home, "--kill", "gpg-agent"]
+            subprocess.run(end_agent, check=False, capture_output=True)
