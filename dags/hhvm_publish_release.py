@@ -39,11 +39,12 @@ def update_repositories(plan: dict[str, Any]) -> list[str]:
 
 
 @task
-def update_indices() -> None:
-    """Write the directory listings of everything that is public."""
+def update_indices() -> str:
+    """Bring the directory listings of everything that is public up to date."""
     from hhvm_packaging import runtime, site
 
-    site.update(runtime.store().downloads)
+    updated = site.update_indices(runtime.store().downloads)
+    return f"{len(updated.written)} listings written, {len(updated.removed)} removed"
 
 
 @dag(

@@ -1,11 +1,17 @@
 """What tests share: an Airflow home of their own, the Docker engine, its images."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,9 +26,12 @@ os.environ.update(
 
 
 @pytest.fixture(scope="session")
-def docker_engine() -> None:
-    """A Docker engine that answers."""
-    subprocess.run([ROOT / "demo/docker-engine", "ensure"], check=True)
+def docker_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Docker engine that answers; stopped in the end if it was started for the tests."""
+    environment = {**os.environ, "HHVM_DEMO_VAR": str(tmp_path_factory.mktemp("engine"))}
+    subprocess.run([ROOT / "demo/docker-engine", "ensure"], env=environment, check=True)
+    yield
+    subprocess.run([ROOT / "demo/docker-engine", "stop"], env=environment, check=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,11 @@ from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, Tri
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.utils.state import DagRunState
 
+from hhvm_packaging.settings import settings
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-_POLL_INTERVAL = 5
 _UNFINISHED = ["queued", "running"]
 _FINISHED = [DagRunState.SUCCESS, DagRunState.FAILED]
 
@@ -28,7 +29,7 @@ class ChildRunOperator(TriggerDagRunOperator):
             wait_for_completion=True,
             reset_dag_run=True,
             deferrable=True,
-            poke_interval=_POLL_INTERVAL,
+            poke_interval=settings().poll_interval,
             fail_when_dag_is_paused=True,
             openlineage_inject_parent_info=False,
             **kwargs,
@@ -47,7 +48,7 @@ class ChildRunOperator(TriggerDagRunOperator):
                 dag_id=self.trigger_dag_id,
                 states=_FINISHED,
                 run_ids=[run_id],
-                poll_interval=_POLL_INTERVAL,
+                poll_interval=self.poke_interval,
             ),
             method_name="execute_complete",
         )

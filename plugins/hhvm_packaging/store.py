@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -96,6 +97,15 @@ class Bucket:
         self.s3.put_object(
             Bucket=self.name, Key=key, Body=content, ContentType=content_type, **_cache_control(cache)
         )
+
+    def download(self, key: str, path: Path) -> None:
+        """Write the object's bytes to the file ``path``."""
+        self.s3.download_file(self.name, key, str(path))
+
+    def upload(self, path: Path, key: str, *, content_type: str, sha256: str) -> None:
+        """Write the file's bytes to the object, recording their SHA-256."""
+        extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
+        self.s3.upload_file(str(path), self.name, key, ExtraArgs=extra)
 
     def replace(
         self, key: str, content: bytes, content_type: str, *, etag: str | None, cache: str | None = None
@@ -201,9 +211,14 @@ class Store:
         return f"{release.version}/{distro}/manifest.json"
 
     @staticmethod
-    def job(release: Release, job: str) -> str:
+    def jobs(version: str) -> str:
+        """In scratch: the directory, with a trailing slash, of all jobs of one version."""
+        return f"jobs/{version}/"
+
+    @staticmethod
+    def job(version: str, name: str, build: str) -> str:
         """In scratch: the directory, with a trailing slash, of one try's log.txt and result.json."""
-        return f"jobs/{release.version}/{job}/"
+        return f"{Store.jobs(version)}{name}/{build}/"
 
     @staticmethod
     def packaging(sha256: str) -> str:

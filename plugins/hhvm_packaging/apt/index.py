@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from debian import deb822
 from debian.debian_support import Version
 
+from hhvm_packaging.errors import PackagingError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -32,11 +34,11 @@ VARIANTS = (PACKAGES, f"{PACKAGES}.gz", f"{PACKAGES}.xz")
 _FILENAME = re.compile(r"^Filename:.*$", re.MULTILINE | re.IGNORECASE)
 
 
-class InvalidIndex(ValueError):
+class InvalidIndex(PackagingError):
     """Not a Packages or Release file. The message says what is wrong with it."""
 
 
-class AlreadyPublished(Exception):
+class AlreadyPublished(PackagingError):
     """The name is published with other bytes. The message has the digests of both."""
 
 

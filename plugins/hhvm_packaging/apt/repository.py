@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from debian import deb822
 
 from hhvm_packaging.apt import index, signing
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Store
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ _CONTENT_TYPES = {
 }
 
 
-class Unpublishable(ValueError):
+class Unpublishable(PackagingError):
     """A package is not what its name or its manifest says. The message names the file and the suite."""
 
 
-class Damaged(Exception):
+class Damaged(PackagingError):
     """The published suite does not hold together. The message names the object."""
 
 

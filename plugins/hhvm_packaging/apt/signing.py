@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import gnupg
 
+from hhvm_packaging.errors import PackagingError
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -26,11 +28,11 @@ _OPTIONS = [
 ]
 
 
-class UnusableKey(Exception):
+class UnusableKey(PackagingError):
     """The key cannot be read, or cannot sign. The message never holds any of it."""
 
 
-class BadSignature(Exception):
+class BadSignature(PackagingError):
     """The signature is absent, wrong, or made with a key that is not trusted."""
 
 
