@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import secrets
 import shlex
 import socket
@@ -41,6 +42,9 @@ AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 MARK = "HHVM_DEMO_SERVICE"
 """In the environment of every process of a service, its children included; it survives any kill."""
 
+_TROUBLE = re.compile(r"[%:?#\"'\n]")
+"""supervisor, Docker's volumes and SQLite's address each read some of these in their own way."""
+_GROUP = "demo"
 _LONGEST_SOCKET = 95  # The kernel's limit is 107, and supervisor adds a number while it binds.
 
 
@@ -87,6 +91,8 @@ class Stack:
         self.services = tuple(services)
         self.preferred_ports = preferred_ports
         self.dags_folder = dags_folder
+        if found := _TROUBLE.search(f"{self.var}{REPOSITORY}"):
+            raise StackFailed(f"{self.var}, {REPOSITORY}: neither path may contain {found[0]!r}")
         if len(str(self._socket)) > _LONGEST_SOCKET:
             raise StackFailed(
                 f"{self.var}: this path is too long for a Unix socket; choose another HHVM_DEMO_VAR"
@@ -298,11 +304,11 @@ class Stack:
                 states: Any = supervisor.supervisor.getAllProcessInfo()
                 for process in states:
                     if process["statename"] in {"FATAL", "EXITED", "STOPPED"}:
-                        supervisor.supervisor.startProcess(process["name"], False)
+                        supervisor.supervisor.startProcess(f"{_GROUP}:{process['name']}", False)
             return
         # A supervisor that was killed leaves its services, which would hold our ports.
         kill(self.processes(SUPERVISOR, *STORAGE, *AIRFLOW))
-        self._write_supervisor_configuration()
+        self.write_supervisor_configuration()
         try:
             run(
                 [str(Path(sys.executable).parent / "supervisord"), "-c", str(self._configuration)],
@@ -386,23 +392,26 @@ class Stack:
         # supervisor's own way to say XML-RPC over a Unix socket; the address is not used.
         return ServerProxy("http://127.0.0.1", SupervisorTransport(serverurl=f"unix://{self._socket}"))
 
-    def _write_supervisor_configuration(self) -> None:
+    def write_supervisor_configuration(self) -> None:
+        """One program for each service."""
         config = configparser.RawConfigParser()
-        config["unix_http_server"] = {"file": _percent(self._socket), "chmod": "0700"}
+        config["unix_http_server"] = {"file": str(self._socket), "chmod": "0700"}
         config["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"
         }
         config["supervisord"] = {
-            "logfile": _percent(self.log_directory / "supervisord.log"),
-            "pidfile": _percent(self.var / "run" / "supervisord.pid"),
-            "childlogdir": _percent(self.log_directory),
+            "logfile": str(self.log_directory / "supervisord.log"),
+            "pidfile": str(self.var / "run" / "supervisord.pid"),
+            "childlogdir": str(self.log_directory),
             "umask": "022",
         }
+        # supervisor stops one group after the other, a second or more each, but a group's programs at once.
+        config[f"group:{_GROUP}"] = {"programs": ",".join(self.services)}
         arguments = [str(self.var), str(self.dags_folder)]
         for service in self.services:
             config[f"program:{service}"] = {
-                "command": _percent(shlex.join([sys.executable, "-m", "demo.service", service, *arguments])),
-                "directory": _percent(REPOSITORY),
+                "command": shlex.join([sys.executable, "-m", "demo.service", service, *arguments]),
+                "directory": str(REPOSITORY),
                 "autorestart": "true",
                 "startsecs": "2",
                 "startretries": "20",
@@ -411,7 +420,7 @@ class Stack:
                 "stopasgroup": "true",
                 "killasgroup": "true",
                 "redirect_stderr": "true",
-                "stdout_logfile": _percent(self.log_directory / f"{service}.log"),
+                "stdout_logfile": str(self.log_directory / f"{service}.log"),
                 "stdout_logfile_maxbytes": "20MB",
                 "stdout_logfile_backups": "1",
             }
@@ -457,11 +466,6 @@ def _free_port(preferred: int, taken: set[int]) -> int:
                 taken.add(found)
                 return found
     raise StackFailed("no free port on 127.0.0.1")
-
-
-def _percent(value: object) -> str:
-    """Text for supervisor's configuration, which expands percent signs."""
-    return str(value).replace("%", "%%")
 
 
 def _write(file: Path, content: str, mode: int = 0o644) -> None:
