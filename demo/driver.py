@@ -173,8 +173,8 @@ class Demo:
 
     def _follow(self, api: AirflowApi, run_id: str) -> str:
         """Show the tasks of the run and of its child runs until it ends. Returns its state."""
-        # What a run that we join or resume did before is no news.
-        shown = {_key(task): _shown_as(task) for task in self._tasks(api, run_id)}
+        # What a run that we join or resume finished before is no news.
+        shown = {_key(task): _shown_as(task) for task in self._tasks(api, run_id) if not _at_work(task)}
         while True:
             # The state first: whatever led to it is then seen in the tasks.
             state = api.state(WRAPPER, run_id)
@@ -332,7 +332,11 @@ def _shown_as(task: Task) -> str:
     """What is worth a line: not how a task waits, nor how it works."""
     if task.state in {"scheduled", "queued"}:
         return ""
-    return "running" if task.state in {"deferred", "restarting"} else task.state
+    return "running" if _at_work(task) else task.state
+
+
+def _at_work(task: Task) -> bool:
+    return task.state in {"running", "deferred", "restarting"}
 
 
 def _fetch(url: str) -> str:

@@ -318,7 +318,7 @@ class Stack:
         except CommandFailed as error:
             raise StackFailed(f"supervisord does not start: {error}") from error
 
-    def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 120) -> None:
+    def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 180) -> None:
         """Return when every service answers. Raises StackFailed if one does not within ``limit`` seconds."""
         deadline, missing = time.monotonic() + limit, set(self.services)
         while missing:
