@@ -340,7 +340,7 @@ class Stack:
         for process in supervisors:
             with suppress(psutil.NoSuchProcess):
                 process.terminate()
-        psutil.wait_procs(supervisors, timeout=20)
+        wait_until_gone(supervisors, limit=20)
         kill(self.processes())
         for name in ("supervisor.sock", "supervisord.pid"):
             (self.var / "run" / name).unlink(missing_ok=True)
@@ -447,7 +447,22 @@ def kill(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=10)
+    wait_until_gone(processes, limit=10)
+
+
+def wait_until_gone(processes: Iterable[psutil.Process], limit: float) -> None:
+    """Return when none of them lives, or after ``limit`` seconds."""
+    left, deadline = list(processes), time.monotonic() + limit
+    while left and time.monotonic() < deadline:
+        left = [process for process in left if _lives(process)]
+        time.sleep(0.05)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Whether it still does something; where nobody reaps orphans, a zombie stays for good."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _inherited() -> dict[str, str]:
