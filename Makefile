@@ -14,7 +14,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-SHELL_FILES = git ls-files -z --cached --others --exclude-standard | xargs -0 grep -lIzZE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell='
+SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell='
 
 .PHONY: help
 help: ## Show this list
