@@ -97,7 +97,8 @@ def test_airflow_takes_no_file_under_plugins_for_a_plugin() -> None:
 import sys
 from airflow import plugins_manager
 plugins_manager._get_plugins()
-print(*(name for name, module in sys.modules.items() if "hhvm_packaging" in str(getattr(module, "__file__", ""))))
+files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
+print(*(name for name, file in files.items() if "hhvm_packaging" in file))
 """
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     modules = loaded.splitlines()[-1].split()

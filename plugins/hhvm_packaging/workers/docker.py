@@ -110,12 +110,12 @@ class DockerWorker:
             self._create(
                 name, job, {**labels, JOB_LABEL: name, _BUILD_LABEL: build, _DIGEST_LABEL: job.digest}
             )
+            self.engine.start(name)
         except APIError as error:
-            if error.status_code != 409:  # 409: it was created, and then its starter died.
-                raise JobFailed(
-                    f"{job.title}: the Docker engine refused the container: {error.explanation}"
-                ) from error
-        self.engine.start(name)
+            if error.status_code == 409:
+                raise  # Another process of this task was faster; the next try attaches to its container.
+            self.remove(name)
+            raise JobFailed(f"{job.title}: the Docker engine refused it: {error.explanation}") from error
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """Keep the log, the artifacts and last the result in the store. Returns the result.

@@ -1,0 +1,336 @@
+"""What counts as done is decided by what the store holds, with real git, gpg and S3."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from demo import signing_key
+from hhvm_packaging import packaging, plans, report, sources
+from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.jobs import Artifact, JobFailed, Result
+from hhvm_packaging.manifests import PackageManifest, SourceManifest
+from hhvm_packaging.plans import Plan, Request
+from hhvm_packaging.release import Release
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
+from hhvm_packaging.store import PUBLIC_KEY, Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).resolve().parents[2]
+TODAY = datetime.date(2026, 11, 22)
+RELEASE = Release("1.0.0", nightly=False)
+NIGHTLY = Release("2026.11.22", nightly=True)
+BOOKWORM = "debian-12-bookworm"
+TIME = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
+KEYS = signing_key.make("HHVM test signing key")
+
+
+def artifact(name: str, content: bytes) -> Artifact:
+    """What a job says of a file that it made."""
+    return Artifact(
+        name=name,
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+    )
+
+
+@dataclass
+class Bench:
+    """A store, git repositories and the steps' way to write into them, without workers."""
+
+    store: Store
+    settings: Settings
+
+    def request(self, release: Release = RELEASE, *distros: str) -> Request:
+        """What a person would ask for."""
+        return Request(version=release.version, distros=distros or (BOOKWORM,), today=TODAY)
+
+    def plan(self, release: Release = RELEASE, *distros: str) -> Plan:
+        """The plan of a build."""
+        return plans.build(self.request(release, *distros), self.store, self.settings)
+
+    def make_source(self, plan: Plan, content: bytes = b"the source") -> SourceManifest:
+        """What a worker and make_source_tarball's acceptance leave."""
+        step, name = MakeSourceTarball(plan, self.store, self.settings), f"{plan.release.name}.tar.gz"
+        self.store.scratch.put(name, content)
+        result = Result(exit_status=0, started=TIME, finished=TIME, artifacts=(artifact(name, content),))
+        step.accept(step.job("a-try"), result)
+        manifest = SourceManifest.read(self.store, plan.release)
+        assert manifest is not None
+        return manifest
+
+    def sign(self, plan: Plan) -> SourceManifest:
+        """What sign_source_tarball does."""
+        with Signer(KEYS[0]) as signer:
+            return sources.sign(self.store, plan.release, signer)
+
+    def make_packages(self, plan: Plan, build: str = "a-try") -> PackageManifest:
+        """What a worker and make_binary_package's acceptance leave."""
+        step = MakeBinaryPackage(plan, self.store, self.settings, BOOKWORM)
+        job = step.job(build)
+        files = {f"{name}_1.0.0-1~bookworm_amd64.deb": build.encode() for name in ("hhvm", "hhvm-dev")}
+        for name, content in files.items():
+            self.store.scratch.put(f"{job.outputs}{name}", content)
+        made = tuple(artifact(name, content) for name, content in files.items())
+        step.accept(job, Result(exit_status=0, started=TIME, finished=TIME, artifacts=made))
+        manifest = PackageManifest.read(self.store, plan.release, BOOKWORM)
+        assert manifest is not None
+        return manifest
+
+    def make_public(self, manifest: PackageManifest) -> None:
+        """What a publisher leaves in the pool."""
+        for package in manifest.packages:
+            self.store.downloads.copy_from(
+                self.store.scratch,
+                manifest.build + package.name,
+                self.store.in_repository("debian", self.store.pool(RELEASE) + package.name),
+                content_type="application/vnd.debian.binary-package",
+                sha256=package.sha256,
+            )
+
+
+@pytest.fixture
+def bench(s3: S3Client, tmp_path: Path) -> Bench:
+    """A store with the public key, and the demo's repositories with 1.0.0 tagged."""
+    git = tmp_path / "git"
+    subprocess.run([ROOT / "demo/make-git-repositories", git, "1.0.0"], check=True)
+    settings = Settings(
+        public_repository=str(git / "hhvm.git"), staging_repository=str(git / "hhvm-staging.git")
+    )
+    store = Store(s3, settings)
+    store.downloads.put(PUBLIC_KEY, KEYS[1].encode())
+    return Bench(store, settings)
+
+
+def commit(repository: str, when: str) -> str:
+    """A new commit on the default branch, committed at ``when``."""
+    tree, parent = (
+        subprocess.run(
+            ["git", "-C", repository, "rev-parse", ref], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for ref in ("HEAD^{tree}", "HEAD")
+    )
+    made = subprocess.run(
+        ["git", "-C", repository, "commit-tree", tree, "-p", parent, "-m", when],
+        env=os.environ
+        | {
+            f"GIT_{who}_{what}": "a@example.com"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        | {"GIT_COMMITTER_DATE": when, "GIT_AUTHOR_DATE": when},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    subprocess.run(["git", "-C", repository, "update-ref", "HEAD", made], check=True)
+    return made
+
+
+def test_a_past_days_nightly_is_the_last_commit_of_that_day_in_utc(bench: Bench) -> None:
+    commit(bench.settings.public_repository, "2026-11-19T12:00:00+00:00")
+    last = commit(bench.settings.public_repository, "2026-11-20T23:59:59+00:00")
+    commit(bench.settings.public_repository, "2026-11-20T22:00:00-02:00")
+    assert bench.plan(Release("2026.11.20", nightly=True)).commit == last
+
+
+def test_todays_nightly_is_the_default_branchs_head(bench: Bench) -> None:
+    head = commit(bench.settings.public_repository, "2026-11-22T01:00:00+00:00")
+    assert bench.plan(NIGHTLY).commit == head
+
+
+def test_a_nightly_whose_source_is_public_keeps_its_commit(bench: Bench) -> None:
+    plan = bench.plan(NIGHTLY)
+    bench.make_source(plan)
+    bench.sign(plan)
+    commit(bench.settings.public_repository, "2026-11-22T02:00:00+00:00")
+    assert bench.plan(NIGHTLY).commit == plan.commit
+
+
+def test_a_release_that_is_not_tagged_is_refused_with_its_tag_and_repository(bench: Bench) -> None:
+    with pytest.raises(sources.SourceError, match=r"HHVM-1\.0\.1 is not tagged in .*hhvm-staging\.git"):
+        bench.plan(Release("1.0.1", nightly=False))
+
+
+def test_a_tag_that_moved_after_its_publication_is_refused(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    sources.publish(bench.store, RELEASE)
+    staging = bench.settings.staging_repository
+    moved = commit(staging, "2026-11-22T02:00:00+00:00")
+    subprocess.run(
+        ["git", "-C", staging, "tag", "--force", "HHVM-1.0.0", moved], check=True, capture_output=True
+    )
+    with pytest.raises(sources.SourceError, match="What is published is immutable"):
+        bench.plan()
+
+
+def test_a_tarball_counts_as_there_only_with_a_signature_that_verifies(bench: Bench) -> None:
+    plan = bench.plan()
+    step = MakeSourceTarball(plan, bench.store, bench.settings)
+    assert step.done() is None
+    bench.make_source(plan)
+    assert step.done() is None
+    bench.sign(plan)
+    assert plan.commit in str(step.done())
+    bench.store.scratch.put("hhvm-1.0.0.tar.gz.sig", b"not a signature")
+    assert step.done() is None
+
+
+def test_a_tarball_that_was_replaced_is_not_signed(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.store.scratch.put("hhvm-1.0.0.tar.gz", b"evil bytes")
+    with pytest.raises(sources.SourceError, match="clear `make_source_tarball`"):
+        bench.sign(plan)
+    assert bench.store.scratch.head("hhvm-1.0.0.tar.gz.sig") is None
+
+
+def test_a_nightly_is_public_once_it_is_signed_and_a_release_is_not(bench: Bench) -> None:
+    for release in (NIGHTLY, RELEASE):
+        plan = bench.plan(release)
+        bench.make_source(plan)
+        bench.sign(plan)
+    public = list(bench.store.downloads.keys("source/"))
+    stem = "source/nightlies/hhvm-nightly-2026.11.22.tar.gz"
+    assert public == [stem, f"{stem}.sig"]
+
+
+def test_other_bytes_under_a_published_name_are_refused_with_both_digests(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    sources.publish(bench.store, RELEASE)
+    other = bench.make_source(plan, b"other bytes")
+    bench.sign(plan)
+    with pytest.raises(
+        sources.SourceError, match=rf"with other bytes .*ETag [0-9a-f]+.*{other.tarball.sha256}"
+    ):
+        sources.publish(bench.store, RELEASE)
+
+
+def test_a_package_is_done_when_the_same_inputs_gave_artifacts_that_are_there(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    step = MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM)
+    assert step.done() is None
+    manifest = bench.make_packages(plan)
+    assert "hhvm 1.0.0-1~bookworm is built already" in str(step.done())
+    bench.store.scratch.delete(manifest.build + manifest.artifacts[0].name)
+    assert step.done() is None
+
+
+def test_a_published_package_is_done_also_when_scratch_was_pruned(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    manifest = bench.make_packages(plan)
+    bench.make_public(manifest)
+    for package in manifest.packages:
+        bench.store.scratch.delete(manifest.build + package.name)
+    assert MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM).done()
+
+
+def test_other_inputs_are_built_anew_unless_that_version_is_published(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    manifest = bench.make_packages(plan)
+    changed = plan.distro(BOOKWORM).model_copy(update={"files_sha256": "changed"})
+    step = MakeBinaryPackage(
+        plan.model_copy(update={"distros": (changed,)}), bench.store, bench.settings, BOOKWORM
+    )
+    assert step.done() is None
+    bench.make_public(manifest)
+    assert "already published; bump distros/debian-12-bookworm/PKGVER to rebuild" in str(step.done())
+
+
+def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    step = MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM)
+    stray = artifact("hhvm_1.0.0-2~bookworm_amd64.deb", b"")
+    with pytest.raises(JobFailed, match=r"expected hhvm and hhvm-dev 1\.0\.0-1~bookworm"):
+        step.accept(step.job("a-try"), Result(exit_status=0, started=TIME, finished=TIME, artifacts=(stray,)))
+    assert PackageManifest.read(bench.store, RELEASE, BOOKWORM) is None
+
+
+def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    step = PublishReleaseSource(plan, bench.store, bench.settings)
+    staging, public = bench.settings.staging_repository, bench.settings.public_repository
+    subprocess.run(["git", "-C", staging, "push", "--quiet", public, "HHVM-1.0.0"], check=True)
+    assert step.done() is None
+    step.job("a-try")
+    assert "are public" in str(step.done())
+
+
+def test_publishing_what_is_not_built_is_refused_by_name(bench: Bench) -> None:
+    with pytest.raises(plans.Refused, match=r"^version: HHVM 1\.0\.0 has no signed source yet"):
+        plans.publish(bench.request(), bench.store, bench.settings)
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    assert plans.publish(bench.request(), bench.store, bench.settings).distros
+    with pytest.raises(
+        plans.Refused, match=r"^distros: nothing is published\. debian-13-trixie: HHVM 1\.0\.0"
+    ):
+        plans.publish(bench.request(RELEASE, BOOKWORM, "debian-13-trixie"), bench.store, bench.settings)
+
+
+def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is_red(
+    bench: Bench, tmp_path: Path
+) -> None:
+    root = tmp_path / "packaging"
+    packaging.unpack(bench.store, bench.plan().packaging, root)
+    (root / "distros/debian-13-trixie/DOCKER_BASE").write_text("not an image\n")
+    bench.settings = bench.settings.model_copy(update={"packaging_root": root})
+    plan = bench.plan(RELEASE, BOOKWORM, "debian-13-trixie")
+    assert [distro.name for distro in plan.distros] == [BOOKWORM]
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    with pytest.raises(report.Incomplete) as red:
+        report.check(plan, bench.store, bench.settings)
+    assert "FAILED distros/debian-13-trixie: DOCKER_BASE says 'not an image'" in str(red.value)
+    assert "built  debian-12-bookworm" in str(red.value)
+
+
+def test_the_report_names_a_failed_build_with_the_log_of_its_last_try(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    name = f"hhvm-1.0.0-make-binary-package-{BOOKWORM}-0123456789ab"
+    for build in ("20261122T000000.000000Z", "20261122T010000.000000Z"):
+        bench.store.scratch.put(f"{bench.store.job('1.0.0', name, build)}log.txt", b"")
+    with pytest.raises(report.Incomplete) as red:
+        report.check(plan, bench.store, bench.settings)
+    assert f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package. Its log: s3://" in str(red.value)
+    assert "20261122T010000" in str(red.value)
+
+
+def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
+    sha256 = bench.plan().packaging
+    bench.store.scratch.put(bench.store.packaging(sha256), b"evil bytes")
+    with pytest.raises(packaging.DigestMismatch, match="has other bytes than its name says"):
+        packaging.unpack(bench.store, sha256, tmp_path / "packaging")
+    bench.store.scratch.delete(bench.store.packaging(sha256))
+    with pytest.raises(packaging.DigestMismatch, match="is missing"):
+        packaging.unpack(bench.store, sha256, tmp_path / "packaging")
