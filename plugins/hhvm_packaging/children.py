@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.utils.state import DagRunState
 
 from hhvm_packaging.settings import settings
@@ -52,3 +53,13 @@ class ChildRunOperator(TriggerDagRunOperator):
             ),
             method_name="execute_complete",
         )
+
+    def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> None:
+        """Succeed or fail as the child did; a child that failed is not started again by a retry."""
+        try:
+            super().execute_complete(context, event)
+        except AirflowException as error:
+            raise AirflowFailException(
+                f"{self.trigger_dag_id} run {self.trigger_run_id} failed. This task's link Triggered DAG "
+                "leads to what failed there; once that is mended, clear this task"
+            ) from error

@@ -26,13 +26,14 @@ def version() -> Param:
 def distributions() -> Param:
     """Which distributions; all of them unless somebody says otherwise."""
     known = distros.names(settings().packaging_root)
+    title = "distros: at least one directory name under distros/"
     return Param(
         known,
         type="array",
-        items={"type": "string", "enum": known},
+        items={"type": "string", "enum": known, "title": title},
         examples=known,
         minItems=1,
         uniqueItems=True,
-        title="distros: at least one directory name under distros/",
-        description="The distributions to work on, one a line.",
+        title=title,
+        description="The distributions to work on.",
     )

@@ -18,8 +18,13 @@ class Incomplete(PackagingError):
     """Not all that was asked for is built. The message names each failure."""
 
 
-def check(plan: Plan, store: Store, settings: Settings) -> str:
-    """What there is now of all that ``plan`` asked for, one line each. Raises Incomplete, with the same."""
+def check(plan: Plan | None, store: Store, settings: Settings) -> str:
+    """What there is now of all that ``plan`` asked for, one line each. Raises Incomplete, with the same.
+
+    The plan is None where planning itself failed.
+    """
+    if plan is None:
+        raise Incomplete("nothing was built, because `plan` failed: its log says why")
     title = f"HHVM {plan.version}"
     if sources.is_signed(store, plan.release, sources.public_keys(store)) is None:
         raise Incomplete(f"{title}: there is no signed source tarball, so nothing was built")

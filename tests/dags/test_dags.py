@@ -1,5 +1,7 @@
 """The DAGs as Airflow loads them: complete, named, explained, and strict about what they are given."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +91,25 @@ def test_the_form_takes_releases_nightlies_and_every_distribution(dags: dict[str
     for version in ("nightly", "1.0.0", "2026.11.22"):
         assert params.get_param("version").resolve(version) == version
     assert params.get_param("distros").resolve() == distros.names(ROOT)
+
+
+def test_a_faulty_distribution_breaks_the_import_of_no_dag(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "distros", tmp_path / "distros", symlinks=True)
+    (tmp_path / "distros/debian-13-trixie/DOCKER_BASE").unlink()
+    (tmp_path / "distros/no distribution at all").mkdir()
+    script = f"""
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({str(ROOT / "dags")!r}, bundle_path={str(ROOT / "dags")!r}, bundle_name="dags-folder")
+print(len(bag.dags), bag.import_errors)
+"""
+    environment = os.environ | {
+        "HHVM_PACKAGING_PACKAGING_ROOT": str(tmp_path),
+        "PYTHONPATH": str(ROOT / "plugins"),
+    }
+    bagged = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert bagged.splitlines()[-1] == f"{len(DAG_IDS)} {{}}"
 
 
 def test_airflow_takes_no_file_under_plugins_for_a_plugin() -> None:

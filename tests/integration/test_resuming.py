@@ -326,6 +326,11 @@ def test_the_report_names_a_failed_build_with_the_log_of_its_last_try(bench: Ben
     assert "20261122T010000" in str(red.value)
 
 
+def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:
+    with pytest.raises(report.Incomplete, match="`plan` failed"):
+        report.check(None, bench.store, bench.settings)
+
+
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
     sha256 = bench.plan().packaging
     bench.store.scratch.put(bench.store.packaging(sha256), b"evil bytes")

@@ -1,0 +1,306 @@
+"""The demo's path with a real scheduler and real containers: release, resume, survive, refuse, stop.
+
+The tests build upon one another, in this order, over one demo in a directory of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import httpx
+import psutil
+import pytest
+
+from demo.stack import AIRFLOW, SCRATCH, Ports, Stack
+from tests.unit.test_release import NOT_VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+WRAPPER, BUILD, PUBLISH = "hhvm_build_and_publish", "hhvm_build", "hhvm_publish_release"
+DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
+POLL_INTERVAL = 2
+
+
+class Newcomer:
+    """Somebody with this checkout, ``make`` and Airflow's API."""
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.stack = Stack(var, preferred_ports=Ports(0, 0, 0))
+        self.engine = docker.from_env()
+
+    def make(self, *arguments: str, expect: int = 0) -> str:
+        """What ``make`` prints, once it ended with the expected status."""
+        done = subprocess.run(
+            ["make", "--no-print-directory", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout
+
+    def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Airflow's command line, on this demo."""
+        return subprocess.run(
+            [ROOT / "demo/airflow", *arguments],
+            env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    @contextmanager
+    def api(self) -> Generator[httpx.Client]:
+        """Airflow's API, logged in."""
+        login = {"username": "release-manager", "password": self.stack.secrets.password}
+        with httpx.Client(base_url=self.stack.ui_url, timeout=30) as client:
+            token = client.post("/auth/token", json=login).json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {token}"
+            yield client
+
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> httpx.Response:
+        """Start a run through the API."""
+        body = {"dag_run_id": run_id, "conf": conf, "logical_date": None}
+        with self.api() as api:
+            return api.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """A run's state."""
+        with self.api() as api:
+            return str(api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"])
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        """A run's task instances, a mapped one by its distribution."""
+        with self.api() as api:
+            found = api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances").json()["task_instances"]
+        return {" ".join(filter(None, (task["task_id"], task["rendered_map_index"]))): task for task in found}
+
+    def log(self, dag_id: str, run_id: str, task: dict[str, Any]) -> str:
+        """A task's log, as the UI shows it."""
+        with self.api() as api:
+            answer = api.get(
+                f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}",
+                params={"map_index": task["map_index"], "full_content": True},
+            )
+        return answer.text
+
+    def until(self, condition: Callable[[], Any], limit: float = 240) -> Any:
+        """Wait for something that must become true, through outages of the API server."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                if found := condition():
+                    return found
+            except (httpx.HTTPError, KeyError, ValueError):
+                pass
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.5)
+
+    def ended(self, dag_id: str, run_id: str) -> str:
+        """A run's final state."""
+        return str(
+            self.until(
+                lambda: (state := self.state(dag_id, run_id)) in ("success", "failed") and state, limit=420
+            )
+        )
+
+    def containers(self, *labels: str) -> list[Any]:
+        """The workers' containers of this demo."""
+        own = f"hhvm.work={self.stack.work_directory}"
+        return list(self.engine.containers.list(all=True, filters={"label": [own, *labels]}))
+
+    def building(self, version: str) -> list[Any]:
+        """The build jobs that have got as far as starting their build container."""
+        return [
+            container
+            for container in self.containers("hhvm.task=make_binary_package")
+            if f"-{version}-" in container.name
+            and len(self.engine.containers.list(filters={"label": f"hhvm.job={container.name}"})) == 2
+        ]
+
+    def jobs(self, version: str, kind: str = "make-binary-package") -> list[str]:
+        """Each try of a kind of job that left a log."""
+        root = self.var / "s3" / SCRATCH / "jobs" / version
+        return sorted(path.parent.name for path in root.glob(f"hhvm-{version}-{kind}-*/*/log.txt"))
+
+
+@pytest.fixture(scope="module")
+def newcomer(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    """The newcomer, whose demo is gone at the end."""
+    newcomer = Newcomer(tmp_path_factory.mktemp("demo"))
+    yield newcomer
+    newcomer.make("down")
+
+
+def test_make_demo_ends_with_the_release_installed_on_each_distribution(newcomer: Newcomer) -> None:
+    newcomer.stack.ports  # ruff: ignore[useless-expression]  chosen now, beside a demo that may run already
+    printed = newcomer.make("demo")
+    for distro in DISTROS:
+        assert re.search(rf"install {distro}.*HipHop VM 1\.0\.0 \(rel\)", printed), printed
+    for told in (newcomer.stack.ui_url, newcomer.stack.secrets.password, "signed-by=", "make down"):
+        assert told in printed
+    assert len(newcomer.jobs("1.0.0")) == 2
+
+
+def test_the_published_tag_tarball_and_listing_are_public(newcomer: Newcomer) -> None:
+    public = newcomer.var / "git/hhvm.git"
+    heads = subprocess.run(["git", "ls-remote", public], capture_output=True, text=True, check=True).stdout
+    assert "refs/tags/HHVM-1.0.0" in heads
+    assert "refs/heads/HHVM-1.0" in heads
+    listing = httpx.get(f"{newcomer.stack.public_url}/source/").text
+    assert "hhvm-1.0.0.tar.gz.sig" in listing
+
+
+def test_make_demo_again_finds_everything_done_and_builds_nothing(newcomer: Newcomer) -> None:
+    before = newcomer.jobs("1.0.0")
+    printed = newcomer.make("demo")
+    assert "is built and published already" in printed
+    assert newcomer.jobs("1.0.0") == before
+
+
+def test_a_run_whose_work_is_done_passes_without_a_job(newcomer: Newcomer) -> None:
+    before = newcomer.jobs("1.0.0")
+    newcomer.trigger(BUILD, "again", {"version": "1.0.0"})
+    assert newcomer.ended(BUILD, "again") == "success"
+    assert newcomer.jobs("1.0.0") == before
+    task = newcomer.tasks(BUILD, "again")["make_binary_package debian-13-trixie"]
+    assert "PKGVER" in newcomer.log(BUILD, "again", task)
+
+
+def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_build(
+    newcomer: Newcomer,
+) -> None:
+    subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.1"], check=True)
+    newcomer.trigger(WRAPPER, "killed", {"version": "1.0.1"})
+    newcomer.until(lambda: len(newcomer.building("1.0.1")) == 2)
+    containers = {container.id for container in newcomer.building("1.0.1")}
+    for service in AIRFLOW:
+        victims = {process.pid for process in newcomer.stack.processes(service)}
+        assert victims, service
+        for process in newcomer.stack.processes(service):
+            if service in process.name() or process.ppid() not in victims:
+                process.send_signal(signal.SIGKILL)
+        newcomer.until(lambda: any(p.pid not in victims for p in newcomer.stack.processes(service)))  # ruff: ignore[function-uses-loop-variable]
+    newcomer.stack.wait()
+    assert newcomer.ended(WRAPPER, "killed") == "success"
+    assert len(newcomer.jobs("1.0.1")) == len(containers) == 2
+    assert len(newcomer.jobs("1.0.1", "make-source-tarball")) == 1
+
+
+def test_a_killed_container_fails_its_task_soon_and_clearing_it_builds_nothing_else(
+    newcomer: Newcomer,
+) -> None:
+    subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.2"], check=True)
+    newcomer.trigger(BUILD, "container", {"version": "1.0.2"})
+    newcomer.until(lambda: len(newcomer.building("1.0.2")) == 2)
+    [victim] = [c for c in newcomer.building("1.0.2") if "bookworm" in c.name]
+    victim.kill()
+    killed = time.monotonic()
+    newcomer.until(lambda: not newcomer.containers(f"hhvm.job={victim.name}"), limit=60)
+    seconds = time.monotonic() - killed
+    print(f"the killed container was noticed and cleaned up within {seconds:.1f} s")
+
+    assert newcomer.ended(BUILD, "container") == "failed"
+    tasks = newcomer.tasks(BUILD, "container")
+    failed = tasks["make_binary_package debian-12-bookworm"]
+    assert (failed["state"], failed["try_number"]) == ("failed", 1)
+    assert tasks["make_binary_package debian-13-trixie"]["state"] == "success"
+    log = newcomer.log(BUILD, "container", failed)
+    assert "HHVM 1.0.2, debian-12-bookworm, make-binary-package: the job's container was killed" in log
+    assert "log.txt" in log
+    report = newcomer.log(BUILD, "container", tasks["build_report"])
+    assert "debian-12-bookworm, make_binary_package" in report
+
+    with newcomer.api() as api:
+        body = {"dry_run": False, "only_failed": True}
+        assert api.post(f"/api/v2/dags/{BUILD}/dagRuns/container/clear", json=body).is_success
+    assert newcomer.until(lambda: newcomer.state(BUILD, "container") == "running")
+    assert newcomer.ended(BUILD, "container") == "success"
+    assert len(newcomer.jobs("1.0.2", "make-binary-package-debian-12-bookworm")) == 2
+    assert len(newcomer.jobs("1.0.2", "make-binary-package-debian-13-trixie")) == 1
+    assert newcomer.containers() == []
+    assert list(newcomer.stack.work_directory.iterdir()) == []
+
+
+def test_a_run_marked_failed_ends_its_containers(newcomer: Newcomer) -> None:
+    subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.3"], check=True)
+    newcomer.trigger(BUILD, "cancelled", {"version": "1.0.3"})
+    newcomer.until(lambda: len(newcomer.building("1.0.3")) == 2)
+    with newcomer.api() as api:
+        assert api.patch(f"/api/v2/dags/{BUILD}/dagRuns/cancelled", json={"state": "failed"}).is_success
+    newcomer.until(lambda: not newcomer.containers(), limit=60)
+
+
+@pytest.mark.parametrize("dag_id", [WRAPPER, BUILD, PUBLISH])
+def test_the_api_refuses_bad_input_by_field_before_there_is_a_run(newcomer: Newcomer, dag_id: str) -> None:
+    bad: list[dict[str, Any]] = [{"version": version} for version in [*NOT_VERSIONS, None, 4.26]]
+    bad += [{"version": "1.0.0", "distros": distros} for distros in ([], ["debian-99-nothing"], None)]
+    for conf in bad:
+        answer = newcomer.trigger(dag_id, "refused", conf)
+        assert answer.status_code in (400, 422), (conf, answer.text)
+        field = "distros" if "distros" in conf else "version"
+        assert f"{field}:" in answer.text, (conf, answer.text)
+        assert "X.Y.Z" in answer.text or "directory name under distros/" in answer.text, (conf, answer.text)
+
+
+@pytest.mark.parametrize("dag_id", [WRAPPER, BUILD, PUBLISH])
+def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Newcomer, dag_id: str) -> None:
+    newcomer.trigger(dag_id, "misspelt", {"verison": "1.0.0"})
+    assert newcomer.ended(dag_id, "misspelt") == "failed"
+    tasks = newcomer.tasks(dag_id, "misspelt")
+    assert tasks["plan"]["state"] == "failed"
+    assert "verison: no such parameter. Allowed: version and distros." in newcomer.log(
+        dag_id, "misspelt", tasks["plan"]
+    )
+    states = {task["state"] for name, task in tasks.items() if name not in ("plan", "build_report")}
+    assert states == {"upstream_failed"}
+    assert newcomer.containers() == []
+
+
+@pytest.mark.parametrize(
+    "conf", [{"version": "4.26"}, {"version": "1.0.0\n"}, {"version": "1.0.0", "distros": []}]
+)
+def test_the_command_line_refuses_bad_input(newcomer: Newcomer, conf: dict[str, Any]) -> None:
+    refused = newcomer.airflow("dags", "trigger", WRAPPER, "--run-id", "cli", "--conf", json.dumps(conf))
+    assert refused.returncode != 0
+    assert ("distros:" if "distros" in conf else "version:") in refused.stdout + refused.stderr
+
+
+def test_make_demo_refuses_what_is_not_a_version(newcomer: Newcomer) -> None:
+    for version in ("4.26", "$(touch /tmp/owned)", "1.0.0;id", ""):
+        printed = newcomer.make("demo", f"VERSION={version}", expect=2)
+        assert "version:" in printed
+
+
+def test_a_demo_whose_every_part_was_killed_recovers(newcomer: Newcomer) -> None:
+    for process in newcomer.stack.processes():
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    printed = newcomer.make("demo")
+    assert "is built and published already" in printed
+
+
+def test_make_down_leaves_no_process_container_or_lock(newcomer: Newcomer) -> None:
+    newcomer.make("down")
+    assert newcomer.stack.processes() == []
+    assert newcomer.containers() == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(newcomer.stack.ui_url)
