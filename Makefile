@@ -21,7 +21,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## Build, publish and install a release on this machine: make demo VERSION=1.0.1
+demo: $(READY) gnupg ## Build, publish and install a release on this machine: make demo VERSION=1.0.1
 	@$(BIN)/python -m demo up
 
 .PHONY: status
@@ -37,7 +37,7 @@ clean: $(READY) ## Stop the demo and forget its data
 	@$(BIN)/python -m demo clean
 
 .PHONY: test
-test: lint ## Run all the tests, lint first
+test: lint gnupg ## Run all the tests, lint first
 	$(BIN)/pytest
 
 .PHONY: lint
@@ -45,7 +45,7 @@ lint: $(READY) ## Check style, types and shell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@command -v shellcheck >/dev/null || $(call debian_package,shellcheck)
+	@command -v shellcheck >/dev/null || demo/debian-packages shellcheck
 	@$(SHELL_FILES) | xargs -0 shellcheck --external-sources
 	@echo "shellcheck: no issues found"
 
@@ -53,6 +53,10 @@ lint: $(READY) ## Check style, types and shell
 requirements: $(READY) ## Compile requirements.txt from requirements.in
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
 	  --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
+
+.PHONY: gnupg
+gnupg:
+	@command -v gpg >/dev/null && command -v gpgconf >/dev/null || demo/debian-packages gnupg
 
 # uv takes seconds where pip takes more than a minute; pip only fetches the pinned uv.
 $(READY): requirements.txt
@@ -65,7 +69,3 @@ $(READY): requirements.txt
 	  --require-hashes --no-deps --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements.txt)
 	@$(BIN)/uv pip sync --quiet requirements.txt
 	@touch $@
-
-debian_package = { test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
-  { echo "$(1) is missing: apt-get install $(1)" >&2; exit 1; }; \
-  apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(1) >/dev/null; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import psutil
 
@@ -20,20 +20,25 @@ def hold(file: Path, busy: Callable[[int], None]) -> Generator[None]:
 
     If another process holds it, ``busy`` is told its id once, and then we wait.
     """
+    with _locked(file, busy) as stream:
+        os.ftruncate(stream.fileno(), 0)
+        os.write(stream.fileno(), str(os.getpid()).encode())
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _locked(file: Path, busy: Callable[[int], None]) -> IO[str]:
     file.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with file.open("a+") as stream:
-            _acquire(stream.fileno(), busy)
-            # The holder before us may have removed the file that we opened.
-            with suppress(FileNotFoundError):
-                if file.stat().st_ino == os.fstat(stream.fileno()).st_ino:
-                    os.ftruncate(stream.fileno(), 0)
-                    os.write(stream.fileno(), str(os.getpid()).encode())
-                    try:
-                        yield
-                    finally:
-                        file.unlink(missing_ok=True)
-                    return
+        stream = file.open("a+")
+        _acquire(stream.fileno(), busy)
+        # The holder before us may have removed the file that we opened.
+        with suppress(FileNotFoundError):
+            if file.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                return stream
+        stream.close()
 
 
 def _acquire(descriptor: int, busy: Callable[[int], None]) -> None:
