@@ -59,8 +59,10 @@ def unpack(store: Store, sha256: str, directory: Path) -> None:
         fault = "is missing" if archive is None else "has other bytes than its name says"
         raise DigestMismatch(f"s3://{store.scratch.name}/{key} {fault}; clear `plan` to upload it again")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        # The links point into the build containers, which the stricter filter "data" refuses.
-        tar.extractall(directory, filter="tar")
+        # The links point into the build containers, which the stricter filter "data" refuses. As an
+        # attribute, because Python before 3.11.4 has no filters.
+        tar.extraction_filter = getattr(tarfile, "tar_filter", lambda member, _: member)
+        tar.extractall(directory)  # ruff: ignore[tarfile-unsafe-members]
 
 
 def revision(root: Path) -> str:

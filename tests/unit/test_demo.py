@@ -170,6 +170,10 @@ class TestLock:
             pass
         assert not list(tmp_path.iterdir())
 
+    def test_tells_what_fails_under_it_as_it_is(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="gpg"), lock.hold(tmp_path / "lock", lambda _: None):
+            raise FileNotFoundError("gpg")
+
 
 class TestMake:
     """What a person types as VERSION is text, whatever it looks like."""
@@ -178,14 +182,7 @@ class TestMake:
         "version",
         ["$(shell touch pwned)", "$(id)", "`touch pwned`", "1.0.0;touch pwned", "1.0.0\n", "'", "", "4.26"],
     )
-
-
-def test_what_fails_under_the_lock_is_told_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="gpg"), lock.hold(tmp_path / "lock", lambda _: None):
-        raise FileNotFoundError("gpg")
-
-
-def test_reaches_python_as_typed(self, version: str, tmp_path: Path) -> None:
+    def test_reaches_python_as_typed(self, version: str, tmp_path: Path) -> None:
         # Only the environment that make would give: the recipe is not run.
         makefile = f"include {REPOSITORY / 'Makefile'}\n.PHONY: show\nshow: ; @printenv -0 VERSION\n"
         shown = subprocess.run(
