@@ -8,6 +8,7 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import httpx
@@ -47,7 +48,11 @@ class Demo:
     def __init__(self, stack: Stack, progress: Progress) -> None:
         self.stack = stack
         self.progress = progress
-        self.distros = [distros.load(REPOSITORY, name) for name in distros.names(REPOSITORY)]
+
+    @cached_property
+    def distros(self) -> list[Distro]:
+        """All there are. Raises InvalidDistro if one has a fault."""
+        return [distros.load(REPOSITORY, name) for name in distros.names(REPOSITORY)]
 
     def up(self, release: Release) -> None:
         """Everything, up to the installed package. What is done already passes in seconds."""
