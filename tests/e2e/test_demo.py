@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -198,12 +197,11 @@ def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_bu
     newcomer.until(lambda: len(newcomer.building("1.0.1")) == 2)
     containers = {container.id for container in newcomer.building("1.0.1")}
     for service in AIRFLOW:
-        victims = {process.pid for process in newcomer.stack.processes(service)}
-        assert victims, service
-        for process in newcomer.stack.processes(service):
-            if service in process.name() or process.ppid() not in victims:
-                process.send_signal(signal.SIGKILL)
-        newcomer.until(lambda: any(p.pid not in victims for p in newcomer.stack.processes(service)))  # ruff: ignore[function-uses-loop-variable]
+        victims = {process.pid: process for process in newcomer.stack.processes(service)}
+        [main] = [process for process in victims.values() if process.ppid() not in victims]
+        main.kill()
+        newcomer.until(lambda: set(newcomer.stack.processes(service)) - set(victims.values()))  # ruff: ignore[function-uses-loop-variable]
+    assert {container.id for container in newcomer.building("1.0.1")} == containers, "killed too late"
     newcomer.stack.wait()
     assert newcomer.ended(WRAPPER, "killed") == "success"
     assert len(newcomer.jobs("1.0.1")) == len(containers) == 2
@@ -242,10 +240,21 @@ def test_a_killed_container_fails_its_task_soon_and_clearing_builds_nothing_else
     assert list(newcomer.stack.work_directory.iterdir()) == []
 
 
-def test_a_run_marked_failed_ends_its_containers(newcomer: Newcomer) -> None:
+def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(newcomer: Newcomer) -> None:
     subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.3"], check=True)
     newcomer.trigger(BUILD, "cancelled", {"version": "1.0.3"})
-    newcomer.until(lambda: len(newcomer.building("1.0.3")) == 2)
+    for distro in DISTROS:
+        newcomer.until(
+            lambda: (
+                "The following additional packages will be installed"
+                in newcomer.log(
+                    BUILD,
+                    "cancelled",
+                    newcomer.tasks(BUILD, "cancelled")[f"make_binary_package {distro}"],  # ruff: ignore[function-uses-loop-variable]
+                )
+            )
+        )
+    assert len(newcomer.building("1.0.3")) == 2
     with newcomer.api() as api:
         assert api.patch(f"/api/v2/dags/{BUILD}/dagRuns/cancelled", json={"state": "failed"}).is_success
     newcomer.until(lambda: not newcomer.containers(), limit=60)
