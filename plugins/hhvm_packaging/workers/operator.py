@@ -48,10 +48,11 @@ class JobOperator(BaseOperator):
         """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
         step = self._step()
         with runtime.failing_for_good():
+            worker, name, build = runtime.worker(), self._name(context), new_build()
             if done := step.done():
+                worker.remove(name)  # A try that died after it recorded its result left its container.
                 self.log.info("Nothing to do. %s", done)
                 return done
-            worker, name, build = runtime.worker(), self._name(context), new_build()
             job = step.job(build)
             if adopted := worker.adopt(name, job):
                 build, job = adopted, step.job(adopted)

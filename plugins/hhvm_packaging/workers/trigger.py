@@ -50,8 +50,9 @@ class JobTrigger(BaseTrigger):
                 self.log.warning("The Docker engine does not answer; asking again: %s", error)
                 await asyncio.sleep(interval)
                 continue
-            read = await asyncio.to_thread(self._pass_on_log, worker, read)
-            if state.phase != "running" or time.time() > self.deadline:
+            over = state.phase != "running" or time.time() > self.deadline
+            read = await asyncio.to_thread(self._pass_on_log, worker, read, over)
+            if over:
                 yield TriggerEvent(state.phase)
                 return
             await asyncio.sleep(interval)
@@ -60,14 +61,16 @@ class JobTrigger(BaseTrigger):
         """A person cleared or ended the task: end the job and whatever it started."""
         await asyncio.to_thread(lambda: runtime.worker().remove(self.name))
 
-    def _pass_on_log(self, worker: DockerWorker, read: int) -> int:
-        """Log the lines that are complete since ``read`` bytes. Returns how many bytes are passed on now."""
+    def _pass_on_log(self, worker: DockerWorker, read: int, over: bool) -> int:
+        """Log what came since ``read`` bytes, in whole lines until it is ``over``. Returns the new count."""
         try:
             with worker.log_file(self.name).open("rb") as file:
                 file.seek(read)
-                lines, newline, _ = file.read().rpartition(b"\n")
+                new = file.read()
         except FileNotFoundError:
             return read
-        for line in lines.decode(errors="replace").splitlines():
+        if not over:
+            new = new[: new.rfind(b"\n") + 1]
+        for line in new.decode(errors="replace").splitlines():
             self.log.info(line)
-        return read + len(lines + newline)
+        return read + len(new)

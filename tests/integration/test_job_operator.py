@@ -1,0 +1,199 @@
+"""One task, one job: started once, attached to, taken in, cleaned up, whatever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.triggers.base import TriggerEvent
+
+from hhvm_packaging import packaging, runtime
+from hhvm_packaging.jobs import Job, Result
+from hhvm_packaging.plans import Plan
+from hhvm_packaging.settings import settings
+from hhvm_packaging.steps import STEPS, Step
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers import trigger
+from hhvm_packaging.workers.docker import JOB_LABEL
+from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.trigger import JobTrigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy_boto3_s3 import S3Client
+
+ROOT = Path(__file__).resolve().parents[2]
+CONTEXT: Any = {
+    "ti": SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=-1, try_number=1),
+}
+
+
+class AJob(Step):
+    """A step whose job is the script of the test, and which is done once its result is accepted."""
+
+    script = "a-job"
+
+    def done(self) -> str | None:
+        return "it is done" if self.store.scratch.get("done") else None
+
+    def job(self, build: str) -> Job:
+        return Job(
+            version="1.0.0", script=self.script, packaging=self.plan.packaging, environment={}, time_limit=60
+        )
+
+    def accept(self, job: Job, result: Result) -> str:
+        self.store.scratch.put("done", b"yes")
+        return super().accept(job, result)
+
+
+class Bench:
+    """The operator's task, with what Airflow would give it."""
+
+    def __init__(self, root: Path, store: Store) -> None:
+        self.root = root
+        self.store = store
+        self.worker = runtime.worker()
+
+    def task(self, script: str) -> JobOperator:
+        """The task whose job runs ``script``."""
+        file = self.root / "jobs/a-job"
+        file.write_text(f"#!/usr/bin/env bash\n{script}\n")
+        file.chmod(0o755)
+        plan = Plan(
+            version="1.0.0",
+            nightly=False,
+            commit="",
+            packaging=packaging.upload(self.store, self.root),
+            packaging_revision="",
+            distros=(),
+        )
+        return JobOperator(task_id="task", script="a-job", plan=plan.model_dump(mode="json"))
+
+    def containers(self) -> list[str]:
+        """The job's containers, whatever became of them."""
+        found = self.worker.engine.containers(all=True, filters={"label": JOB_LABEL})
+        return [entry["Id"] for entry in found if entry["Labels"].get("hhvm.work") == str(self.root / "work")]
+
+    def deferred(self, task: JobOperator) -> TaskDeferred:
+        """What the task waits for."""
+        with pytest.raises(TaskDeferred) as deferred:
+            task.execute(CONTEXT)
+        return deferred.value
+
+    def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
+        """Wait as the triggerer does, and go on as the task then does."""
+        event = asyncio.run(anext(deferred.trigger.run()))  # type: ignore[attr-defined]
+        return str(task.take_in(CONTEXT, event=event.payload, **(deferred.kwargs or {})))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A deployment of the test's own, of which nothing is left."""
+    for part in ("bin", "jobs", "distros"):
+        shutil.copytree(ROOT / part, tmp_path / part, symlinks=True)
+    monkeypatch.setenv("HHVM_PACKAGING_PACKAGING_ROOT", str(tmp_path))
+    monkeypatch.setenv("HHVM_PACKAGING_DOCKER_WORK_DIRECTORY", str(tmp_path / "work"))
+    monkeypatch.setenv("HHVM_PACKAGING_POLL_INTERVAL", "1")
+    settings.cache_clear()
+    monkeypatch.setattr(runtime, "store", lambda: Store(s3, settings()))
+    monkeypatch.setitem(STEPS, "a-job", AJob)
+    bench = Bench(tmp_path, runtime.store())
+    yield bench
+    for container in bench.containers():
+        bench.worker.engine.remove_container(container, force=True)
+    settings.cache_clear()
+
+
+def test_a_job_is_started_waited_for_taken_in_and_cleaned_up(bench: Bench) -> None:
+    task = bench.task("echo working")
+    assert bench.take_in(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
+    assert bench.containers() == []
+    assert list((bench.root / "work").iterdir()) == []
+
+
+def test_a_task_that_died_between_starting_its_job_and_waiting_attaches_to_it(bench: Bench) -> None:
+    task = bench.task("sleep 600")
+    bench.deferred(task)
+    before = bench.containers()
+    bench.deferred(task)
+    assert bench.containers() == before
+
+
+def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_second_job(
+    bench: Bench,
+) -> None:
+    task = bench.task('date +%N >>"$OUT/../ran"')
+    bench.deferred(task)
+    before = bench.containers()
+    deferred = bench.deferred(task)
+    assert bench.take_in(task, deferred) == "HHVM 1.0.0, a-job: done"
+    assert len(before) == 1
+
+
+def test_a_task_that_died_after_it_recorded_the_result_leaves_nothing_when_it_passes(bench: Bench) -> None:
+    task = bench.task("true")
+    bench.deferred(task)
+    bench.store.scratch.put("done", b"yes")
+    assert task.execute(CONTEXT) == "it is done"
+    assert bench.containers() == []
+
+
+def test_a_failed_job_fails_its_task_without_a_retry_and_is_cleaned_up(bench: Bench) -> None:
+    task = bench.task("echo the compiler is unhappy; exit 2")
+    with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed with exit status 2"):
+        bench.take_in(task, bench.deferred(task))
+    assert bench.containers() == []
+
+
+def test_a_failed_job_is_run_again_when_its_task_is_cleared(bench: Bench) -> None:
+    task = bench.task("exit 2")
+    with pytest.raises(AirflowFailException):
+        bench.take_in(task, bench.deferred(task))
+    task = bench.task("exit 0")
+    assert bench.take_in(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
+
+
+def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
+    task = bench.task("echo one; echo two; printf 'and no newline'")
+    bench.take_in(task, bench.deferred(task))
+    assert lines == ["one", "two", "and no newline"]
+
+
+def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
+    path, arguments = JobTrigger("hhvm-1.0.0-a-job", deadline=1.5).serialize()
+    assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
+    assert JobTrigger(**arguments).serialize() == (path, arguments)
+
+
+def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
+    task = bench.task("sleep 600")
+    deferred = bench.deferred(task)
+    deferred.trigger.deadline = time.time() - 1  # type: ignore[attr-defined]
+    with pytest.raises(AirflowFailException, match="nor did its own timer end it"):
+        bench.take_in(task, deferred)
+    assert bench.containers() == []
+
+
+def test_ending_the_task_ends_its_job(bench: Bench) -> None:
+    deferred = bench.deferred(bench.task("sleep 600"))
+    asyncio.run(deferred.trigger.on_kill())  # type: ignore[attr-defined]
+    assert bench.containers() == []
+
+
+def test_an_engine_that_does_not_answer_is_waited_for_and_then_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "ENGINE_PATIENCE", 2)
+    monkeypatch.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
+    monkeypatch.setattr(runtime, "worker", lambda: bench.worker)
+    event: TriggerEvent = asyncio.run(anext(JobTrigger("hhvm-1.0.0-a-job", time.time() + 60).run()))
+    assert str(event.payload).startswith("the Docker engine does not answer")
