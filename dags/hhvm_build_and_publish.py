@@ -32,7 +32,7 @@ def plan() -> dict[str, Any]:
     schedule=None,
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
-    params={"version": form.version(), "distros": form.distributions()},
+    params=form.params(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "build", "publish"],
     doc_md=__doc__,

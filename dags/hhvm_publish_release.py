@@ -52,7 +52,7 @@ def update_indices() -> str:
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     max_active_runs=1,
-    params={"version": form.version(), "distros": form.distributions()},
+    params=form.params(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "publish"],
     doc_md=__doc__,

@@ -12,6 +12,11 @@ from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, VERSION_PATTERN
 from hhvm_packaging.settings import settings
 
 
+def params() -> dict[str, Param]:
+    """The fields of every DAG that works on one release."""
+    return {"version": version(), "distros": distributions()}
+
+
 def version() -> Param:
     """Which release."""
     return Param(
