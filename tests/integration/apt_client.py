@@ -1,0 +1,124 @@
+"""Real apt on clean machines, many times: a container whose apt forgets all between two runs; its server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import subprocess
+import threading
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+_INSTALL = r"""
+state=$(mktemp -d)
+trap 'dpkg --purge hhvm >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
+chmod 755 "$state"
+mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+echo "deb [signed-by=/hhvm.asc] $1 $2 main" >"$state/sources.list"
+apt() {
+  DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --no-install-recommends \
+    -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" \
+    -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=- \
+    -o Acquire::Retries=0 -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-unsafe-io "$@"
+}
+apt --error-on=any update
+apt install hhvm
+hhvm
+"""
+
+
+class AptFailed(Exception):
+    """Apt's own words."""
+
+
+@dataclass
+class Machine:
+    """A machine of one suite, with nothing of ours on it but the public key."""
+
+    suite: str
+    container: str
+    runs: int = 0
+
+    def install(self, url: str) -> str:
+        """What a user of the repository at ``url`` gets who installs hhvm: the last word that it says.
+
+        Raises AptFailed if the update or the installation says that anything is wrong.
+        """
+        self.runs += 1
+        done = subprocess.run(
+            ["docker", "exec", "-i", self.container, "sh", "-e", "-s", url, self.suite],
+            check=False,
+            input=_INSTALL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise AptFailed(f"{self.suite}: {done.stdout}")
+        return done.stdout.split()[-1]
+
+
+@contextlib.contextmanager
+def machine(suite: str, public_key: str) -> Generator[Machine]:
+    """A machine of the suite, for as long as the ``with`` statement takes."""
+    # The engine ends it even if nobody else does.
+    run = ["docker", "run", "--detach", "--rm", "--network=host", f"debian:{suite}", "sleep", "900"]
+    container = subprocess.run(run, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        subprocess.run(
+            ["docker", "exec", "-i", container, "sh", "-c", "cat >/hhvm.asc; chmod 644 /hhvm.asc"],
+            check=True,
+            input=public_key,
+            text=True,
+        )
+        yield Machine(suite, container)
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)
+
+
+class Website(http.server.ThreadingHTTPServer):
+    """Directories of repositories over HTTP."""
+
+    before_in_release: Callable[[], object] | None = None
+    """Called once, when somebody who asked for InRelease is about to get it as it was when he asked."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Website)
+        change = self.server.before_in_release
+        if not change or not self.path.endswith("/InRelease"):
+            super().do_GET()
+            return
+        self.server.before_in_release = None
+        content = Path(self.translate_path(self.path)).read_bytes()
+        change()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def website(directory: Path) -> Generator[Website]:
+    """A server of the directory, for as long as the ``with`` statement takes."""
+    with Website(("127.0.0.1", 0), partial(_Handler, directory=str(directory))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,260 @@
+"""The publisher is killed after each of its writes, and real apt looks at what it left."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import queue
+import shutil
+import signal
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from debian import deb822
+
+from benchmarks.s3_proxy import Proxy
+from demo import signing_key
+from tests.debs import Deb
+from tests.integration import publisher
+from tests.integration.apt_client import AptFailed, Machine, Website, machine, website
+from tests.integration.publisher import MUTANTS, PublisherProcess
+from tests.integration.s3 import rclone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SUITES = ("bookworm", "trixie")
+OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}
+NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in SUITES}
+"""One release: a package for each suite."""
+APT_COMPLAINS = r"Hash Sum mismatch|unexpected size|404"
+
+
+@pytest.fixture(scope="module")
+def key() -> tuple[str, str]:
+    return signing_key.make("HHVM tests <hhvm@example.org>")
+
+
+@pytest.fixture(scope="module")
+def machines(base_images: None, key: tuple[str, str]) -> Iterator[list[Machine]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(machine(suite, key[1])) for suite in SUITES]
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A directory with a short path, as the sockets of gpg's agent need one."""
+    path = Path(tempfile.mkdtemp(prefix="hhvm-kills-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Buckets that begin with the old release, a publisher that can be killed, and apt's view of them."""
+
+    directory: Path
+    proxy: Proxy
+    process: PublisherProcess
+    website: Website
+    machines: list[Machine]
+
+    def publish(self, bucket: str, *, die_after: int | None = None, mutant: str = "") -> int:
+        """Publish the new release in a process; its exit status. It dies after that many writes."""
+        started: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.proxy.reset()
+        if die_after is not None:
+            self.proxy.end_after(die_after, lambda: os.kill(started.get(), signal.SIGKILL))
+        release = [(suite, [NEW[suite]]) for suite in SUITES]
+        self.process.start(*release, bucket=bucket, mutant=mutant, fork=True)
+        started.put(self.process.answer())
+        status: int = self.process.answer()
+        return status
+
+    def die(self, point: int, *, mutant: str = "") -> str:
+        """The bucket that a publisher leaves which is killed after the write of this number."""
+        bucket = f"point-{point}"
+        assert self.publish(bucket, die_after=point, mutant=mutant) == -signal.SIGKILL
+        assert self.proxy.traffic.writes == point
+        return bucket
+
+    def installed(self, bucket: str) -> list[str]:
+        """The version that users of each suite get. Raises AptFailed."""
+        url = f"{self.website.url}/{bucket}/debian"
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(lambda machine: machine.install(url), self.machines))
+
+    def suite(self, bucket: str, suite: str) -> Suite:
+        return Suite(self.directory / bucket / "debian", suite)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite as its files have it, read without the code that wrote them."""
+
+    repository: Path
+    suite: str
+
+    @property
+    def path(self) -> Path:
+        return self.repository / "dists" / self.suite
+
+    def assert_whole(self) -> None:
+        """All that InRelease names is there under its digest, and all files that the indices name."""
+        for entry in self.entries():
+            directory = (self.path / entry["name"]).parent
+            content = (directory / "by-hash/SHA256" / entry["sha256"]).read_bytes()
+            assert (len(content), sha256(content)) == (int(entry["size"]), entry["sha256"])
+            if entry["name"].endswith("/Packages.gz"):
+                self._assert_pool(gzip.decompress(content))
+
+    def _assert_pool(self, packages: bytes) -> None:
+        for stanza in deb822.Packages.iter_paragraphs(packages, use_apt_pkg=False):
+            content = (self.repository / stanza["Filename"]).read_bytes()
+            assert (len(content), sha256(content)) == (int(stanza["Size"]), stanza["SHA256"])
+
+    def assert_complete(self) -> None:
+        """The names without a digest are what InRelease says, too."""
+        self.assert_whole()
+        assert (self.path / "Release").read_text() in (self.path / "InRelease").read_text()
+        assert "BEGIN PGP SIGNATURE" in (self.path / "Release.gpg").read_text()
+        for entry in self.entries():
+            assert sha256((self.path / entry["name"]).read_bytes()) == entry["sha256"]
+
+    def entries(self) -> list[dict[str, str]]:
+        entries: list[dict[str, str]] = deb822.Release((self.path / "InRelease").read_bytes())["SHA256"]
+        assert entries
+        return entries
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
+    """A bucket's directory with the old release, published, and the new one, built."""
+    directory = tmp_path_factory.mktemp("old")
+    bucket = directory / "bucket"
+    for deb in [*OLD.values(), *NEW.values()]:
+        path = bucket / deb.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(deb.content)
+    with (
+        tempfile.TemporaryDirectory(prefix="hhvm-kills-") as temporary,
+        rclone(directory) as endpoint,
+        publisher.running(endpoint, key[0], Path(temporary)) as process,
+    ):
+        process.start(*((suite, [OLD[suite]]) for suite in SUITES), bucket="bucket", fork=False)
+        assert process.answer() == [deb.name for deb in OLD.values()]
+    return bucket
+
+
+@pytest.fixture
+def stage(
+    old: Path, key: tuple[str, str], machines: list[Machine], temporary: Path, tmp_path: Path
+) -> Iterator[Stage]:
+    # The server has to see no change but its own, so all buckets are there before it starts.
+    for bucket in ["counted", *(f"point-{point}" for point in range(1, MOST_WRITES + 1))]:
+        shutil.copytree(old, tmp_path / bucket)
+    with (
+        rclone(tmp_path) as endpoint,
+        Proxy(endpoint, one_write_at_a_time=True).running() as proxy,
+        publisher.running(proxy.endpoint, key[0], temporary) as process,
+        website(tmp_path) as server,
+    ):
+        yield Stage(tmp_path, proxy, process, server, machines)
+
+
+MOST_WRITES = 80
+"""For how many points of death there are buckets."""
+
+
+def count_writes(stage: Stage, mutant: str = "") -> int:
+    """How many writes a publish of the release takes that nobody kills."""
+    assert stage.publish("counted", mutant=mutant) == 0
+    assert 10 < stage.proxy.traffic.writes <= MOST_WRITES
+    return stage.proxy.traffic.writes
+
+
+def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_completes_it(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+):
+    points = range(1, count_writes(stage) + 1)
+    old, new = ([deb.version for deb in release.values()] for release in (OLD, NEW))
+    runs_before = sum(machine.runs for machine in stage.machines)
+    seen = []
+    for point in points:
+        bucket = stage.die(point)
+        for suite in SUITES:
+            stage.suite(bucket, suite).assert_whole()
+        seen.append(stage.installed(bucket))
+
+        assert stage.publish(bucket) == 0
+        for suite in SUITES:
+            stage.suite(bucket, suite).assert_complete()
+        assert stage.installed(bucket) == new
+    # Each suite is the old one up to some write, and the new one from then on; bookworm comes first.
+    assert {tuple(versions) for versions in seen} == {tuple(old), (new[0], old[1]), tuple(new)}
+    assert seen == sorted(seen)
+    runs = sum(machine.runs for machine in stage.machines) - runs_before
+    with capsys.disabled():
+        print(f"\nkilled at {len(points)} points; apt installed {runs} times, and was never wrong")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage, mutant: str):
+    """A test of the tests: at one point at least apt itself complains."""
+    points = range(1, count_writes(stage, mutant) + 1)
+
+    def install_at_each_point() -> None:
+        for point in points:
+            stage.installed(stage.die(point, mutant=mutant))
+
+    with pytest.raises(AptFailed, match=APT_COMPLAINS):
+        install_at_each_point()
+
+
+def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(stage: Stage):
+    """A test of the tests: once all is written, apt is content with the plain names."""
+    count_writes(stage, "no_by_hash")
+    stage.installed("counted")
+    with pytest.raises(FileNotFoundError, match="by-hash"):
+        stage.suite("counted", "bookworm").assert_whole()
+
+
+# A client that has read InRelease when the suite changes
+
+
+def install_while(stage: Stage, change: Callable[[], object]) -> str:
+    """What a user of bookworm gets if that happens between apt's InRelease and its indices."""
+    stage.website.before_in_release = change
+    return stage.machines[0].install(f"{stage.website.url}/counted/debian")
+
+
+def test_a_client_between_two_states_is_served_the_old_one_as_by_hash_files_are_kept(stage: Stage):
+    assert install_while(stage, lambda: stage.publish("counted")) == OLD["bookworm"].version
+    assert stage.suite("counted", "bookworm").entries()
+    assert stage.installed("counted") == [deb.version for deb in NEW.values()]
+
+
+def test_a_client_between_two_states_would_fail_if_by_hash_files_were_purged(stage: Stage):
+    """A test of the tests."""
+    suite = stage.suite("counted", "bookworm")
+    before = {
+        (suite.path / entry["name"]).parent / "by-hash/SHA256" / entry["sha256"] for entry in suite.entries()
+    }
+
+    def switch() -> None:
+        stage.publish("counted")
+        for path in before:
+            path.unlink()
+
+    with pytest.raises(AptFailed, match=APT_COMPLAINS):
+        install_while(stage, switch)
