@@ -129,15 +129,20 @@ class Newcomer:
     def containers(self, *labels: str) -> list[Any]:
         """The workers' containers of this demo."""
         own = f"hhvm.work={self.stack.work_directory}"
-        return list(self.engine.containers.list(all=True, filters={"label": [own, *labels]}))
+        return list(
+            self.engine.containers.list(all=True, ignore_removed=True, filters={"label": [own, *labels]})
+        )
+
+    def job_containers(self, job: str) -> list[Any]:
+        """A job's running containers: its own, and the one that it builds in."""
+        return list(self.engine.containers.list(ignore_removed=True, filters={"label": f"hhvm.job={job}"}))
 
     def building(self, version: str) -> list[Any]:
         """The build jobs that have got as far as starting their build container."""
         return [
             container
             for container in self.containers("hhvm.task=make_binary_package")
-            if f"-{version}-" in container.name
-            and len(self.engine.containers.list(filters={"label": f"hhvm.job={container.name}"})) == 2
+            if f"-{version}-" in container.name and len(self.job_containers(container.name)) == 2
         ]
 
     def jobs(self, version: str, kind: str = "make-binary-package") -> list[str]:
