@@ -49,6 +49,10 @@ lint: $(READY) ## Check style, types and shell
 	@$(SHELL_FILES) | xargs -0 shellcheck --external-sources
 	@echo "shellcheck: no issues found"
 
+.PHONY: bench-publish
+bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
+	@$(BIN)/python -m benchmarks.publish
+
 .PHONY: requirements
 requirements: $(READY) ## Compile requirements.txt from requirements.in
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
