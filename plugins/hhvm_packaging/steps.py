@@ -42,6 +42,14 @@ class Step(ABC):
         """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
         return f"{job.title}: done"
 
+    def published_suite(self, distro: distros.Distro) -> dict[str, str]:
+        """Where users find the distribution's packages, as jobs/in-container/add-repository takes it."""
+        return {
+            "PUBLIC_URL": self.settings.published(""),
+            "REPOSITORY": distro.repository,
+            "SUITE": distro.distribution,
+        }
+
 
 class MakeSourceTarball(Step):
     """The source tarball of the plan's commit."""
@@ -121,7 +129,7 @@ class MakeBinaryPackage(Step):
         return None
 
     def job(self, build: str) -> Job:
-        """Build in a throwaway container of the distribution."""
+        """Build in a throwaway container of the distribution, and install the result in others."""
         source, release = self._source, self.plan.release
         return Job(
             version=release.version,
@@ -132,6 +140,7 @@ class MakeBinaryPackage(Step):
                 "VERSION": release.version,
                 "DISTRO": self._distro.name,
                 "SOURCE_SHA256": source.tarball.sha256,
+                **self.published_suite(self._distro),
             },
             inputs=(
                 Input(
@@ -215,9 +224,7 @@ class VerifyPublished(Step):
             packaging=self.plan.packaging,
             environment={
                 "DISTRO": distro.name,
-                "PUBLIC_URL": self.settings.published(""),
-                "REPOSITORY": distro.repository,
-                "SUITE": distro.distribution,
+                **self.published_suite(distro),
                 "PACKAGE": release.package,
                 "PACKAGE_VERSION": manifest.package_version,
             },

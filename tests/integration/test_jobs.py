@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -14,9 +15,12 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = {"PATH", "HOME", "DOCKER_HOST"}
@@ -38,6 +42,18 @@ def run(*command: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
 def git(repository: Path, *arguments: str) -> str:
     command = ["git", f"--git-dir={repository}", "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@contextlib.contextmanager
+def served(directory: Path) -> Generator[str]:
+    """The URL of a web server over ``directory``, for as long as the ``with`` statement takes."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 class Worker:
@@ -194,7 +210,7 @@ def test_the_source_tarball_of_one_commit_is_made(worker: Worker, repositories: 
     assert [artifact["name"] for artifact in worker.result["artifacts"]] == ["hhvm-1.0.0.tar.gz"]
 
 
-def make_input(worker: Worker, repositories: Path) -> dict[str, str]:
+def make_input(worker: Worker, repositories: Path, public_url: str = "http://127.0.0.1:1") -> dict[str, str]:
     """Put the source tarball of 1.0.0 in the worker's inputs; the environment for building it."""
     run(
         ROOT / "bin/make-source-tarball",
@@ -207,11 +223,19 @@ def make_input(worker: Worker, repositories: Path) -> dict[str, str]:
         "VERSION": "1.0.0",
         "DISTRO": "debian-12-bookworm",
         "SOURCE_SHA256": hashlib.sha256(tarball).hexdigest(),
+        "PUBLIC_URL": public_url,
+        "REPOSITORY": "debian",
+        "SUITE": "bookworm",
+        "HHVM_DOCKER_NETWORK": "host",
     }
 
 
-def test_a_releases_packages_are_built_and_nothing_else(worker: Worker, repositories: Path) -> None:
-    ran = worker.run("make-binary-package", **make_input(worker, repositories))
+def test_a_releases_packages_are_built_and_nothing_else(
+    worker: Worker, repositories: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "nothing-published").mkdir()
+    with served(tmp_path / "nothing-published") as url:
+        ran = worker.run("make-binary-package", **make_input(worker, repositories, url))
     assert ran.returncode == 0, worker.log
 
     artifacts = {artifact["name"]: artifact for artifact in worker.result["artifacts"]}
@@ -228,6 +252,11 @@ def test_a_releases_packages_are_built_and_nothing_else(worker: Worker, reposito
     assert "Package: hhvm\n" in stanza
     assert "Conflicts: hhvm-nightly\n" in stanza
     assert f"SHA256: {artifacts['hhvm_1.0.0-1~bookworm_amd64.deb']['sha256']}\n" in stanza
+
+    source = artifacts["hhvm_1.0.0-1~bookworm.dsc"]["stanza"]
+    assert source.startswith("Package: hhvm\n")
+    for name in ("hhvm_1.0.0-1~bookworm.debian.tar.xz", "hhvm_1.0.0.orig.tar.gz"):
+        assert f" {artifacts[name]['sha256']} {artifacts[name]['size']} {name}\n" in source
 
     installed = run(
         *("docker", "run", "--rm", f"--volume={worker.work / 'out'}:/out:ro", "debian:bookworm", "sh", "-ec"),
@@ -399,22 +428,17 @@ def published(tmp_path: Path, docker_engine: None, job_image: str) -> Path:
 
 
 def verify(published: Path, version: str) -> subprocess.CompletedProcess[str]:
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(published))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            return run(
-                ROOT / "jobs/verify-published",
-                DISTRO="debian-12-bookworm",
-                PUBLIC_URL=f"http://127.0.0.1:{server.server_port}",
-                REPOSITORY="debian",
-                SUITE="bookworm",
-                PACKAGE="hhvm",
-                PACKAGE_VERSION=version,
-                HHVM_DOCKER_NETWORK="host",
-            )
-        finally:
-            server.shutdown()
+    with served(published) as url:
+        return run(
+            ROOT / "jobs/verify-published",
+            DISTRO="debian-12-bookworm",
+            PUBLIC_URL=url,
+            REPOSITORY="debian",
+            SUITE="bookworm",
+            PACKAGE="hhvm",
+            PACKAGE_VERSION=version,
+            HHVM_DOCKER_NETWORK="host",
+        )
 
 
 def test_a_published_package_is_offered_to_a_user(published: Path) -> None:
@@ -427,6 +451,13 @@ def test_a_version_that_apt_does_not_offer_is_an_error(published: Path) -> None:
     verified = verify(published, "1.0.0-1")
     assert verified.returncode != 0
     assert "apt does not offer it" in verified.stderr
+
+
+def test_a_suite_that_was_never_published_is_an_error(published: Path) -> None:
+    (published / "debian/dists").rename(published / "elsewhere")
+    verified = verify(published, "1.0.0-1~bookworm")
+    assert verified.returncode != 0
+    assert "nothing is published there yet" in verified.stderr
 
 
 def test_a_package_whose_file_is_missing_is_an_error(published: Path) -> None:

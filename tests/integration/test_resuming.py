@@ -258,6 +258,17 @@ def test_other_inputs_are_built_anew_unless_that_version_is_published(bench: Ben
     assert "already published; bump distros/debian-12-bookworm/PKGVER to rebuild" in str(step.done())
 
 
+def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    moved = bench.settings.model_copy(update={"public_url": "https://elsewhere.example"})
+    step = MakeBinaryPackage(plan, bench.store, moved, BOOKWORM)
+    assert step.job("a-try").environment["PUBLIC_URL"] == "https://elsewhere.example/"
+    assert "is built already" in str(step.done())
+
+
 def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)

@@ -1,0 +1,315 @@
+"""The install gate: what a build leaves is installed in clean containers before it counts as built."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from demo import signing_key
+from hhvm_packaging.apt import repository
+from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.jobs import Artifact
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import PUBLIC_KEY, Store
+from tests.integration.test_jobs import Worker, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+DISTROS = {"bookworm": "debian-12-bookworm", "trixie": "debian-13-trixie"}
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the build of one version leaves: the packages hhvm and hhvm-dev."""
+
+    version: str
+    says: str = "echo HipHop VM $VERSION '(rel)'; echo Compiler: 2.0.0"
+    """What `hhvm --version` runs."""
+    fields: str = ""
+    """More of hhvm's control file."""
+    scripts: dict[str, str] = field(default_factory=dict)
+    """hhvm's maintainer scripts."""
+    package: str = "hhvm"
+
+    def make(self, directory: Path, image: str, suite: str = "bookworm") -> dict[str, Artifact]:
+        """Leave the packages in ``directory``; they are described as a job describes its own."""
+        names = {}
+        for package in (self.package, f"{self.package}-dev"):
+            tree = directory / f"{package}-{self.version}"
+            files = {"DEBIAN/control": self.control(package, suite)}
+            if package == self.package:
+                files["usr/bin/hhvm"] = f"#!/bin/sh\nVERSION={self.version}\n{self.says}\n"
+                files |= {f"DEBIAN/{name}": f"#!/bin/sh\n{text}\n" for name, text in self.scripts.items()}
+            for name, content in files.items():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                (tree / name).write_text(content)
+                (tree / name).chmod(0o755)
+            names[tree.name] = f"{package}_{self.version}-1~{suite}_amd64.deb"
+        script = "".join(
+            f"dpkg-deb --root-owner-group --build {tree} {name} >&2; apt-ftparchive packages ./{name};"
+            for tree, name in names.items()
+        )
+        made = run(
+            *("docker", "run", "--rm", f"--volume={directory}:{directory}", f"--workdir={directory}", image),
+            *("sh", "-ec", script),
+        )
+        assert made.returncode == 0, made.stderr
+        stanzas = dict(zip(names.values(), made.stdout.strip("\n").split("\n\n"), strict=True))
+        return {name: described(directory / name, stanza) for name, stanza in stanzas.items()}
+
+    def control(self, package: str, suite: str) -> str:
+        version = f"{self.version}-1~{suite}"
+        fields = self.fields if package == self.package else f"Depends: {self.package} (= {version})\n"
+        return (
+            f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n"
+            f"Maintainer: HHVM <hhvm@example.org>\n{fields}Description: test\n"
+        )
+
+
+def described(file: Path, stanza: str) -> Artifact:
+    content = file.read_bytes()
+    sha256, md5 = (hashlib.new(name, content).hexdigest() for name in ("sha256", "md5"))
+    return Artifact(name=file.name, size=len(content), sha256=sha256, md5=md5, stanza=stanza)
+
+
+# What is published
+
+
+class Website(http.server.ThreadingHTTPServer):
+    """The public bucket over HTTP."""
+
+    broken = False
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Says nothing."""
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Website)
+        if self.server.broken:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def signer() -> Iterator[Signer]:
+    with Signer(signing_key.make("HHVM tests <hhvm@example.org>")[0]) as signer:
+        yield signer
+
+
+class Bench:
+    """A worker whose builds are made up, and a public repository."""
+
+    def __init__(self, root: Path, image: str, s3: S3Client, signer: Signer, website: Website) -> None:
+        self.root, self.image, self.signer, self.website = root, image, signer, website
+        self.store = Store(s3, Settings())
+        self.worker = Worker(root / "work", image)
+
+    def publish(self, *builds: Build, suite: str = "bookworm") -> None:
+        """Give the builds to the users of the suite."""
+        packages = {}
+        for build in builds:
+            directory = self.root / f"published-{build.version}"
+            directory.mkdir()
+            for name, artifact in build.make(directory, self.image, suite).items():
+                self.store.scratch.put(name, (directory / name).read_bytes())
+                packages[name] = artifact
+        self.store.downloads.put(PUBLIC_KEY, self.signer.public_key())
+        repository.publish(
+            self.store.downloads,
+            self.store.scratch,
+            repository="debian",
+            suite=suite,
+            pool="pool/main/h/hhvm/",
+            packages=packages,
+            signer=self.signer,
+        )
+
+    def build(self, build: Build, suite: str = "bookworm") -> str:
+        """Run make-binary-package, of which only the compiling is made up. Returns its log."""
+        distro = self.worker.work / "packaging/distros" / DISTROS[suite]
+        (distro / "built").mkdir()
+        build.make(distro / "built", self.image, suite)
+        (distro / "make-package").unlink()
+        self.worker.write(
+            f"packaging/distros/{distro.name}/make-package",
+            "cp /opt/hhvm-distro-packaging/built/*.deb /var/out/",
+        )
+        (self.worker.work / f"in/{build.package}-{build.version}.tar.gz").write_bytes(b"the source")
+        self.worker.run(
+            "make-binary-package",
+            VERSION=build.version,
+            DISTRO=distro.name,
+            SOURCE_SHA256=hashlib.sha256(b"the source").hexdigest(),
+            PUBLIC_URL=f"{self.website.url}/",
+            REPOSITORY="debian",
+            SUITE=suite,
+            HHVM_DOCKER_NETWORK="host",
+        )
+        return self.worker.log
+
+    def assert_built(self) -> None:
+        assert self.worker.result["exit_status"] == 0, self.worker.log
+        assert len(self.worker.result["artifacts"]) == 2
+
+    def assert_refused(self, part: str, *reasons: str) -> None:
+        """It does not count as built, and the last lines say why."""
+        assert self.worker.result["exit_status"] != 0, self.worker.log
+        assert self.worker.result["artifacts"] == []
+        lines = self.worker.log.splitlines()
+        assert f"debian-12-bookworm: the {part} installation of what was built failed" in lines[-1]
+        for reason in reasons:
+            assert reason in "\n".join(lines[-20:])
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, job_image: str, s3: S3Client, s3_directory: Path, signer: Signer
+) -> Iterator[Bench]:
+    with Website(s3_directory / Settings().downloads_bucket) as website:
+        thread = threading.Thread(target=website.serve_forever)
+        thread.start()
+        yield Bench(tmp_path, job_image, s3, signer, website)
+        website.shutdown()
+        thread.join()
+
+
+# What installs
+
+
+@pytest.mark.parametrize("suite", DISTROS)
+def test_a_first_release_is_installed_fresh_and_has_nothing_to_upgrade_from(bench: Bench, suite: str) -> None:
+    log = bench.build(Build("1.0.0"), suite)
+    bench.assert_built()
+    where = f"1.0.0, {DISTROS[suite]}"
+    assert f"\n{where}, fresh install: 1.0.0-1~{suite} installs and runs\n" in log
+    assert f"\n{where}, upgrade: nothing to upgrade from: debian {suite} is not published yet\n" in log
+
+
+@pytest.mark.parametrize("suite", DISTROS)
+def test_the_highest_of_the_lower_published_versions_is_upgraded(bench: Bench, suite: str) -> None:
+    bench.publish(*map(Build, ("1.0.9", "1.0.11", "1.0.8")), suite=suite)
+    log = bench.build(Build("1.0.10"), suite)
+    bench.assert_built()
+    for package in ("hhvm", "hhvm-dev"):
+        assert f"Unpacking {package} (1.0.10-1~{suite}) over (1.0.9-1~{suite})" in log
+    where = f"1.0.10, {DISTROS[suite]}, upgrade from 1.0.9-1~{suite}"
+    assert log.endswith(f"\n{where}: 1.0.10-1~{suite} installs and runs\n")
+
+
+def test_where_only_higher_versions_are_published_there_is_nothing_to_upgrade_from(bench: Bench) -> None:
+    bench.publish(Build("1.1.0"))
+    log = bench.build(Build("1.0.1"))
+    bench.assert_built()
+    assert "nothing to upgrade from: debian bookworm has no hhvm lower than 1.0.1-1~bookworm" in log
+
+
+def test_a_nightly_is_upgraded_too_and_may_call_itself_what_it_likes(bench: Bench) -> None:
+    bench.publish(Build("1.0.0"), Build("2026.11.21", package="hhvm-nightly"))
+    log = bench.build(Build("2026.11.22", package="hhvm-nightly", says="echo 1.1.0-dev"))
+    bench.assert_built()
+    assert "upgrade from 2026.11.21-1~bookworm: 2026.11.22-1~bookworm installs and runs" in log
+
+
+def test_a_published_version_that_nobody_can_install_does_not_stand_in_the_way(bench: Bench) -> None:
+    bench.publish(Build("1.0.0", fields="Depends: no-such-package\n"))
+    log = bench.build(Build("1.0.1"))
+    bench.assert_built()
+    assert "nothing to upgrade from: apt refuses to install what is published" in log
+
+
+def test_a_published_version_that_fails_to_install_can_be_repaired(bench: Bench) -> None:
+    bench.publish(Build("1.0.0", scripts={"postinst": "exit 1"}))
+    log = bench.build(Build("1.0.1"))
+    bench.assert_built()
+    assert "Unpacking hhvm (1.0.1-1~bookworm) over (1.0.0-1~bookworm)" in log
+
+
+def test_a_package_can_change_neither_what_was_built_nor_reach_the_engine(bench: Bench) -> None:
+    look = "if touch /var/out/hhvm.deb || [ -e /var/run/docker.sock ]; then exit 1; fi"
+    bench.build(Build("1.0.0", scripts={"postinst": look}))
+    bench.assert_built()
+
+
+# What does not
+
+
+FRESH = "1.0.1, debian-12-bookworm, fresh install: "
+
+
+@pytest.mark.parametrize(
+    ("build", "reasons"),
+    [
+        (
+            Build("1.0.1", fields="Depends: no-such-package\n"),
+            ("hhvm : Depends: no-such-package", f"{FRESH}1.0.1-1~bookworm does not install"),
+        ),
+        (
+            Build("1.0.1", scripts={"postinst": "echo the postinst is unhappy; exit 1"}),
+            ("the postinst is unhappy", f"{FRESH}1.0.1-1~bookworm does not install"),
+        ),
+        (
+            Build("1.0.1", says="echo HipHop VM 1.0.1-dev '(rel)'"),
+            (f"{FRESH}the first line of hhvm --version, 'HipHop VM 1.0.1-dev (rel)', does not say 1.0.1",),
+        ),
+        (
+            Build("1.0.1", says="echo HipHop VM 1.0.1; echo hhvm is unhappy >&2; exit 3"),
+            ("hhvm is unhappy", f"{FRESH}hhvm --version ended with exit status 3"),
+        ),
+    ],
+    ids=["missing dependency", "failing postinst", "another version", "failing program"],
+)
+def test_what_does_not_install_is_not_built(bench: Bench, build: Build, reasons: tuple[str, ...]) -> None:
+    bench.build(build)
+    bench.assert_refused("fresh", *reasons)
+
+
+def test_what_cannot_be_upgraded_to_is_not_built(bench: Bench) -> None:
+    bench.publish(Build("1.0.0"))
+    log = bench.build(Build("1.0.1", scripts={"preinst": '[ "$1" != upgrade ]'}))
+    assert f"{FRESH}1.0.1-1~bookworm installs and runs" in log
+    bench.assert_refused(
+        "upgrade",
+        "hhvm package pre-installation script subprocess returned error exit status 1",
+        "1.0.1, debian-12-bookworm, upgrade from 1.0.0-1~bookworm: 1.0.1-1~bookworm does not install",
+    )
+
+
+def test_a_repository_that_does_not_answer_is_an_error(bench: Bench) -> None:
+    bench.website.server_close()
+    bench.build(Build("1.0.1"))
+    bench.assert_refused("upgrade", "onnect", "upgrade: cannot tell what is published")
+
+
+def test_a_repository_that_reports_an_error_is_an_error(bench: Bench) -> None:
+    bench.website.broken = True
+    bench.build(Build("1.0.1"))
+    bench.assert_refused("upgrade", "503  Service Unavailable", "upgrade: cannot tell what is published")
+
+
+def test_a_published_package_whose_file_is_missing_is_an_error(bench: Bench) -> None:
+    bench.publish(Build("1.0.0"))
+    bench.store.downloads.delete("debian/pool/main/h/hhvm/hhvm_1.0.0-1~bookworm_amd64.deb")
+    bench.build(Build("1.0.1"))
+    bench.assert_refused("upgrade", "404", "what is published cannot be fetched")
