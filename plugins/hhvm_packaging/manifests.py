@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from hhvm_packaging.apt.sources import Source
 from hhvm_packaging.jobs import Artifact
 
 if TYPE_CHECKING:
@@ -68,6 +69,13 @@ class PackageManifest(BaseModel):
     def packages(self) -> tuple[Artifact, ...]:
         """The .deb files."""
         return tuple(artifact for artifact in self.artifacts if artifact.name.endswith(".deb"))
+
+    @property
+    def sources(self) -> tuple[Artifact, ...]:
+        """The source package's files; none in a manifest from before builds described them."""
+        stanzas = [artifact.stanza for artifact in self.artifacts if artifact.name.endswith(".dsc")]
+        named = {file.name for stanza in stanzas if stanza for file in Source.parse(stanza).files}
+        return tuple(artifact for artifact in self.artifacts if artifact.name in named)
 
     def is_built(self, store: Store, release: Release) -> bool:
         """Whether every artifact is in scratch or, once that was pruned, every package is published."""

@@ -37,6 +37,7 @@ def update(plan: Plan, store: Store, signer: Signer) -> list[str]:
             suite=distro.distribution,
             pool=store.pool(plan.release),
             packages={manifest.build + package.name: package for package in manifest.packages},
+            sources={manifest.build + file.name: file for file in manifest.sources},
             signer=signer,
         )
         log.info(

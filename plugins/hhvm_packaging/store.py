@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
 
     from hhvm_packaging.release import Release
@@ -24,8 +25,17 @@ CACHE_FOREVER = "public, max-age=31536000, immutable"
 """Cache-Control of what never changes under its name: pool and by-hash files."""
 
 
+_PROBE = "conditional-writes-probe"
+"""The key in scratch of the object that shows whether the store supports conditional writes."""
+
+
 class Conflict(Exception):
     """Somebody else wrote the object between our read and our write; nothing was overwritten."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}; nothing was overwritten. Run it again: it builds upon the other one's work."
+        )
 
 
 @dataclass(frozen=True)
@@ -109,20 +119,46 @@ class Bucket:
 
     def replace(
         self, key: str, content: bytes, content_type: str, *, etag: str | None, cache: str | None = None
-    ) -> None:
-        """Write the object only if it is still as read: ``etag``, or absent for None.
+    ) -> str:
+        """Write the object only if it is still as read: ``etag``, or absent for None. Returns its new ETag.
 
         Raises Conflict if it is not, on a store that supports conditional writes; others ignore the
-        condition.
+        condition, see ``conditional_writes``.
         """
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         condition |= _cache_control(cache)
         try:
-            self.s3.put_object(Bucket=self.name, Key=key, Body=content, ContentType=content_type, **condition)
+            answer = self.s3.put_object(
+                Bucket=self.name, Key=key, Body=content, ContentType=content_type, **condition
+            )
+            return answer["ETag"]
         except self.s3.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+            if _status(error) not in _CONDITION_FAILED:
+                raise
+            # An answer that was lost makes the client send the same again, which then meets itself.
+            there, etag = self.get_with_etag(key)
+            if there != content or etag is None:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
-            raise
+            return etag
+
+    def conditional_writes(self) -> bool:
+        """Whether the store heeds the condition of a write, tried once per process. Writes a small object."""
+        store = self.s3.meta.endpoint_url
+        if store not in _CONDITIONAL:
+            # Stores came to know the first long before the second, and some know neither and say nothing.
+            new, same = {"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}
+            _CONDITIONAL[store] = (self._refuses(new) or self._refuses(new)) and self._refuses(same)
+        return _CONDITIONAL[store]
+
+    def _refuses(self, condition: Any) -> bool:
+        try:
+            self.s3.put_object(Bucket=self.name, Key=_PROBE, Body=b"", **condition)
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) in _CONDITION_FAILED:
+                return True
+            if _status(error) != _NOT_IMPLEMENTED:
+                raise
+        return False
 
     def copy_from(
         self,
@@ -167,6 +203,16 @@ class Bucket:
     def keys(self, prefix: str = "") -> Iterator[str]:
         """All keys under ``prefix``, in order."""
         return (entry.key for entry in self.entries(prefix))
+
+
+_CONDITION_FAILED = (409, 412)
+_NOT_IMPLEMENTED = 501
+_CONDITIONAL: dict[str, bool] = {}
+"""By the store's address."""
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def _cache_control(value: str | None) -> dict[str, Any]:
@@ -224,6 +270,16 @@ class Store:
     def packaging(sha256: str) -> str:
         """In scratch: the packaging files of one revision, as workers unpack them."""
         return f"packaging/{sha256}.tar.gz"
+
+    @staticmethod
+    def snapshots(repository: str, suite: str) -> str:
+        """In scratch: the directory, with a trailing slash, of all that a suite ever was."""
+        return f"snapshots/{repository}/{suite}/"
+
+    @staticmethod
+    def snapshot(repository: str, suite: str, name: str) -> str:
+        """In scratch: one commit of a suite."""
+        return f"{Store.snapshots(repository, suite)}{name}.json"
 
     @staticmethod
     def suite(repository: str, suite: str) -> str:

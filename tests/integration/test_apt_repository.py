@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import http.server
+import lzma
+import re
 import subprocess
 import threading
 from dataclasses import dataclass
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 OLDEST, OLD, NEW = "0.9.0-1~bookworm", "1.0.0-1~bookworm", "1.0.1-1~bookworm"
 POOL = "pool/main/h/hhvm/"
 SUITE = "debian/dists/bookworm/"
-BINARY = f"{SUITE}main/binary-amd64/"
+BINARY, SOURCE = f"{SUITE}main/binary-amd64/", f"{SUITE}main/source/"
 
 COMMIT = f"PutObject {SUITE}InRelease"
 """The write that decides what users get."""
@@ -46,10 +49,14 @@ WRITES = [
     f"PutObject {BINARY}by-hash/SHA256/(digest)",
     f"PutObject {BINARY}by-hash/SHA256/(digest)",
     f"PutObject {BINARY}by-hash/SHA256/(digest)",
+    "PutObject snapshots/debian/bookworm/(snapshot).json",
     COMMIT,
     f"PutObject {BINARY}Packages",
     f"PutObject {BINARY}Packages.gz",
     f"PutObject {BINARY}Packages.xz",
+    f"PutObject {SOURCE}Sources",
+    f"PutObject {SOURCE}Sources.gz",
+    f"PutObject {SOURCE}Sources.xz",
     f"PutObject {SUITE}Release",
     f"PutObject {SUITE}Release.gpg",
 ]
@@ -101,9 +108,48 @@ def make_deb(directory: Path, image: str, version: str) -> Deb:
         image,
     ]
     done = subprocess.run([*container, "sh", "-c", script], check=True, capture_output=True, text=True)
-    content = (directory / name).read_bytes()
+    return as_built((directory / name).read_bytes(), name, done.stdout.strip("\n"))
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory, job_image: str) -> dict[str, tuple[Deb, ...]]:
+    """Real source packages of the old version, by distribution: .dsc first, then what it names."""
+    directory = tmp_path_factory.mktemp("sources")
+    return {suite: make_source(directory, job_image, f"1.0.0-1~{suite}") for suite in ("bookworm", "trixie")}
+
+
+def make_source(directory: Path, image: str, version: str) -> tuple[Deb, ...]:
+    """As dpkg-source would; apt does not look into the tarballs."""
+    orig = as_built(gzip.compress(b"upstream", mtime=0), "hhvm_1.0.0.orig.tar.gz")
+    debian = as_built(lzma.compress(version.encode()), f"hhvm_{version}.debian.tar.xz")
+    lines = [
+        "Format: 3.0 (quilt)",
+        "Source: hhvm",
+        "Binary: hhvm",
+        "Architecture: any",
+        f"Version: {version}",
+    ]
+    lines += ["Maintainer: HHVM <hhvm@example.org>", "Package-List:", " hhvm deb web optional arch=any"]
+    for field, digest in (("Checksums-Sha256", "sha256"), ("Files", "md5")):
+        artifacts = [file.artifact for file in (orig, debian)]
+        lines += [f"{field}:", *(f" {getattr(file, digest)} {file.size} {file.name}" for file in artifacts)]
+    dsc = as_built("".join(f"{line}\n" for line in lines).encode(), f"hhvm_{version}.dsc")
+    for file in (dsc, orig, debian):
+        (directory / file.artifact.name).write_bytes(file.content)
+    stanza = subprocess.run(
+        [
+            *("docker", "run", "--rm", f"--volume={directory}:{directory}:ro", f"--workdir={directory}"),
+            *(image, "apt-ftparchive", "sources", f"./{dsc.artifact.name}"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return as_built(dsc.content, dsc.artifact.name, stanza), orig, debian
+
+
+def as_built(content: bytes, name: str, stanza: str | None = None) -> Deb:
     sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()  # ruff: ignore[hashlib-insecure-hash-function]
-    stanza = done.stdout.strip("\n")
     return Deb(content, Artifact(name=name, size=len(content), sha256=sha256, md5=md5, stanza=stanza))
 
 
@@ -132,7 +178,14 @@ class Repository:
     def build(self, deb: Deb) -> None:
         self.scratch.put(deb.key, deb.content)
 
-    def publish(self, *debs: Deb, suite: str = "bookworm", signer: Signer | None = None) -> Published:
+    def publish(
+        self,
+        *debs: Deb,
+        suite: str = "bookworm",
+        signer: Signer | None = None,
+        sources: tuple[Deb, ...] = (),
+        **options: Any,
+    ) -> Published:
         return repository.publish(
             self.downloads,
             self.scratch,
@@ -141,6 +194,8 @@ class Repository:
             pool=POOL,
             packages={deb.key: deb.artifact for deb in debs},
             signer=signer or self.signer,
+            sources={file.key: file.artifact for file in sources},
+            **options,
         )
 
     def versions(self) -> set[str]:
@@ -225,8 +280,11 @@ class Apt:
         self.website, self.key = website, key
 
     def run(self, script: str, *, suite: str = "bookworm") -> str:
-        source = f"deb [signed-by=/hhvm.asc] {self.website.url}/debian {suite} main"
-        prepare = f"rm -rf /etc/apt/sources.list*; echo '{source}' > /etc/apt/sources.list"
+        source = f"[signed-by=/hhvm.asc] {self.website.url}/debian {suite} main"
+        lines = (
+            f"echo 'deb {source}' > /etc/apt/sources.list; echo 'deb-src {source}' >> /etc/apt/sources.list"
+        )
+        prepare = f"rm -rf /etc/apt/sources.list*; {lines}"
         # A failed update is otherwise only a warning.
         update = "apt-get --quiet --quiet --error-on=any update"
         done = subprocess.run(
@@ -308,25 +366,91 @@ def test_dying_before_by_hash_files_are_there_would_be_noticed(
             put(self, key, *arguments, **options)
 
     monkeypatch.setattr(Bucket, "put", forgetful)
-    with contextlib.suppress(Died), recorded(published.s3, die_after=2):
+    with contextlib.suppress(Died), recorded(published.s3, die_after=3):
         published.publish(debs[NEW])
     with pytest.raises(AssertionError, match=r"Hash Sum mismatch|unexpected size|Failed to fetch"):
         apt.installed()
 
 
-@pytest.mark.parametrize("survived", range(len(WRITES)))
+@pytest.mark.parametrize("survived", range(len(WRITES) + len(index.VARIANTS)))
 def test_the_first_publish_of_a_suite_may_die_too(
     s3: S3Client, signer: Signer, debs: dict[str, Deb], survived: int
 ):
     fresh = Repository(s3, signer)
     fresh.build(debs[NEW])
+    fresh.scratch.conditional_writes()
     with recorded(s3, die_after=survived), pytest.raises(Died):
         fresh.publish(debs[NEW])
-    assert fresh.versions() == ({NEW} if survived > UNTIL_COMMIT else set())
+    # An empty Sources is new, too.
+    assert fresh.versions() == ({NEW} if survived > UNTIL_COMMIT + len(index.VARIANTS) else set())
 
     fresh.publish(debs[NEW])
     assert fresh.versions() == {NEW}
     fresh.assert_whole()
+
+
+# Sources
+
+
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+def test_users_get_the_source_of_a_version(
+    published: Repository, sources: dict[str, tuple[Deb, ...]], apt: Apt, suite: str
+):
+    for name, files in sources.items():
+        for file in files:
+            published.build(file)
+        published.publish(suite=name, sources=files)
+    output = apt.run(
+        f"apt-get --quiet --quiet source --download-only hhvm=1.0.0-1~{suite}; sha256sum hhvm_*", suite=suite
+    )
+    assert set(output.splitlines()) == {
+        f"{file.artifact.sha256}  {file.artifact.name}" for file in sources[suite]
+    }
+
+
+def test_the_upstream_tarball_is_shared_and_immutable(
+    published: Repository, sources: dict[str, tuple[Deb, ...]]
+):
+    for file in (*sources["bookworm"], *sources["trixie"]):
+        published.build(file)
+    published.publish(sources=sources["bookworm"])
+    with recorded(published.s3) as sent:
+        done = published.publish(suite="trixie", sources=sources["trixie"])
+    assert done.added == ("hhvm_1.0.0-1~trixie.dsc",)
+    assert not [request for request in writes(sent) if ".orig.tar.gz" in request]
+
+    dsc, orig, debian = sources["trixie"]
+    other = as_built(orig.content + b"more", orig.artifact.name)
+    stanza = dsc.artifact.stanza or ""
+    for old, new in ((orig.artifact.sha256, other.artifact.sha256), (orig.artifact.md5, other.artifact.md5)):
+        stanza = stanza.replace(f"{old} {orig.artifact.size}", f"{new} {other.artifact.size}")
+    changed = Deb(dsc.content, dsc.artifact.model_copy(update={"stanza": stanza}))
+    with recorded(published.s3) as sent, pytest.raises(AlreadyPublished) as refused:
+        published.publish(suite="noble", sources=(changed, other, debian))
+    assert not writes(sent)
+    assert other.artifact.sha256 in str(refused.value)
+    assert orig.artifact.md5 in str(refused.value)
+
+
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_a_source_package_that_is_not_whole_is_refused(
+    published: Repository, sources: dict[str, tuple[Deb, ...]], left_out: int
+):
+    files = [file for number, file in enumerate(sources["bookworm"]) if number != left_out]
+    with recorded(published.s3) as sent, pytest.raises(Unpublishable, match=r"orig\.tar\.gz"):
+        published.publish(sources=tuple(files))
+    assert not writes(sent)
+
+
+def test_publishing_a_source_again_writes_nothing(published: Repository, sources: dict[str, tuple[Deb, ...]]):
+    for file in sources["bookworm"]:
+        published.build(file)
+    published.publish(sources=sources["bookworm"])
+    (source,) = repository.read_sources(published.downloads, "debian", "bookworm").stanzas
+    assert source.directory == POOL.rstrip("/")
+    with recorded(published.s3) as sent:
+        assert published.publish(sources=sources["bookworm"]).already == ("hhvm_1.0.0-1~bookworm.dsc",)
+    assert not writes(sent)
 
 
 # What is written
@@ -346,7 +470,7 @@ def read(published: Repository) -> index.Packages:
 def without(digests: set[str], request: str) -> str:
     for digest in digests:
         request = request.replace(digest, "(digest)")
-    return request
+    return re.sub(r"[0-9TZ]+-[0-9a-f]{12}\.json", "(snapshot).json", request)
 
 
 def test_a_publish_lists_no_bucket_and_downloads_no_package(published: Repository, debs: dict[str, Deb]):
@@ -523,9 +647,11 @@ def test_a_package_that_scratch_lost_or_changed_is_refused(
 
 
 def test_an_index_that_is_not_what_in_release_says_is_refused(published: Repository, debs: dict[str, Deb]):
-    key = f"{BINARY}Packages"
-    published.downloads.put(Store.by_hash(key, index.sha256(published.downloads.get(key) or b"")), b"other")
-    published.downloads.put(key, b"other")
+    for name in index.VARIANTS:
+        key = SUITE + name
+        by_hash = Store.by_hash(key, index.sha256(published.downloads.get(key) or b""))
+        published.downloads.put(by_hash, b"other")
+        published.downloads.put(key, b"other")
     assert "main/binary-amd64/Packages" in assert_refused(published, debs[NEW], Damaged)
 
 

@@ -152,3 +152,35 @@ def test_the_date_is_now():
 def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead):
     last = NOON.replace(microsecond=0) + ahead
     assert index.next_date(NOON, last) == last + timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("trick", "reason"),
+    [
+        ("Filename: evil.deb\n", "the field Filename twice"),
+        ("filename: evil.deb\n", "the field filename twice"),
+        ("\r\nHomepage: evil\n", "control character"),
+        ("Homepage: a\rFilename: evil.deb\n", "control character"),
+        (" \n", "is no field"),
+        ("no field at all\n", "is no field"),
+        ("-Name: value\n", "is no field"),
+    ],
+)
+def test_what_two_parsers_may_read_differently_is_refused(trick, reason):
+    with pytest.raises(index.InvalidIndex, match=reason):
+        index.Stanza.parse(text().replace("Size:", f"{trick}Size:"))
+
+
+def test_what_was_withdrawn_is_read_back():
+    withdrawn = frozenset({("hhvm", "1.0.1-1~bookworm", "amd64"), ("hhvm", "1.0.1-1~bookworm", "source")})
+    release = index.render_release("bookworm", {}, date=NOON, withdrawn=withdrawn)
+    assert index.Release.parse(release).withdrawn == withdrawn
+
+
+def test_the_release_names_the_architectures_that_have_an_index():
+    indices = {f"main/binary-{name}/Packages": b"" for name in ("arm64", "amd64")} | {
+        "main/source/Sources": b""
+    }
+    release = index.render_release("bookworm", indices, date=NOON)
+    assert b"Architectures: amd64 arm64\n" in release
+    assert index.Release.parse(release).architectures == ("amd64", "arm64")

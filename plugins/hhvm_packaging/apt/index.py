@@ -5,14 +5,16 @@ The rules are those of the Debian wiki's page DebianRepository/Format.
 
 from __future__ import annotations
 
+import bisect
 import email.utils
 import gzip
 import hashlib
 import lzma
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 from debian import deb822
 from debian.debian_support import Version
@@ -26,11 +28,19 @@ ORIGIN = "HHVM"
 """Origin and Label. Apt refuses a repository that changes them, so they stay."""
 COMPONENT = "main"
 ARCHITECTURE = "amd64"
+"""Of machines that HHVM is built for where nothing else is said."""
 PACKAGES = f"{COMPONENT}/binary-{ARCHITECTURE}/Packages"
 """The index of the binary packages, relative to its suite, as Release names it."""
 VARIANTS = (PACKAGES, f"{PACKAGES}.gz", f"{PACKAGES}.xz")
-"""The names under which users get the index."""
+"""The names under which users get that index."""
 
+Identity: TypeAlias = tuple[str, str, str]
+"""What apt tells packages apart by: name, version, architecture."""
+
+_NAME = re.compile(r"[!-,.-9;-~][!-9;-~]*")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_PACKAGES = re.compile(rf"{COMPONENT}/binary-([a-z0-9-]+)/Packages")
+_WITHDRAWN = "HHVM-Withdrawn"
 _FILENAME = re.compile(r"^Filename:.*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -42,87 +52,140 @@ class AlreadyPublished(PackagingError):
     """The name is published with other bytes. The message has the digests of both."""
 
 
+def fields(text: str) -> dict[str, str]:
+    """The fields of one paragraph with their continuation lines, by their names as they are written.
+
+    Strict where parsers differ, so that all of them read the same (Debian policy 5.1): no empty line, no
+    field twice, no control character. Raises InvalidIndex. By hand, because python-debian takes seconds
+    for some thousand packages.
+    """
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    name = ""
+    if control := _CONTROL.search(text):
+        raise InvalidIndex(f"the control character {control[0]!r}")
+    for line in text.split("\n"):
+        if line[:1] in (" ", "\t") and name and not line.isspace():
+            found[name] += f"\n{line}"
+            continue
+        name, colon, value = line.partition(":")
+        if not colon or not _NAME.fullmatch(name):
+            raise InvalidIndex(f"{line[:80]!r} is no field")
+        if name.lower() in seen:
+            raise InvalidIndex(f"the field {name} twice")
+        seen.add(name.lower())
+        found[name] = value.strip()
+    return found
+
+
 @dataclass(frozen=True)
-class Stanza:
-    """One package in a Packages index. All that is not read here is kept byte for byte."""
+class Entry(ABC):
+    """One paragraph of an index. All that is not read here is kept byte for byte."""
 
     text: str
     """Without its last newline."""
     package: str
     version: str
     architecture: str
+    """As a .deb has it; ``source`` for a source package."""
+    sha256: str
+    """Of the file that stands for all of it."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One paragraph. Raises InvalidIndex if it is not one, or lacks what apt needs of it."""
+        text = text.strip("\n")
+        if "\n\n" in text:
+            raise InvalidIndex("more than one paragraph where one package is described")
+        found = fields(text)
+        try:
+            return cls._of(text, found)
+        except KeyError as error:
+            raise InvalidIndex(f"{found.get('Package', text[:80])!r}: no field {error}") from error
+
+    @classmethod
+    @abstractmethod
+    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
+        """From the text and its fields. Raises KeyError or InvalidIndex."""
+
+    @property
+    def identity(self) -> Identity:
+        """What apt tells packages apart by."""
+        return self.package, self.version, self.architecture
+
+
+@dataclass(frozen=True)
+class Stanza(Entry):
+    """One package in a Packages index."""
+
     filename: str
     """Relative to the repository."""
-    sha256: str
     md5: str | None
     size: int
     """Bytes."""
 
     @classmethod
-    def parse(cls, text: str) -> Stanza:
-        """One paragraph. Raises InvalidIndex if it is not one, or lacks what apt needs of it."""
-        text = text.strip("\n")
-        if "\n\n" in text:
-            raise InvalidIndex("more than one paragraph where one package is described")
-        fields = deb822.Deb822(text.encode())
+    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
         try:
-            return cls(
-                text,
-                package=fields["Package"],
-                version=fields["Version"],
-                architecture=fields["Architecture"],
-                filename=fields["Filename"],
-                sha256=fields["SHA256"],
-                md5=fields.get("MD5sum"),
-                size=int(fields["Size"]),
-            )
-        except KeyError as error:
-            raise InvalidIndex(f"{fields.get('Package', text[:80])!r}: no field {error}") from error
+            size = int(found["Size"])
         except ValueError as error:
-            raise InvalidIndex(f"{fields['Package']!r}: Size: {fields['Size']!r} is no number") from error
+            raise InvalidIndex(f"{found['Package']!r}: Size: {found['Size']!r} is no number") from error
+        return cls(
+            text,
+            package=found["Package"],
+            version=found["Version"],
+            architecture=found["Architecture"],
+            sha256=found["SHA256"],
+            filename=found["Filename"],
+            md5=found.get("MD5sum"),
+            size=size,
+        )
 
     def at(self, filename: str) -> Stanza:
         """The same package at another place, relative to the repository."""
         text = _FILENAME.sub(lambda _: f"Filename: {filename}", self.text, count=1)
         return replace(self, text=text, filename=filename)
 
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """What apt tells packages apart by."""
-        return self.package, self.version, self.architecture
+
+E = TypeVar("E", bound=Entry)
 
 
 @dataclass(frozen=True)
-class Packages:
-    """A Packages index."""
+class Index(ABC, Generic[E]):
+    """The packages of a suite, in order: by name, then version in Debian's order, then architecture."""
 
-    stanzas: tuple[Stanza, ...] = ()
+    stanzas: tuple[E, ...] = ()
+
+    NAME: ClassVar[str]
+    """Where it is by default, relative to its suite, as Release names it."""
+
+    @staticmethod
+    @abstractmethod
+    def _entry() -> type[E]:
+        """What its paragraphs are."""
 
     @classmethod
-    def parse(cls, content: bytes) -> Packages:
-        """Read a Packages file. Raises InvalidIndex."""
+    def parse(cls, content: bytes) -> Self:
+        """Read an index that is not compressed. Raises InvalidIndex."""
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
             raise InvalidIndex(f"not UTF-8: {error}") from error
-        return cls(tuple(Stanza.parse(part) for part in re.split(r"\n{2,}", text.strip("\n")) if part))
+        parts = re.split(r"\n{2,}", text.strip("\n"))
+        return cls(tuple(cls._entry().parse(part) for part in parts if part))
 
     def render(self) -> bytes:
-        """The Packages file: each paragraph is followed by an empty line."""
+        """The index as a file: each paragraph is followed by an empty line."""
         return "".join(f"{stanza.text}\n\n" for stanza in self.stanzas).encode()
 
-    def find(self, package: str, version: str, architecture: str = ARCHITECTURE) -> Stanza | None:
-        """The package's stanza; None where it is not in the index."""
-        wanted = (package, version, architecture)
-        return next((stanza for stanza in self.stanzas if stanza.identity == wanted), None)
+    def add(self, stanzas: Iterable[E]) -> Self:
+        """With the stanzas that are new, each at its place.
 
-    def add(self, stanzas: Iterable[Stanza]) -> Packages:
-        """With the stanzas that are new, by package, then version in Debian's order, then architecture.
-
-        Equal to this index if it has them all. Raises AlreadyPublished, with both digests, if it has the
+        This very index if it has them all. Raises AlreadyPublished, with both digests, if it has the
         same package, version and architecture with another SHA-256.
         """
         known = {stanza.identity: stanza for stanza in self.stanzas}
+        merged = list(self.stanzas)
         for stanza in stanzas:
             there = known.setdefault(stanza.identity, stanza)
             if there.sha256 != stanza.sha256:
@@ -130,29 +193,54 @@ class Packages:
                     f"{' '.join(stanza.identity)} is published with SHA-256 {there.sha256}, but this one has "
                     f"{stanza.sha256}. What is published is immutable: publish another version."
                 )
-        if len(known) == len(self.stanzas):
-            return self
-        return Packages(tuple(sorted(known.values(), key=_order)))
+            if there is stanza:
+                # Comparing versions is slow, so the thousands that are in order are not sorted again.
+                bisect.insort(merged, stanza, key=_order)
+        return self if len(merged) == len(self.stanzas) else type(self)(tuple(merged))
 
-    def variants(self) -> dict[str, bytes]:
-        """The index under each name of VARIANTS; the same bytes whenever it is rendered."""
+    def variants(self, name: str | None = None) -> dict[str, bytes]:
+        """The index under each name that users get it by; the same bytes whenever it is rendered.
+
+        ``name`` is that of the one that is not compressed, relative to the suite.
+        """
         content = self.render()
-        return dict(
-            zip(VARIANTS, (content, gzip.compress(content, mtime=0), lzma.compress(content)), strict=True)
-        )
+        compressed = (content, gzip.compress(content, mtime=0), lzma.compress(content))
+        return dict(zip(names(name or self.NAME), compressed, strict=True))
 
 
-def _order(stanza: Stanza) -> tuple[str, Version, str]:
+class Packages(Index[Stanza]):
+    """A Packages index."""
+
+    NAME = PACKAGES
+
+    @staticmethod
+    def _entry() -> type[Stanza]:
+        return Stanza
+
+    def find(self, package: str, version: str, architecture: str = ARCHITECTURE) -> Stanza | None:
+        """The package's stanza; None where it is not in the index."""
+        wanted = (package, version, architecture)
+        return next((stanza for stanza in self.stanzas if stanza.identity == wanted), None)
+
+
+def names(index: str) -> tuple[str, str, str]:
+    """The names under which users get an index."""
+    return index, f"{index}.gz", f"{index}.xz"
+
+
+def _order(stanza: Entry) -> tuple[str, Version, str]:
     return stanza.package, Version(stanza.version), stanza.architecture
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a Release file says: when it was made, and the digests of the indices."""
+    """What a Release file says: when it was made, the digests of the indices, what was withdrawn."""
 
     date: datetime
     sha256: Mapping[str, str]
     """By the index's name, relative to the suite."""
+    withdrawn: frozenset[Identity] = frozenset()
+    """What was taken back and is not to return unasked."""
 
     @classmethod
     def parse(cls, content: bytes) -> Release:
@@ -163,14 +251,26 @@ class Release:
             digests = {entry["name"]: entry["sha256"] for entry in fields["SHA256"]}
         except (KeyError, ValueError) as error:
             raise InvalidIndex(f"Release: Date and SHA256 are needed, but {error!r}") from error
-        return cls(date.replace(tzinfo=date.tzinfo or UTC), digests)
+        lines = [line.split() for line in fields.get(_WITHDRAWN, "").split("\n") if line]
+        withdrawn = frozenset((name, version, architecture) for name, version, architecture in lines)
+        return cls(date.replace(tzinfo=date.tzinfo or UTC), digests, withdrawn)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Those that the suite has an index for."""
+        return _architectures(self.sha256)
 
 
-def render_release(suite: str, indices: Mapping[str, bytes], *, date: datetime) -> bytes:
+def render_release(
+    suite: str, indices: Mapping[str, bytes], *, date: datetime, withdrawn: Iterable[Identity] = ()
+) -> bytes:
     """The Release file of ``suite`` for ``indices``, by their names relative to it.
 
-    SHA-256 is the only digest: every apt since 2015 takes it, and the weaker ones add nothing to it.
+    SHA-256 is the only digest: every apt since 2015 takes it, and the weaker ones add nothing to it. Apt
+    passes over the field with what was withdrawn, which belongs here because it must change in the very
+    write that changes what users get.
     """
+    taken_back = [f" {' '.join(identity)}" for identity in sorted(withdrawn)]
     lines = [
         f"Origin: {ORIGIN}",
         f"Label: {ORIGIN}",
@@ -178,12 +278,23 @@ def render_release(suite: str, indices: Mapping[str, bytes], *, date: datetime) 
         f"Codename: {suite}",
         f"Date: {email.utils.format_datetime(date.astimezone(UTC), usegmt=True)}",
         "Acquire-By-Hash: yes",
-        f"Architectures: {ARCHITECTURE}",
+        f"Architectures: {' '.join(_architectures(indices))}",
         f"Components: {COMPONENT}",
+        *([f"{_WITHDRAWN}:", *taken_back] if taken_back else []),
         "SHA256:",
         *(f" {sha256(content)} {len(content)} {name}" for name, content in indices.items()),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def packages_of(architecture: str) -> str:
+    """The name of the index of an architecture's packages, relative to its suite."""
+    return f"{COMPONENT}/binary-{architecture}/Packages"
+
+
+def _architectures(indices: Iterable[str]) -> tuple[str, ...]:
+    found = (_PACKAGES.fullmatch(name) for name in indices)
+    return tuple(sorted(match[1] for match in found if match))
 
 
 def next_date(now: datetime, last: datetime | None) -> datetime:

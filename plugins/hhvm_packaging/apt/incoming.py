@@ -1,0 +1,214 @@
+"""What a build made, checked before any of it becomes part of a repository."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt import index
+from hhvm_packaging.apt.sources import Source
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store import CACHE_FOREVER, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from hhvm_packaging.jobs import Artifact
+    from hhvm_packaging.store import Bucket
+
+# Debian policy 5.6.1 (package), 5.6.12 (version, whose epoch file names leave out) and 5.6.8.
+_PACKAGE, _VERSION = "(?P<package>[a-z0-9][a-z0-9+.-]+)", "(?P<version>[0-9][A-Za-z0-9.+~-]*)"
+_DEB = re.compile(rf"{_PACKAGE}_{_VERSION}_(?P<architecture>[a-z0-9-]+)\.deb")
+# dpkg-source(1), "SOURCE PACKAGE FORMATS".
+_DSC = re.compile(rf"{_PACKAGE}_{_VERSION}\.dsc")
+_SOURCE_FILE = re.compile(rf"{_PACKAGE}_{_VERSION}\.(?:dsc|diff\.gz|tar\.(?:gz|bz2|lzma|xz)(?:\.asc)?)")
+
+_CONTENT_TYPES = {
+    ".deb": "application/vnd.debian.binary-package",
+    ".dsc": "text/plain; charset=utf-8",
+    ".gz": "application/gzip",
+    ".xz": "application/x-xz",
+}
+
+
+class Unpublishable(PackagingError):
+    """A package is not what its name or its manifest says. The message names the file and the suite."""
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """A file on its way from scratch to the pool."""
+
+    artifact: Artifact
+    key: str
+    """In scratch."""
+    pool_key: str
+    """In downloads."""
+
+    def is_there(self, downloads: Bucket, where: str) -> bool:
+        """Whether the pool has it. Raises index.AlreadyPublished if it has other bytes by that name."""
+        artifact, head = self.artifact, downloads.head(self.pool_key)
+        if head is None:
+            return False
+        if not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+            raise index.AlreadyPublished(
+                f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
+                f"SHA-256 {head.sha256 or 'unknown'}, ETag {head.etag}, but this one has {artifact.size} "
+                f"bytes, SHA-256 {artifact.sha256}, MD5 {artifact.md5}. What is published is immutable: "
+                "publish another version."
+            )
+        return True
+
+    def check(self, scratch: Bucket, where: str) -> None:
+        """Raises Unpublishable if scratch has not these bytes."""
+        artifact, head = self.artifact, scratch.head(self.key)
+        if head is None or not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+            state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
+            raise Unpublishable(
+                f"{where}: {artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"
+            )
+
+    def copy(self, scratch: Bucket, downloads: Bucket) -> None:
+        """Put it into the pool, for good."""
+        suffix = f".{self.artifact.name.rpartition('.')[2]}"
+        downloads.copy_from(
+            scratch,
+            self.key,
+            self.pool_key,
+            content_type=_CONTENT_TYPES.get(suffix, "application/octet-stream"),
+            sha256=self.artifact.sha256,
+            cache=CACHE_FOREVER,
+        )
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """What a publish brings: entries of the indices, with the files that belong to each."""
+
+    content: Mapping[str, tuple[index.Stanza | Source, tuple[PoolFile, ...]]]
+    """By the name of the .deb or .dsc."""
+
+    @classmethod
+    def check(
+        cls,
+        where: str,
+        repository: str,
+        pool: str,
+        packages: Mapping[str, Artifact],
+        sources: Mapping[str, Artifact],
+        architectures: Collection[str],
+    ) -> Incoming:
+        """From artifacts by their keys in scratch. Raises Unpublishable."""
+
+        def pool_file(key: str, artifact: Artifact) -> PoolFile:
+            return PoolFile(artifact, key, Store.in_repository(repository, pool + artifact.name))
+
+        content: dict[str, tuple[index.Stanza | Source, tuple[PoolFile, ...]]] = {}
+        for key, package in packages.items():
+            content[package.name] = _package(where, package, pool, architectures), (pool_file(key, package),)
+        for name, source, keys in _sources(where, sources, pool):
+            content[name] = source, tuple(pool_file(key, sources[key]) for key in keys)
+        return cls(content)
+
+    def without(self, identities: Collection[index.Identity]) -> Incoming:
+        """All but the packages of these identities."""
+        return Incoming({
+            name: (entry, files)
+            for name, (entry, files) in self.content.items()
+            if entry.identity not in identities
+        })
+
+    @property
+    def entries(self) -> list[index.Stanza | Source]:
+        """For the indices."""
+        return [entry for entry, _ in self.content.values()]
+
+    @property
+    def names(self) -> dict[str, index.Identity]:
+        """What each .deb or .dsc is."""
+        return {name: entry.identity for name, (entry, _) in self.content.items()}
+
+    @property
+    def files(self) -> list[PoolFile]:
+        """For the pool, each once: source packages share their upstream tarball."""
+        return list({file.pool_key: file for _, files in self.content.values() for file in files}.values())
+
+
+def _package(where: str, artifact: Artifact, pool: str, architectures: Collection[str]) -> index.Stanza:
+    """The .deb's entry in the index. Raises Unpublishable if anything in it contradicts the rest."""
+    name = _DEB.fullmatch(artifact.name)
+    if name is None:
+        raise Unpublishable(f"{f'{where}: {artifact.name}'!r} is not a Debian package's file name")
+    where = f"{where}: {artifact.name}"
+    if name["architecture"] not in (*architectures, "all"):
+        raise Unpublishable(f"{where}: the suite is for {', '.join(architectures)} and all")
+    stanza = _parsed(where, index.Stanza, artifact)
+    _agree(
+        where,
+        ("Package", stanza.package, name["package"]),
+        ("Version", stanza.version.rpartition(":")[2], name["version"]),
+        ("Architecture", stanza.architecture, name["architecture"]),
+        ("Size", stanza.size, artifact.size),
+        ("SHA256", stanza.sha256, artifact.sha256),
+        ("MD5sum", stanza.md5 or artifact.md5, artifact.md5),
+    )
+    return stanza.at(pool + artifact.name)
+
+
+def _sources(
+    where: str, artifacts: Mapping[str, Artifact], pool: str
+) -> Iterator[tuple[str, Source, list[str]]]:
+    """Each .dsc's name, its entry in the index, and the keys of its files; ``artifacts`` are by key.
+
+    Raises Unpublishable if anything contradicts the rest, or if a file is missing or belongs nowhere.
+    """
+    left = {artifact.name: key for key, artifact in artifacts.items()}
+    for name in left:
+        if not _SOURCE_FILE.fullmatch(name):
+            raise Unpublishable(f"{f'{where}: {name}'!r} is not the name of a source package's file")
+    shared = {name: key for name, key in left.items() if not _DSC.fullmatch(name)}
+    unused = set(shared)
+    for name in sorted(set(left) - set(shared)):
+        source = _source(f"{where}: {name}", artifacts[left[name]])
+        keys = []
+        for file in source.files:
+            if file.name not in left:
+                raise Unpublishable(f"{where}: {name}: its file {file.name} was not built")
+            artifact = artifacts[left[file.name]]
+            _agree(
+                f"{where}: {name}: {file.name}",
+                ("size", file.size, artifact.size),
+                ("SHA-256", file.sha256, artifact.sha256),
+                ("MD5", file.md5, artifact.md5),
+            )
+            keys.append(left[file.name])
+        unused -= {file.name for file in source.files}
+        yield name, source.at(pool.rstrip("/")), keys
+    if unused:
+        raise Unpublishable(f"{where}: {', '.join(sorted(unused))}: no .dsc names it")
+
+
+def _source(where: str, dsc: Artifact) -> Source:
+    source, name = _parsed(where, Source, dsc), _DSC.fullmatch(dsc.name)
+    if name is None:
+        raise Unpublishable(f"{where!r} is not a source package's file name")
+    _agree(
+        where,
+        ("Package", source.package, name["package"]),
+        ("Version", source.version.rpartition(":")[2], name["version"]),
+    )
+    return source
+
+
+def _parsed(where: str, kind: type[index.E], artifact: Artifact) -> index.E:
+    try:
+        return kind.parse(artifact.stanza or "")
+    except index.InvalidIndex as error:
+        raise Unpublishable(f"{where}: its stanza: {error}") from error
+
+
+def _agree(where: str, *facts: tuple[str, object, object]) -> None:
+    for what, here, there in facts:
+        if here != there:
+            raise Unpublishable(f"{where}: its stanza says {what} {here}, but it is {there}")

@@ -1,0 +1,81 @@
+"""Apt's index of source packages, Sources: bytes in, bytes out.
+
+The rules are those of the Debian wiki's page DebianRepository/Format and of Debian policy 5.4 and 5.6.21.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+from hhvm_packaging.apt.index import COMPONENT, Entry, Index, InvalidIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARCHITECTURE = "source"
+"""In place of an architecture, where packages are told apart."""
+SOURCES = f"{COMPONENT}/source/Sources"
+"""The index of the source packages, relative to its suite, as Release names it."""
+
+_DIRECTORY = re.compile(r"^Directory:.*\n?", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source package."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class Source(Entry):
+    """One source package in a Sources index; its SHA-256 is that of its .dsc file."""
+
+    directory: str
+    """That of its files, relative to the repository; empty until it has one."""
+    files: tuple[SourceFile, ...]
+
+    @classmethod
+    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
+        package, version = found["Package"], found["Version"]
+        md5 = {name: digest for digest, _, name in _lines(found["Files"])}
+        files = tuple(
+            SourceFile(name, int(size), sha256, md5.get(name, ""))
+            for sha256, size, name in _lines(found["Checksums-Sha256"])
+        )
+        dsc = [file.sha256 for file in files if file.name.endswith(".dsc")]
+        if len(dsc) != 1 or set(md5) != {file.name for file in files}:
+            raise InvalidIndex(
+                f"{package!r}: Files and Checksums-Sha256 must name the same files, one a .dsc"
+            )
+        directory = found.get("Directory", "")
+        return cls(text, package, version, ARCHITECTURE, dsc[0], directory, files)
+
+    def at(self, directory: str) -> Source:
+        """The same package at another place, relative to the repository."""
+        text = f"{_DIRECTORY.sub('', self.text).rstrip()}\nDirectory: {directory}"
+        return replace(self, text=text, directory=directory)
+
+
+class Sources(Index[Source]):
+    """A Sources index."""
+
+    NAME = SOURCES
+
+    @staticmethod
+    def _entry() -> type[Source]:
+        return Source
+
+
+def _lines(field: str) -> list[list[str]]:
+    """The lines "digest size name" of a field."""
+    lines = [line.split() for line in field.strip().split("\n")]
+    if any(len(words) != 3 or not words[1].isdecimal() for words in lines):
+        raise InvalidIndex(f"{field!r} is no list of files")
+    return lines
