@@ -1,0 +1,175 @@
+"""What a publisher refuses to put into an index, from what it can see: an artifact and its stanza."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from moto import mock_aws
+
+from hhvm_packaging.apt import index, repository
+from hhvm_packaging.apt.repository import Unpublishable
+from hhvm_packaging.store import Bucket
+from tests.debs import Deb
+from tests.integration import s3 as s3_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hhvm_packaging.jobs import Artifact
+
+DEB = Deb("1.0.0-1~bookworm")
+STANZA = DEB.artifact.stanza or ""
+EVIL = Deb("9.9.9-1~bookworm", package="evil").artifact.stanza or ""
+
+
+class NobodySigns:
+    """A signer who is never asked to sign: what is refused is refused before."""
+
+    def public_key(self) -> bytes:
+        return b""
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    with mock_aws():
+        s3 = s3_server.client("https://s3.amazonaws.com")  # which moto answers for
+        s3.create_bucket(Bucket="bucket")
+        yield Bucket(s3, "bucket")
+
+
+def refused(bucket: Bucket, artifact: Artifact, content: bytes = DEB.content) -> str:
+    """The reason; the package's bytes are in scratch, and nothing was written to the repository."""
+    bucket.put("build/package", content)
+    signer: Any = NobodySigns()
+    with pytest.raises(Unpublishable) as error:
+        repository.publish(
+            bucket,
+            bucket,
+            repository="debian",
+            suite="bookworm",
+            pool="pool/main/h/hhvm/",
+            packages={"build/package": artifact},
+            signer=signer,
+        )
+    assert not list(bucket.keys("debian/"))
+    return str(error.value)
+
+
+def changed(**fields: Any) -> Artifact:
+    return DEB.artifact.model_copy(update=fields)
+
+
+# The file
+
+
+def test_a_truncated_package(bucket: Bucket):
+    reason = refused(bucket, DEB.artifact, DEB.content[:-100])
+    assert DEB.name in reason
+    assert "has other bytes" in reason
+    assert "build it again" in reason
+
+
+def test_a_package_that_is_as_long_as_it_should_be_but_another(bucket: Bucket):
+    assert "has other bytes" in refused(bucket, DEB.artifact, bytes(len(DEB.content)))
+
+
+def test_a_package_that_was_truncated_before_its_stanza_was_made(bucket: Bucket):
+    """What the tool that makes stanzas writes of a file that it cannot read: nothing."""
+    assert "its stanza: " in refused(bucket, changed(stanza=""))
+
+
+# Its name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../hhvm_1.0.0-1~bookworm_amd64.deb",
+        "/hhvm_1.0.0-1~bookworm_amd64.deb",
+        "x/hhvm_1.0.0-1~bookworm_amd64.deb",
+        "hhvm_1.0.0-1~bookworm_amd64.deb/..",
+        "hhvm_../../1_amd64.deb",
+        "..",
+        "hhvm_1.0.0-1~bookworm_amd64.deb\n",
+        "hhvm_1.0.0-1~bookworm_amd64.deb\nFilename: evil",
+        "hhvm_1.0.0-1~bookworm_amd64.deb\0",
+        "hhvm_1.0.0-1~bookworm_amd64.DEB",
+        "hhvm 1.0.0_1_amd64.deb",
+        "hhvm_1.0.0-1%2F..%2F_amd64.deb",
+        "",
+    ],
+)
+def test_a_file_name_that_leads_elsewhere_or_is_none_of_a_package(bucket: Bucket, name: str):
+    reason = refused(bucket, changed(name=name))
+    assert "is not a Debian package's file name" in reason
+    assert "\n" not in reason
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "i386", "source"])
+def test_an_architecture_that_the_suite_lacks(bucket: Bucket, architecture: str):
+    deb = Deb(DEB.version, architecture=architecture)
+    reason = refused(bucket, deb.artifact, deb.content)
+    assert deb.name in reason
+    assert "the suite is for amd64" in reason
+
+
+# What it says of itself
+
+
+@pytest.mark.parametrize(
+    ("field", "other"),
+    [("Package", "hhvm-dev"), ("Version", "1.0.1-1~bookworm"), ("Architecture", "all")],
+)
+def test_a_package_that_says_it_is_another(bucket: Bucket, field: str, other: str):
+    here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
+    reason = refused(bucket, changed(stanza=STANZA.replace(here, f"{field}: {other}")))
+    assert f"{DEB.name}: its stanza says {field} {other}, but it is {here.partition(': ')[2]}" in reason
+
+
+@pytest.mark.parametrize("field", ["Size", "SHA256", "MD5sum"])
+def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str):
+    reason = refused(bucket, changed(stanza=STANZA.replace(f"{field}: ", f"{field}: 1")))
+    assert f"{DEB.name}: its stanza says {field} 1" in reason
+
+
+# Fields with a newline trick
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [
+        ("\n\n", "an empty line"),
+        ("\n\n\n", "two empty lines"),
+        ("\n\r\n", "a carriage return, at which apt ends a paragraph too"),
+        ("\n \n", "a space, at which some parsers end a paragraph"),
+        ("\n\t\n", "a tab, at which some parsers end a paragraph"),
+    ],
+)
+def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str, what: str):
+    refused(bucket, changed(stanza=STANZA + end + EVIL))
+
+
+@pytest.mark.parametrize("field", ["Package", "Version", "Filename", "Size", "SHA256", "MD5sum"])
+@pytest.mark.parametrize("spelling", [str, str.upper, str.lower])
+def test_a_field_that_is_there_twice(bucket: Bucket, field: str, spelling: Any):
+    """Whoever reads it may take the one or the other."""
+    here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
+    twice = f"{spelling(field)}: ../../../evil\n{STANZA}"
+    refused(bucket, changed(stanza=twice))
+    refused(bucket, changed(stanza=STANZA.replace(here, f"{here}\n{spelling(field)}: ../../../evil")))
+
+
+@pytest.mark.parametrize("line", ["no field", ": no name", "# a comment", "-Field: x", "Fi eld: x"])
+def test_a_line_that_is_no_field(bucket: Bucket, line: str):
+    refused(bucket, changed(stanza=f"{STANZA}\n{line}"))
+
+
+@pytest.mark.parametrize("character", ["\0", "\r", "\x0b", "\x1b"])
+def test_a_control_character_in_a_field(bucket: Bucket, character: str):
+    refused(bucket, changed(stanza=STANZA.replace("A virtual", f"A{character}virtual")))
+
+
+def test_a_stanza_with_none_of_these_is_fine():
+    """A test of the tests."""
+    assert index.Stanza.parse(STANZA).package == "hhvm"
