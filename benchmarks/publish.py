@@ -52,6 +52,8 @@ class Measured:
 
     seconds: float
     """From the start of the first process to the end of the last."""
+    cpu: float
+    """Seconds of processor time of these processes, which a busy machine does not change much."""
     traffic: Traffic
     inside: dict[str, float] = field(default_factory=dict)
     """Seconds of its steps, where the tool says so."""
@@ -211,14 +213,20 @@ def measure(tool: Tool, proxy: Proxy, package: Deb) -> Measured:
     tool.built(package)
     commands = tool.commands(proxy.endpoint, package)
     proxy.reset()
-    begun = time.monotonic()
+    begun, cpu = time.monotonic(), processor_time()
     output = ""
     for command in commands:
         output = tool.run(*command)
-    seconds = time.monotonic() - begun
+    seconds, cpu = time.monotonic() - begun, processor_time() - cpu
     if not proxy.traffic.writes:
         raise SystemExit(f"{tool.name}: published nothing")
-    return Measured(seconds, proxy.traffic, tool.inside(output))
+    return Measured(seconds, cpu, proxy.traffic, tool.inside(output))
+
+
+def processor_time() -> float:
+    """Seconds that the processes took which have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 @dataclass(frozen=True)
@@ -242,14 +250,15 @@ class Row:
         times = [repeat.seconds for repeat in self.repeats]
         return (
             f"| {self.packages:,} | {self.latency * 1000:.0f} ms | {self.tool} "
-            f"| {measured.seconds:.2f} ({min(times):.2f} to {max(times):.2f}) | {traffic.seconds:.2f} "
+            f"| {measured.seconds:.2f} ({min(times):.2f} to {max(times):.2f}) "
+            f"| {measured.cpu:.2f} | {traffic.seconds:.2f} "
             f"| {traffic.requests.total()}: {kinds} | {traffic.up / 1000:,.0f} | {traffic.down / 1000:,.0f} |"
         )
 
 
 HEADER = (
-    "| packages | latency | tool | whole process, s (range) | of it first request to last answer, s "
-    "| requests | kB up | kB down |\n|--:|--:|---|--:|--:|---|--:|--:|"
+    "| packages | latency | tool | whole process, s (range) | processor, s | first request to last answer, s "
+    "| requests | kB up | kB down |\n|--:|--:|---|--:|--:|--:|---|--:|--:|"
 )
 
 
@@ -361,6 +370,8 @@ def main() -> None:
         subprocess.run([ROOT / "demo/debian-packages", *missing], check=True)
 
     rows: list[Row] = []
+    cores, load = os.cpu_count(), os.getloadavg()[0]
+    print(f"{chosen.repeats} repeats, medians; {cores} cores, load average before: {load:.1f}\n")
     with keyring() as environment:
         print(HEADER, flush=True)
         for size in chosen.packages:
