@@ -1,0 +1,180 @@
+"""Two publishers at once, as processes: neither loses what the other published, whichever is faster."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+
+from benchmarks.s3_proxy import Proxy
+from demo import signing_key
+from hhvm_packaging.apt import index, repository, signing
+from hhvm_packaging.store import Bucket, Store
+from tests.debs import Deb
+from tests.integration import publisher
+from tests.integration import s3 as s3_server
+from tests.integration.s3 import rclone
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from tests.integration.publisher import PublisherProcess
+
+RACES = 100
+SUITES = [f"race-{number:02}" for number in range(RACES // 2)]
+"""Each is raced for twice: at its first commit, and at a later one."""
+BUCKET = "races"
+
+
+def packages(suite: str, race: int) -> list[Deb]:
+    """What the one and the other publish to the suite in its first or second race."""
+    return [Deb(f"1.{race}.{racer}-1~{suite}") for racer in range(2)]
+
+
+EVERYTHING = [deb for suite in SUITES for race in range(2) for deb in packages(suite, race)]
+
+
+@pytest.fixture(scope="module")
+def key() -> tuple[str, str]:
+    return signing_key.make("HHVM tests <hhvm@example.org>")
+
+
+@pytest.fixture
+def conditional() -> Iterator[str]:
+    """The endpoint of a store with conditional writes, which as S3's are one after the other."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        # All of moto's servers in one process share their state.
+        requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
+        # Between moto's look at the condition and its write there may be another write.
+        with Proxy(endpoint, one_write_at_a_time=True).running() as proxy:
+            s3 = s3_server.client(endpoint)
+            s3.create_bucket(Bucket=BUCKET)
+            for deb in EVERYTHING:
+                s3.put_object(Bucket=BUCKET, Key=deb.key, Body=deb.content)
+            yield proxy.endpoint
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[str]:
+    """The endpoint of the embedded store, which takes no notice of conditions."""
+    for deb in EVERYTHING:
+        path = tmp_path / BUCKET / deb.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(deb.content)
+    with rclone(tmp_path) as endpoint:
+        yield endpoint
+
+
+class Racers:
+    """Two publishers, in the order in which they were told to begin."""
+
+    def __init__(self, processes: list[PublisherProcess]) -> None:
+        self.processes = processes
+
+    def race(self, suite: str, debs: list[Deb]) -> list[list[str] | str]:
+        """What each of the two, who publish one of the packages each, says in the end."""
+        for process, deb in zip(self.processes, debs, strict=True):
+            process.start((suite, [deb]), bucket=BUCKET, fork=False)
+        return [process.answer() for process in self.processes]
+
+    def publish(self, suite: str, debs: list[Deb]) -> None:
+        """Publish with nobody else around."""
+        self.processes[0].start((suite, debs), bucket=BUCKET, fork=False)
+        assert sorted(self.processes[0].answer()) == sorted(deb.name for deb in debs)
+
+
+@contextlib.contextmanager
+def racing(endpoint: str, private_key: str) -> Generator[Racers]:
+    # gpg's agent needs a short path for its sockets.
+    temporary = Path(tempfile.mkdtemp(prefix="hhvm-races-"))
+    with (
+        publisher.running(endpoint, private_key, temporary) as one,
+        publisher.running(endpoint, private_key, temporary) as other,
+    ):
+        yield Racers([one, other])
+    shutil.rmtree(temporary, ignore_errors=True)
+
+
+def versions(bucket: Bucket, suite: str) -> set[str]:
+    """What a suite has, once it is proven to be of one piece: what InRelease names is at every name."""
+    directory = Store.suite("debian", suite)
+    text = bucket.get(f"{directory}Release") or b""
+    assert text in (bucket.get(f"{directory}InRelease") or b"")
+    for name, digest in index.Release.parse(text).sha256.items():
+        for key in (directory + name, Store.by_hash(directory + name, digest)):
+            assert index.sha256(bucket.get(key) or b"") == digest, key
+    stanzas = repository.read(bucket, "debian", suite).stanzas
+    for stanza in stanzas:
+        assert index.sha256(bucket.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
+    return {stanza.version for stanza in stanzas}
+
+
+def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
+    """Both signatures of the suite are of its Release."""
+    directory = Store.suite("debian", suite)
+    text = bucket.get(f"{directory}Release") or b""
+    assert signing.signed_text(bucket.get(f"{directory}InRelease") or b"", public_key.encode()) == text
+    signing.verify(text, bucket.get(f"{directory}Release.gpg") or b"", public_key.encode())
+
+
+def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_run_again(
+    conditional: str, key: tuple[str, str], capsys: pytest.CaptureFixture[str]
+):
+    bucket = Bucket(s3_server.client(conditional), BUCKET)
+    conflicts = 0
+    with racing(conditional, key[0]) as racers:
+        for suite in SUITES:
+            won, lost = set[str](), list[Deb]()
+            for race in range(2):
+                debs = packages(suite, race)
+                answers = racers.race(suite, debs)
+                losers = [deb for deb, answer in zip(debs, answers, strict=True) if answer != [deb.name]]
+                assert all(
+                    str(answer).startswith("Conflict: ") for answer in answers if answer not in names(debs)
+                )
+                assert len(losers) < 2
+                conflicts += len(losers)
+                lost += losers
+                won |= {deb.version for deb in debs if deb not in losers}
+                assert versions(bucket, suite) == won
+            racers.publish(suite, lost)
+            assert versions(bucket, suite) == {
+                deb.version for deb in [*packages(suite, 0), *packages(suite, 1)]
+            }
+            assert_signed(bucket, suite, key[1])
+    assert conflicts
+    with capsys.disabled():
+        print(f"\n{RACES} races on conditional writes, {conflicts} of which one lost; no package was")
+
+
+def names(debs: list[Deb]) -> list[list[str]]:
+    """What the racers say who win."""
+    return [[deb.name] for deb in debs]
+
+
+def test_where_the_store_cannot_tell_a_lock_lets_one_publish_after_the_other(
+    embedded: str, key: tuple[str, str], capsys: pytest.CaptureFixture[str]
+):
+    bucket = Bucket(s3_server.client(embedded), BUCKET)
+    with racing(embedded, key[0]) as racers:
+        for suite in SUITES:
+            wanted = set[str]()
+            for race in range(2):
+                debs = packages(suite, race)
+                assert racers.race(suite, debs) == names(debs)
+                wanted |= {deb.version for deb in debs}
+                assert versions(bucket, suite) == wanted
+            assert_signed(bucket, suite, key[1])
+    with capsys.disabled():
+        print(f"\n{RACES} races under a lock; no package was lost")
