@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,37 @@ def test_verifying_without_a_public_key_is_an_error_of_its_own():
 def test_an_expired_key_does_not_sign(expired_key):
     with pytest.raises(UnusableKey, match="expired on 2020-01-0"), Signer(expired_key):
         pass
+
+
+@pytest.mark.parametrize(("days", "warned"), [(59, True), (70, False)])
+def test_a_key_that_expires_soon_warns_in_time(homes, caplog, days, warned):
+    key = make_key(homes / f"in{days}days", expires=f"{days}d")
+    with Signer(key) as signer:
+        assert signer.expires is not None
+        assert timedelta(days=days - 1) < signer.expires - datetime.now(UTC) <= timedelta(days=days)
+    assert ("extend it or replace it" in caplog.text) is warned
+
+
+def test_a_key_that_does_not_expire_says_so(signer):
+    assert signer.expires is None
+
+
+def test_what_expires_is_the_subkey_that_signs(homes):
+    home = homes / "Subkey"
+    make_key(home)
+    gpg = ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
+    listed = subprocess.run(
+        [*gpg, "--list-keys", "--with-colons"], capture_output=True, check=True, text=True
+    )
+    fingerprint = next(line for line in listed.stdout.splitlines() if line.startswith("fpr")).split(":")[9]
+    subprocess.run([*gpg, "--quick-add-key", fingerprint, "ed25519", "sign", "30d"], check=True)
+    done = subprocess.run(
+        [*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True, text=True
+    )
+    subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+    with Signer(done.stdout) as signer:
+        assert signer.expires is not None
+        assert signer.expires - datetime.now(UTC) <= timedelta(days=30)
 
 
 def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes):

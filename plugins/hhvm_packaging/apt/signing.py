@@ -7,9 +7,9 @@ import logging
 import subprocess
 import tempfile
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import gnupg
 
@@ -26,6 +26,12 @@ _OPTIONS = [
     # A key that asks for a passphrase fails at once rather than waiting for somebody to type it.
     "--pinentry-mode=loopback",
 ]
+
+
+log = logging.getLogger(__name__)
+
+EXPIRY_WARNING = timedelta(days=60)
+"""How long before the key expires each use of it warns: users need time to get its successor."""
 
 
 class UnusableKey(PackagingError):
@@ -47,6 +53,8 @@ class Signer:
 
     fingerprint: str
     """Of the primary key."""
+    expires: datetime | None
+    """When it can no longer sign; None where it does not expire."""
 
     def __init__(self, private_key: str) -> None:
         """``private_key``: armored, without a passphrase."""
@@ -68,12 +76,20 @@ class Signer:
             raise UnusableKey(f"one armored private key is needed to sign with; {len(private)} were found")
         (key,) = self._gpg.list_keys(keys=private)
         fingerprint: str = key["fingerprint"]
-        if key["expires"] and (expires := datetime.fromtimestamp(int(key["expires"]), UTC)) <= datetime.now(
-            UTC
-        ):
-            raise UnusableKey(f"the signing key {fingerprint} expired on {expires:%Y-%m-%d %H:%M} UTC")
         if key["trust"] == "r":
             raise UnusableKey(f"the signing key {fingerprint} is revoked")
+        self.expires = _expiry(key)
+        now = datetime.now(UTC)
+        if self.expires and self.expires <= now:
+            raise UnusableKey(f"the signing key {fingerprint} expired on {self.expires:%Y-%m-%d %H:%M} UTC")
+        if self.expires and self.expires - now < EXPIRY_WARNING:
+            log.warning(
+                "The signing key %s expires on %s, in %d days: extend it or replace it, and give users the "
+                "new public key before that",
+                fingerprint,
+                f"{self.expires:%Y-%m-%d %H:%M} UTC",
+                (self.expires - now).days,
+            )
         return fingerprint
 
     def clearsign(self, content: bytes) -> bytes:
@@ -138,6 +154,21 @@ def signed_text(content: bytes, public_keys: bytes) -> bytes:
 def _reason(result: gnupg.Verify) -> str:
     reason = result.key_status or result.status or "no signature"
     return f"{reason} (key {result.key_id})" if result.key_id else reason
+
+
+def _expiry(key: dict[str, Any]) -> datetime | None:
+    """When the primary key or the last of the keys that sign in its stead expires, whichever is first."""
+    subkeys = [key["subkey_info"][subkey[0]] for subkey in key["subkeys"] if "s" in subkey[1]]
+    signing = [_time(subkey["expires"]) for subkey in subkeys if subkey["trust"] != "r"]
+    ends = [_time(key["expires"])]
+    # gpg prefers a subkey that signs to the primary key.
+    if signing and None not in signing:
+        ends.append(max(end for end in signing if end))
+    return min((end for end in ends if end), default=None)
+
+
+def _time(seconds: str) -> datetime | None:
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 
 
 @contextmanager
