@@ -9,8 +9,10 @@ import http.server
 import lzma
 import re
 import subprocess
+import sys
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,11 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from demo import signing_key
-from hhvm_packaging.apt import index, repository, signing
+from hhvm_packaging.apt import index, lock, repository, retention, signing, undo
 from hhvm_packaging.apt.index import AlreadyPublished
 from hhvm_packaging.apt.repository import Damaged, Unpublishable
 from hhvm_packaging.apt.signing import BadSignature, Signer
+from hhvm_packaging.apt.undo import CannotUndo
 from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import Bucket, Conflict, Store
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
     from hhvm_packaging.apt.repository import Published
+    from hhvm_packaging.apt.snapshots import Snapshot
+    from hhvm_packaging.apt.undo import Undone
 
 OLDEST, OLD, NEW = "0.9.0-1~bookworm", "1.0.0-1~bookworm", "1.0.1-1~bookworm"
 POOL = "pool/main/h/hhvm/"
@@ -198,6 +203,35 @@ class Repository:
             **options,
         )
 
+    def history(self) -> list[Snapshot]:
+        return undo.history(self.downloads, self.scratch, repository="debian", suite="bookworm")
+
+    def undo(self, to: str) -> Undone:
+        return undo.undo(
+            self.downloads, self.scratch, repository="debian", suite="bookworm", to=to, signer=self.signer
+        )
+
+    def release(self, version: str) -> tuple[str, ...]:
+        return undo.release(
+            self.downloads,
+            self.scratch,
+            repository="debian",
+            suite="bookworm",
+            version=version,
+            signer=self.signer,
+        )
+
+    def prune(self, *, days: float) -> list[str]:
+        """As if it were that many days later; states are kept for one."""
+        return retention.prune_by_hash(
+            self.downloads,
+            self.scratch,
+            repository="debian",
+            suite="bookworm",
+            keep=timedelta(days=1),
+            now=datetime.now(UTC) + timedelta(days=days),
+        )
+
     def versions(self) -> set[str]:
         """What InRelease offers, once everything that it names is proven to be there."""
         in_release = self.downloads.get(f"{SUITE}InRelease")
@@ -240,6 +274,8 @@ class Website(http.server.ThreadingHTTPServer):
 
     after_in_release: Callable[[], object] | None = None
     """Called once, when somebody has read InRelease and nothing more."""
+    meanwhile: Callable[[], object] | None = None
+    """Called when somebody asks for /meanwhile, before the answer."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
@@ -253,8 +289,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Says nothing."""
 
     def do_GET(self) -> None:
-        super().do_GET()
         assert isinstance(self.server, Website)
+        if self.path == "/meanwhile" and self.server.meanwhile:
+            self.server.meanwhile()
+        super().do_GET()
         if self.path.endswith("/InRelease") and (call := self.server.after_in_release):
             self.server.after_in_release = None
             call()
@@ -285,12 +323,10 @@ class Apt:
             f"echo 'deb {source}' > /etc/apt/sources.list; echo 'deb-src {source}' >> /etc/apt/sources.list"
         )
         prepare = f"rm -rf /etc/apt/sources.list*; {lines}"
-        # A failed update is otherwise only a warning.
-        update = "apt-get --quiet --quiet --error-on=any update"
         done = subprocess.run(
             [
                 *("docker", "run", "--rm", "--network=host", f"--volume={self.key}:/hhvm.asc:ro"),
-                *(f"debian:{suite}", "sh", "-e", "-c", f"{prepare}; {update}; {script}"),
+                *(f"debian:{suite}", "sh", "-e", "-c", f"{prepare}; {UPDATE}; {script}"),
             ],
             check=False,
             capture_output=True,
@@ -304,6 +340,8 @@ class Apt:
         return self.run(f"{INSTALL} hhvm; hhvm", suite=suite).splitlines()[-1]
 
 
+# A failed update is otherwise only a warning.
+UPDATE = "apt-get --quiet --quiet --error-on=any update"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install"
 
 
@@ -451,6 +489,180 @@ def test_publishing_a_source_again_writes_nothing(published: Repository, sources
     with recorded(published.s3) as sent:
         assert published.publish(sources=sources["bookworm"]).already == ("hhvm_1.0.0-1~bookworm.dsc",)
     assert not writes(sent)
+
+
+# Taking back
+
+
+def test_users_who_had_a_bad_version_go_back_to_the_old_one(
+    published: Repository, debs: dict[str, Deb], apt: Apt
+):
+    published.publish(debs[NEW])
+    good = published.history()[1].name
+    apt.website.meanwhile = lambda: published.undo(good)
+    output = apt.run(
+        f"{INSTALL} hhvm; hhvm;"
+        f" /usr/lib/apt/apt-helper download-file {apt.website.url}/meanwhile /tmp/x || true;"
+        f" {UPDATE}; apt-cache policy hhvm; {INSTALL} --allow-downgrades hhvm={OLD}; hhvm"
+    )
+    assert [line for line in output.splitlines() if line.startswith("HHVM ")] == [
+        f"HHVM {NEW}",
+        f"HHVM {OLD}",
+    ]
+    assert f"{NEW} 500" not in output
+    assert published.versions() == {OLD}
+    published.assert_whole()
+
+
+def test_an_undo_says_what_it_took_and_how_users_downgrade(published: Repository, debs: dict[str, Deb]):
+    published.publish(debs[NEW])
+    done = published.undo(published.history()[1].name)
+    assert done.removed == (f"hhvm {NEW} amd64",)
+    assert done.added == ()
+    assert done.downgrade == f"apt-get update && apt-get install --allow-downgrades hhvm={OLD}"
+
+
+def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, Deb]):
+    published.publish(debs[NEW])
+    published.undo(published.history()[1].name)
+    published.release(NEW)
+    published.publish(debs[NEW])
+    history = published.history()
+    assert [snapshot.reason for snapshot in history] == [
+        "publish",
+        f"release {NEW}",
+        f"undo to {history[4].name}",
+        "publish",
+        "publish",
+    ]
+    assert [snapshot.added for snapshot in history[3:]] == [(f"hhvm {NEW} amd64",), (f"hhvm {OLD} amd64",)]
+    assert history[2].removed == (f"hhvm {NEW} amd64",)
+    assert history[0].in_release.encode() == published.downloads.get(f"{SUITE}InRelease")
+
+
+def test_what_was_withdrawn_stays_so_until_it_is_released_again(published: Repository, debs: dict[str, Deb]):
+    published.publish(debs[NEW])
+    published.undo(published.history()[1].name)
+    with recorded(published.s3) as sent:
+        done = published.publish(debs[NEW], debs[OLD])
+    assert not writes(sent)
+    assert done.withdrawn == (f"hhvm_{NEW}_amd64.deb",)
+    assert done.already == (f"hhvm_{OLD}_amd64.deb",)
+
+    published.publish(debs[OLDEST], debs[NEW])
+    assert published.versions() == {OLDEST, OLD}
+    assert published.release(NEW) == (f"hhvm {NEW} amd64",)
+    assert published.release(NEW) == ()
+    assert published.versions() == {OLDEST, OLD}
+    assert published.publish(debs[NEW]).added == (f"hhvm_{NEW}_amd64.deb",)
+    assert published.versions() == {OLDEST, OLD, NEW}
+
+
+def test_an_undo_may_die_after_any_write_and_is_completed_by_the_next(
+    published: Repository, debs: dict[str, Deb]
+):
+    published.publish(debs[NEW])
+    good = published.history()[1].name
+    # As a publish, without the copy.
+    for survived in range(len(WRITES) - 1):
+        with recorded(published.s3, die_after=survived) as sent, pytest.raises(Died):
+            published.undo(good)
+        assert published.versions() == ({OLD} if COMMIT in sent else {OLD, NEW})
+        published.undo(good)
+        assert published.versions() == {OLD}
+        published.assert_whole()
+        published.release(NEW)
+        published.publish(debs[NEW])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "named"), [(f"debian/{POOL}", f"hhvm_{OLD}_amd64.deb"), (BINARY, "main/binary-amd64/Packages")]
+)
+def test_a_state_whose_files_are_gone_is_not_put_back(
+    published: Repository, debs: dict[str, Deb], prefix: str, named: str
+):
+    good = published.history()[0].name
+    lost = [key for key in published.downloads.keys(prefix) if "by-hash" in key or "/pool/" in key]
+    published.publish(debs[NEW])
+    for key in lost:
+        published.downloads.delete(key)
+    with recorded(published.s3) as sent, pytest.raises(Damaged, match=re.escape(named)):
+        published.undo(good)
+    assert not writes(sent)
+
+
+def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
+    published: Repository, debs: dict[str, Deb]
+):
+    published.publish(debs[NEW])
+    bad, good = published.history()[:2]
+    published.undo(good.name)
+    with pytest.raises(CannotUndo, match=f"withdrawn: hhvm {NEW} amd64"):
+        published.undo(bad.name)
+    with pytest.raises(CannotUndo, match="never in a state"):
+        published.undo("20260101T000000Z-000000000000")
+    published.release(NEW)
+    published.undo(bad.name)
+    assert published.versions() == {OLD, NEW}
+
+
+# What is deleted
+
+
+def test_by_hash_files_stay_while_users_or_an_undo_may_want_them(published: Repository, debs: dict[str, Deb]):
+    before = set(published.downloads.keys(f"{BINARY}by-hash/"))
+    published.publish(debs[NEW])
+    good = published.history()[1].name
+    assert published.prune(days=0.9) == []
+    published.undo(good)
+    assert before <= set(published.downloads.keys(f"{BINARY}by-hash/"))
+    assert published.prune(days=2) != []
+    assert set(published.downloads.keys(f"{BINARY}by-hash/")) == before
+    published.assert_whole()
+    assert published.versions() == {OLD}
+    assert published.prune(days=2) == []
+
+
+def test_nothing_is_deleted_when_it_is_not_known_what_users_may_have(
+    published: Repository, debs: dict[str, Deb]
+):
+    published.publish(debs[NEW])
+    for key in list(published.scratch.keys("snapshots/")):
+        published.scratch.delete(key)
+    assert published.prune(days=2) == []
+
+
+# Architectures
+
+
+def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
+    published: Repository, debs: dict[str, Deb]
+):
+    artifact = debs[NEW].artifact
+    stanza = (artifact.stanza or "").replace("Architecture: amd64", "Architecture: all")
+    name = artifact.name.replace("amd64", "all")
+    for_all = Deb(debs[NEW].content, artifact.model_copy(update={"name": name, "stanza": stanza}))
+    stanza, name = stanza.replace(": all", ": arm64"), name.replace("all", "arm64")
+    arm = Deb(debs[NEW].content, artifact.model_copy(update={"name": name, "stanza": stanza}))
+    published.build(for_all)
+    published.build(arm)
+    published.publish(for_all)
+    published.publish(arm, architectures=("amd64", "arm64"))
+    offered = {
+        architecture: {
+            stanza.identity
+            for stanza in repository.read(published.downloads, "debian", "bookworm", architecture).stanzas
+        }
+        for architecture in ("amd64", "arm64")
+    }
+    assert offered == {
+        "amd64": {("hhvm", OLD, "amd64"), ("hhvm", NEW, "all")},
+        "arm64": {("hhvm", NEW, "arm64"), ("hhvm", NEW, "all")},
+    }
+    published.assert_whole()
+    # An architecture that is no longer asked for keeps what it has.
+    published.publish(debs[OLDEST])
+    assert repository.read(published.downloads, "debian", "bookworm", "arm64").stanzas
 
 
 # What is written
@@ -717,6 +929,47 @@ def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_a
     conditional.publish(debs[NEW])
     assert conditional.versions() == {OLD, NEW, *(OLDEST for _ in before)}
     conditional.assert_whole()
+
+
+def test_a_store_is_tried_before_its_conditional_writes_are_relied_on(
+    conditional: Repository, published: Repository
+):
+    assert conditional.scratch.conditional_writes()
+    assert not published.scratch.conditional_writes()
+
+
+def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
+    bucket = conditional.downloads
+    etag = bucket.replace("some/key", b"content", "text/plain", etag=None)
+    assert bucket.replace("some/key", b"content", "text/plain", etag=None) == etag
+    with pytest.raises(Conflict, match=r"nothing was overwritten\. Run it again"):
+        bucket.replace("some/key", b"other", "text/plain", etag=None)
+
+
+def test_without_conditional_writes_a_second_publisher_waits_its_turn(
+    published: Repository, debs: dict[str, Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lock, "WAIT", 0.1)
+    what = ("debian bookworm",)
+    with lock.fenced(published.downloads, published.scratch, *what, directory=tmp_path):
+        with recorded(published.s3) as sent, pytest.raises(Conflict, match="another publisher has held"):
+            published.publish(debs[NEW], locks=tmp_path)
+        assert not writes(sent)
+    assert published.publish(debs[NEW], locks=tmp_path).added
+
+
+def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
+    path = tmp_path / "publish.lock"
+    hold = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)"
+    script = f"{hold}; print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(Conflict), lock.exclusive(path, wait=0.1):
+            pass
+        process.kill()
+    with lock.exclusive(path, wait=0):
+        pass
 
 
 def test_caches_keep_what_never_changes_and_nothing_else(conditional: Repository, debs: dict[str, Deb]):

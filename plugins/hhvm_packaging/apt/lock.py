@@ -28,14 +28,12 @@ WAIT = 60.0
 
 
 @contextmanager
-def fenced(
-    bucket: Bucket, scratch: Bucket, what: str, *, directory: Path | None = None, wait: float = WAIT
-) -> Generator[None]:
+def fenced(bucket: Bucket, scratch: Bucket, what: str, *, directory: Path | None = None) -> Generator[None]:
     """See to it that nobody else changes ``what`` in ``bucket`` unnoticed while the ``with`` statement runs.
 
     A store that supports conditional writes refuses the slower of two writers, so nothing is done here.
     For any other, a file lock keeps this machine's publishers apart. Raises Conflict if another one still
-    holds it after ``wait`` seconds.
+    holds it after ``WAIT`` seconds.
     """
     if scratch.conditional_writes():
         yield
@@ -49,12 +47,12 @@ def fenced(
         what,
         path,
     )
-    with exclusive(path, wait=wait):
+    with exclusive(path, wait=WAIT):
         yield
 
 
 @contextmanager
-def exclusive(path: Path, *, wait: float = WAIT) -> Generator[None]:
+def exclusive(path: Path, *, wait: float) -> Generator[None]:
     """Hold the file's lock; the kernel ends it with the process, however that ends.
 
     Raises Conflict if another process still holds it after ``wait`` seconds.
