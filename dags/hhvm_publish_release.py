@@ -4,7 +4,8 @@
 
 **When this fails**: every step can be run again, so mend the cause and clear the failed tasks. Users see
 either the state before or the one after, at every moment. If something is not built, `plan` says so and
-nothing is published.
+nothing is published. What was withdrawn from a suite is left out of it, and the log says so, until it is
+released again.
 """
 
 from __future__ import annotations

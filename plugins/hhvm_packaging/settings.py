@@ -6,15 +6,20 @@ objects as JSON: ``HHVM_PACKAGING_DOCKER_VOLUMES='["/srv/git"]'``.
 
 from __future__ import annotations
 
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, HttpUrl, StringConstraints
+from pydantic import BaseModel, Field, HttpUrl, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+SuiteName = Annotated[str, StringConstraints(pattern=r"^DISTRO(-[a-z0-9.]+)*$")]
+Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]+$")]
+
+_SUITES = {"nightly": ["DISTRO"], "release": ["DISTRO", "DISTRO-x.y"]}
 
 
 class TimeLimits(BaseModel):
@@ -43,6 +48,17 @@ class Settings(BaseSettings):
     signing_conn_id: NonEmpty = "hhvm_signing_key"
     """The Airflow connection whose password is the armored private gpg key."""
 
+    suites: dict[str, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
+    """The suites that packages go to: of the series ``4.172``, of any other ``release``, of a ``nightly``.
+    ``DISTRO`` stands for the distribution's codename, ``x.y`` for the series; a long-term series that is
+    to be in a suite of its own alone says ``["DISTRO-lts-x.y"]``. What is not set stays as it is here."""
+    architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
+    """Those that each suite has an index for."""
+    lock_directory: Path = Path(tempfile.gettempdir())
+    """For the locks that keep this machine's publishers apart where the store cannot."""
+    snapshot_days: Annotated[int, Field(gt=0)] = 90
+    """How long after it was replaced a suite's state can be put back; its by-hash files stay that long."""
+
     public_repository: NonEmpty = "https://github.com/facebook/hhvm.git"
     """Nightlies come from its default branch; releases are pushed to it."""
     staging_repository: NonEmpty = "git@github.com:hhvm/hhvm-staging.git"
@@ -64,6 +80,11 @@ class Settings(BaseSettings):
     """More volumes for the jobs' containers, as ``docker run --volume`` takes them: git keys, mirrors."""
     docker_network: str = ""
     """The network of containers that read the published repository; empty for the engine's default."""
+
+    @field_validator("suites")
+    @classmethod
+    def _complete(cls, suites: dict[str, list[str]]) -> dict[str, list[str]]:
+        return _SUITES | suites
 
     def published(self, key: str) -> str:
         """The public URL of ``key`` in the downloads bucket."""
