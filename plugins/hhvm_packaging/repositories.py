@@ -87,6 +87,7 @@ def _publish(
         sources={manifest.build + file.name: file for file in manifest.sources},
         architectures=settings.architectures,
         locks=settings.lock_directory,
+        at_once=settings.requests_at_once,
         signer=signer,
     )
     log.info(

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """Those that each suite has an index for."""
     lock_directory: Path = Path(tempfile.gettempdir())
     """For the locks that keep this machine's publishers apart where the store cannot."""
+    requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
+    """How many requests to S3 a publish has under way where their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90
     """How long after it was replaced a suite's state can be put back; its by-hash files stay that long."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.release import Release
     from hhvm_packaging.settings import Settings
+
+T = TypeVar("T")
 
 PUBLIC_KEY = "conf/hhvm.gpg.key"
 
@@ -217,6 +220,17 @@ def _status(error: ClientError) -> int:
 
 def _cache_control(value: str | None) -> dict[str, Any]:
     return {} if value is None else {"CacheControl": value}
+
+
+def each(calls: Iterable[Callable[[], T]], *, at_once: int) -> list[T]:
+    """What the calls return, in their order, so many at a time: most of a request's time is waiting.
+
+    All have ended when this returns or raises what the first of the failed ones raised.
+    """
+    if at_once == 1:
+        return [call() for call in calls]
+    with ThreadPoolExecutor(at_once) as pool:
+        return [running.result() for running in [pool.submit(call) for call in calls]]
 
 
 class Store:

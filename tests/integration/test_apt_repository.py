@@ -649,15 +649,15 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
     published.publish(for_all)
     published.publish(arm, architectures=("amd64", "arm64"))
     offered = {
-        architecture: {
+        architecture: [
             stanza.identity
             for stanza in repository.read(published.downloads, "debian", "bookworm", architecture).stanzas
-        }
+        ]
         for architecture in ("amd64", "arm64")
     }
     assert offered == {
-        "amd64": {("hhvm", OLD, "amd64"), ("hhvm", NEW, "all")},
-        "arm64": {("hhvm", NEW, "arm64"), ("hhvm", NEW, "all")},
+        "amd64": [("hhvm", OLD, "amd64"), ("hhvm", NEW, "all")],
+        "arm64": [("hhvm", NEW, "all"), ("hhvm", NEW, "arm64")],
     }
     published.assert_whole()
     # An architecture that is no longer asked for keeps what it has.
@@ -673,6 +673,29 @@ def test_writes_are_in_the_order_that_is_safe_to_die_in(published: Repository, d
         published.publish(debs[NEW])
     digests = {index.sha256(content) for content in read(published).variants().values()}
     assert [without(digests, request) for request in writes(sent)] == WRITES
+
+
+def test_requests_at_the_same_time_keep_the_order_that_matters(published: Repository, debs: dict[str, Deb]):
+    with recorded(published.s3) as sent:
+        published.publish(debs[NEW], at_once=8)
+    digests = {index.sha256(content) for content in read(published).variants().values()}
+    written = [without(digests, request) for request in writes(sent)]
+    commit = written.index(COMMIT)
+    assert written[0] == WRITES[0]
+    assert sorted(written[:commit]) == sorted(WRITES[:UNTIL_COMMIT])
+    assert sorted(written[commit:]) == sorted(WRITES[UNTIL_COMMIT:])
+    published.assert_whole()
+
+
+def test_by_hash_files_are_made_for_a_suite_of_a_tool_that_makes_none(
+    published: Repository, signer: Signer, debs: dict[str, Deb]
+):
+    text = (published.downloads.get(f"{SUITE}Release") or b"").replace(b"Acquire-By-Hash: yes\n", b"")
+    published.downloads.put(f"{SUITE}InRelease", signer.clearsign(text))
+    for key in [key for key in published.downloads.keys(SUITE) if "/by-hash/" in key]:
+        published.downloads.delete(key)
+    published.publish(debs[NEW])
+    assert published.versions() == {OLD, NEW}
 
 
 def read(published: Repository) -> index.Packages:

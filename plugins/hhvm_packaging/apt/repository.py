@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
@@ -10,6 +11,7 @@ from hhvm_packaging.apt.incoming import Incoming, Unpublishable
 from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.apt.sources import SOURCES, Source, Sources
 from hhvm_packaging.apt.suite import Damaged, State, Suite
+from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -61,20 +63,22 @@ def publish(
     sources: Mapping[str, Artifact] | None = None,
     architectures: Collection[str] = (index.ARCHITECTURE,),
     locks: Path | None = None,
+    at_once: int = 1,
 ) -> Published:
     """Add packages to a suite, in one commit; to run it again does no harm, and completes what died.
 
     ``repository`` is debian or ubuntu, ``pool`` where new files go, as Store.pool has it, ``packages`` the
     .deb files and ``sources`` the source packages' files, by their keys in ``scratch``. The suite gets an
     index for each of ``architectures`` and keeps those that it has; a package for ``all`` is in each.
-    ``locks`` is where lock files are, for a store without conditional writes.
+    ``locks`` is where lock files are, for a store without conditional writes; ``at_once`` how many
+    requests may be under way at the same time.
 
     Nothing of the repository is written before all is checked. What was withdrawn is left out. Raises
     Unpublishable; index.AlreadyPublished if a name or a version is published with other bytes;
     signing.BadSignature if the suite was signed by a key that the signer does not know; Damaged;
     store.Conflict if another publisher was faster (run it again).
     """
-    target = Suite(downloads, scratch, repository, suite)
+    target = Suite(downloads, scratch, repository, suite, at_once=at_once)
     with fenced(downloads, scratch, str(target), directory=locks):
         current = target.read(trusted=signer.public_key())
         new = Incoming.check(str(target), repository, pool, packages, sources or {}, architectures)
@@ -83,11 +87,11 @@ def publish(
             wanted = _merge(current, offered, architectures)
         except index.AlreadyPublished as error:
             raise index.AlreadyPublished(f"{target}: {error}") from error
-        absent = [file for file in offered.files if not file.is_there(downloads, str(target))]
-        for file in absent:
-            file.check(scratch, str(target))
-        for file in absent:
-            file.copy(scratch, downloads)
+        files = offered.files
+        there = each((partial(file.is_there, downloads, str(target)) for file in files), at_once=at_once)
+        absent = [file for file, is_there in zip(files, there, strict=True) if not is_there]
+        each((partial(file.check, scratch, str(target)) for file in absent), at_once=at_once)
+        each((partial(file.copy, scratch, downloads) for file in absent), at_once=at_once)
 
         if wanted != current.indices:
             contents = (entries.variants(name) for name, entries in wanted.items())
@@ -115,15 +119,17 @@ def _merge(
     """The suite's indices with the new packages; those for ``all`` in the index of each architecture."""
     packages = [entry for entry in new.entries if isinstance(entry, index.Stanza)]
     sources = [entry for entry in new.entries if isinstance(entry, Source)]
-    for_all = [
-        stanza
+    # An architecture that the suite had not until now begins with what is for all of them.
+    for_all = {
+        stanza.identity: stanza
         for there in current.packages.values()
         for stanza in there.stanzas
         if stanza.architecture == "all"
-    ]
+    }
+    begun = dict.fromkeys(architectures, index.Packages(tuple(for_all.values()))) | dict(current.packages)
     return {
-        index.packages_of(architecture): current.packages.get(architecture, index.Packages()).add(
-            stanza for stanza in (*for_all, *packages) if stanza.architecture in (architecture, "all")
+        index.packages_of(architecture): begun[architecture].add(
+            stanza for stanza in packages if stanza.architecture in (architecture, "all")
         )
-        for architecture in sorted({*architectures, *current.packages})
+        for architecture in sorted(begun)
     } | {SOURCES: current.sources.add(sources)}

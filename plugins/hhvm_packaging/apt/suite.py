@@ -11,6 +11,7 @@ import gzip
 import lzma
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from hhvm_packaging.apt import index, signing
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources import SOURCES, Sources
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Store
+from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Store, each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -79,9 +80,15 @@ class State:
 
 
 class Suite:
-    """A suite of a repository (debian or ubuntu); ``scratch`` keeps its snapshots."""
+    """A suite of a repository (debian or ubuntu); ``scratch`` keeps its snapshots.
 
-    def __init__(self, downloads: Bucket, scratch: Bucket | None, repository: str, suite: str) -> None:
+    Of the requests whose order does not matter, ``at_once`` are under way at the same time.
+    """
+
+    def __init__(
+        self, downloads: Bucket, scratch: Bucket | None, repository: str, suite: str, *, at_once: int = 1
+    ) -> None:
+        self.at_once = at_once
         self.downloads = downloads
         self.scratch = scratch
         self.repository = repository
@@ -111,11 +118,15 @@ class Suite:
                     "old one follow the private key of the new one."
                 ) from error
         release = index.Release.parse(text)
+        names = [index.packages_of(architecture) for architecture in release.architectures]
+        names += [SOURCES] if SOURCES in release.sha256 else []
+        fetched = each((partial(self.content, name, release) for name in names), at_once=self.at_once)
+        found = dict(zip(names, fetched, strict=True))
         packages = {
-            architecture: index.Packages.parse(self.content(index.packages_of(architecture), release))
+            architecture: index.Packages.parse(found[index.packages_of(architecture)])
             for architecture in release.architectures
         }
-        sources = Sources.parse(self.content(SOURCES, release)) if SOURCES in release.sha256 else Sources()
+        sources = Sources.parse(found[SOURCES]) if SOURCES in found else Sources()
         return State(etag, text, release, packages, sources)
 
     @staticmethod
@@ -173,15 +184,12 @@ class Suite:
 
         Raises store.Conflict if the suite is no longer as ``current`` says.
         """
-        known = current.release.sha256 if current.release else {}
+        # Suites of other tools may have no by-hash files at all.
+        has_by_hash = current.release is not None and b"\nAcquire-By-Hash: yes\n" in current.text
+        known = current.release.sha256 if current.release and has_by_hash else {}
         date = index.next_date(datetime.now(UTC), current.release.date if current.release else None)
         release = index.render_release(self.suite, indices, date=date, withdrawn=withdrawn)
-        in_release = signer.clearsign(release)
-        for name, content in indices.items():
-            digest = index.sha256(content)
-            if known.get(name) != digest:
-                key = Store.by_hash(self.directory + name, digest)
-                self.downloads.put(key, content, _content_type(name), cache=CACHE_FOREVER)
+        in_release, signature = signer.clearsign(release), signer.detach(release)
         snapshot = Snapshot(
             name=Snapshot.name_of(date, release),
             date=date,
@@ -191,15 +199,20 @@ class Suite:
             removed=tuple(sorted(" ".join(identity) for identity in removed)),
             in_release=in_release.decode(),
         )
+        first = [
+            partial(self.put_by_hash, name, content)
+            for name, content in indices.items()
+            if known.get(name) != index.sha256(content)
+        ]
         if self.scratch:
             # Before the commit, so that no commit is without; one that was never committed is in no chain.
-            snapshot.write(self.scratch, self.repository, self.suite)
+            first.append(partial(snapshot.write, self.scratch, self.repository, self.suite))
+        each(first, at_once=self.at_once)
         etag = self.downloads.replace(
             f"{self.directory}InRelease", in_release, _TEXT, etag=current.etag, cache=CACHE_BRIEFLY
         )
-        for name, content in (*indices.items(), ("Release", release)):
-            self.put_plain(name, content)
-        self.put_plain("Release.gpg", signer.detach(release))
+        plain = {**indices, "Release": release, "Release.gpg": signature}
+        each((partial(self.put_plain, *file) for file in plain.items()), at_once=self.at_once)
         self.follow(etag, signer)
         return snapshot
 
@@ -229,6 +242,11 @@ class Suite:
             signing.verify(text, signature, signer.public_key())
         except signing.BadSignature:
             self.put_plain("Release.gpg", signer.detach(text))
+
+    def put_by_hash(self, name: str, content: bytes) -> None:
+        """Write an index under its digest."""
+        key = Store.by_hash(self.directory + name, index.sha256(content))
+        self.downloads.put(key, content, _content_type(name), cache=CACHE_FOREVER)
 
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its name without a digest."""
