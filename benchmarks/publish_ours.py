@@ -22,6 +22,7 @@ def main(endpoint: str, bucket_name: str, suite: str, order: str) -> None:
     from hhvm_packaging.apt import repository
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.jobs import Artifact
+    from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Bucket
 
     imported = time.perf_counter()
@@ -42,6 +43,7 @@ def main(endpoint: str, bucket_name: str, suite: str, order: str) -> None:
             suite=suite,
             pool="pool/main/h/hhvm/",
             packages=packages,
+            at_once=Settings().requests_at_once,
             signer=signer,
         )
         published = time.perf_counter()

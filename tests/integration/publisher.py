@@ -147,6 +147,7 @@ def attempt(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str] | str
 def publish(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
     from hhvm_packaging.apt import repository
     from hhvm_packaging.jobs import Artifact
+    from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Bucket
 
     added: list[str] = []
@@ -159,6 +160,7 @@ def publish(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
             suite=suite,
             pool=POOL,
             packages={key: Artifact(**package) for key, package in packages.items()},
+            at_once=Settings().requests_at_once,
             signer=signer,
         )
         added += done.added
