@@ -80,8 +80,8 @@ def ftparchive(image: str, directory: Path, *arguments: str) -> str:
         "run",
         "--rm",
         "--network=none",
-        f"--volume={directory}:/work:ro",
-        "--workdir=/work",
+        f"--volume={directory}:/pool:ro",
+        "--workdir=/pool",
     ]
     command = [*container, image, "apt-ftparchive", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
