@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from hhvm_packaging import distros, sources
+from hhvm_packaging import distros, repositories, sources
 from hhvm_packaging.jobs import Input, Job, JobFailed
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
 
@@ -47,7 +47,8 @@ class Step(ABC):
         return {
             "PUBLIC_URL": self.settings.published(""),
             "REPOSITORY": distro.repository,
-            "SUITE": distro.distribution,
+            # The first is the one that users of the release are told of.
+            "SUITE": repositories.suites(self.plan.release, distro, self.settings)[0],
         }
 
 

@@ -20,7 +20,7 @@ from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.plans import Plan, Request
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
+from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource, VerifyPublished
 from hhvm_packaging.store import PUBLIC_KEY, Store
 
 if TYPE_CHECKING:
@@ -290,6 +290,20 @@ def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Be
     assert step.done() is None
     step.job("a-try")
     assert "are public" in str(step.done())
+
+
+def test_a_series_with_a_suite_of_its_own_alone_is_looked_at_there(bench: Bench) -> None:
+    bench.settings = Settings(
+        public_repository=bench.settings.public_repository,
+        staging_repository=bench.settings.staging_repository,
+        suites={"1.0": ["DISTRO-lts-x.y"]},
+    )
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    job = VerifyPublished(plan, bench.store, bench.settings, BOOKWORM).job("a-try")
+    assert job.environment["SUITE"] == "bookworm-lts-1.0"
 
 
 def test_publishing_what_is_not_built_is_refused_by_name(bench: Bench) -> None:

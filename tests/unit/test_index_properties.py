@@ -80,10 +80,6 @@ def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]):
 # Adding
 
 
-@pytest.mark.xfail(
-    reason="Index.add takes a stanza that is there, the very object, for a new one and has it twice then",
-    strict=True,
-)
 @unhurried
 @given(lists)
 def test_adding_again_changes_nothing(some: list[index.Stanza]):

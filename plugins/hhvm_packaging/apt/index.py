@@ -187,15 +187,16 @@ class Index(ABC, Generic[E]):
         known = {stanza.identity: stanza for stanza in self.stanzas}
         merged = list(self.stanzas)
         for stanza in stanzas:
-            there = known.setdefault(stanza.identity, stanza)
-            if there.sha256 != stanza.sha256:
+            there = known.get(stanza.identity)
+            if there is None:
+                known[stanza.identity] = stanza
+                # Comparing versions is slow, so the thousands that are in order are not sorted again.
+                bisect.insort(merged, stanza, key=_order)
+            elif there.sha256 != stanza.sha256:
                 raise AlreadyPublished(
                     f"{' '.join(stanza.identity)} is published with SHA-256 {there.sha256}, but this one has "
                     f"{stanza.sha256}. What is published is immutable: publish another version."
                 )
-            if there is stanza:
-                # Comparing versions is slow, so the thousands that are in order are not sorted again.
-                bisect.insort(merged, stanza, key=_order)
         return self if len(merged) == len(self.stanzas) else type(self)(tuple(merged))
 
     def variants(self, name: str | None = None) -> dict[str, bytes]:
