@@ -8,8 +8,25 @@ import io
 import tarfile
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from hhvm_packaging.jobs import Artifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Built(Protocol):
+    """A file that a build made."""
+
+    @property
+    def content(self) -> bytes: ...
+
+    @property
+    def artifact(self) -> Artifact: ...
+
+    @property
+    def key(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -48,8 +65,7 @@ class Deb:
     def artifact(self) -> Artifact:
         """As a job records it; the stanza is what apt-ftparchive would write."""
         md5, sha1, sha256, sha512 = (
-            hashlib.new(algorithm, self.content, usedforsecurity=False).hexdigest()
-            for algorithm in ("md5", "sha1", "sha256", "sha512")
+            digest(algorithm, self.content) for algorithm in ("md5", "sha1", "sha256", "sha512")
         )
         control, description = self.control.rstrip("\n").split("Description:")
         stanza = (
@@ -63,6 +79,63 @@ class Deb:
     def key(self) -> str:
         """Where the tests keep it in scratch."""
         return f"build/{self.name}"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source package."""
+
+    name: str
+    content: bytes
+    paragraph: str | None = None
+    """Of a .dsc, what an index has of it before the lists of files."""
+    others: tuple[SourceFile, ...] = ()
+    """Of a .dsc, the files that it names."""
+
+    @property
+    def key(self) -> str:
+        """Where the tests keep it in scratch."""
+        return f"build/{self.name}"
+
+    @cached_property
+    def artifact(self) -> Artifact:
+        """As a job records it."""
+        stanza = self.paragraph and self.paragraph + listed([self, *self.others])
+        return Artifact(
+            name=self.name,
+            size=len(self.content),
+            sha256=digest("sha256", self.content),
+            md5=digest("md5", self.content),
+            stanza=stanza,
+        )
+
+
+def source(deb: Deb) -> list[SourceFile]:
+    """The source package of ``deb``; its upstream tarball is that of all with the same upstream version."""
+    upstream = deb.version.rpartition("-")[0]
+    orig = SourceFile(f"{deb.package}_{upstream}.orig.tar.gz", _tar({"./hhvm": upstream.encode()}))
+    debian = SourceFile(
+        f"{deb.package}_{deb.version}.debian.tar.gz", _tar({"./debian/control": deb.control.encode()})
+    )
+    text = f"Binary: {deb.package}\nArchitecture: any\nVersion: {deb.version}\n"
+    dsc = f"Format: 3.0 (quilt)\nSource: {deb.package}\n{text}{listed([orig, debian])}"
+    name = f"{deb.package}_{deb.version}.dsc"
+    paragraph = f"Package: {deb.package}\n{text}"
+    return [SourceFile(name, dsc.encode(), paragraph, (orig, debian)), orig, debian]
+
+
+def listed(files: Iterable[SourceFile]) -> str:
+    """The fields that name the files of a source package."""
+    lines = ""
+    for field, algorithm in (("Checksums-Sha256", "sha256"), ("Files", "md5")):
+        lines += f"{field}:\n"
+        for file in files:
+            lines += f" {digest(algorithm, file.content)} {len(file.content)} {file.name}\n"
+    return lines
+
+
+def digest(algorithm: str, content: bytes) -> str:
+    return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
 def _tar(members: dict[str, bytes | None]) -> bytes:

@@ -6,13 +6,14 @@ objects as JSON: ``HHVM_PACKAGING_DOCKER_VOLUMES='["/srv/git"]'``.
 
 from __future__ import annotations
 
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, HttpUrl, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hhvm_packaging import own_directory
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
@@ -28,7 +29,46 @@ class TimeLimits(BaseModel):
     make_source_tarball: Seconds = 30 * 60
     make_binary_package: Seconds = 4 * 60 * 60
     publish_release_source: Seconds = 30 * 60
-    verify_published: Seconds = 15 * 60
+    look_at_suites: Seconds = 15 * 60
+
+
+class Machine(BaseModel):
+    """What one kind of job runs on."""
+
+    instance_types: Annotated[list[NonEmpty], Field(min_length=1)] = ["t3.small", "t3a.small"]
+    """In order of preference: where there is no room for the first, the next is asked for."""
+    bigger: list[NonEmpty] = ["t3.large", "t3a.large"]
+    """Those for the one more try of a job that ran out of memory or disk."""
+    disk: Annotated[int, Field(ge=8)] = 16
+    """GiB; the bigger machine has twice as much."""
+    spot: bool = False
+    """Whether it is asked for on the spot market first."""
+
+
+_BUILDER = Machine(
+    instance_types=["r6i.4xlarge", "r6a.4xlarge", "r5.4xlarge"],
+    bigger=["r6i.8xlarge", "r6a.8xlarge", "r5.8xlarge"],
+    disk=256,
+)
+
+
+class Ec2(BaseModel):
+    """Where and as whom jobs run on EC2."""
+
+    region: NonEmpty = "us-west-2"
+    image_parameter: NonEmpty = "/aws/service/debian/release/12/latest/amd64"
+    """The SSM parameter that names the image."""
+    instance_profile: NonEmpty = "hhvm-worker"
+    security_groups: list[NonEmpty] = []
+    """Empty for the network's default."""
+    subnets: list[NonEmpty] = []
+    """In order of preference; empty for the default network's."""
+    machines: dict[str, Machine] = {"make-binary-package": _BUILDER}
+    """By the job's script; the others have a small one."""
+
+    def machine(self, script: str) -> Machine:
+        """What a job's script runs on."""
+        return self.machines.get(script, Machine())
 
 
 class Settings(BaseSettings):
@@ -44,9 +84,11 @@ class Settings(BaseSettings):
     """Where users see the downloads bucket."""
 
     aws_conn_id: NonEmpty = "hhvm_aws"
-    """The Airflow connection for S3."""
+    """The Airflow connection for S3, and for KMS."""
     signing_conn_id: NonEmpty = "hhvm_signing_key"
     """The Airflow connection whose password is the armored private gpg key."""
+    signing_key_file: Path | None = None
+    """In place of that connection: a file, relative to ``packaging_root``, that KMS decrypts to the key."""
 
     suites: dict[str, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
     """The suites that packages go to: of the series ``4.172``, of any other ``release``, of a ``nightly``.
@@ -54,12 +96,16 @@ class Settings(BaseSettings):
     to be in a suite of its own alone says ``["DISTRO-lts-x.y"]``. What is not set stays as it is here."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """Those that each suite has an index for."""
-    lock_directory: Path = Path(tempfile.gettempdir())
+    lock_directory: Path = own_directory.PATH
     """For the locks that keep this machine's publishers apart where the store cannot."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
     """How many requests to S3 a publish has under way where their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90
-    """How long after it was replaced a suite's state can be put back; its by-hash files stay that long."""
+    """How long after it was replaced a suite's state can be put back; all that it names stays that long."""
+    nightly_days: Annotated[int, Field(gt=0)] = 30
+    """How long nightlies are offered; a suite's newest one is for longer."""
+    scratch_days: Annotated[int, Field(gt=0)] = 90
+    """How long after a version was last worked on its build artifacts, job logs and candidates stay."""
 
     public_repository: NonEmpty = "https://github.com/facebook/hhvm.git"
     """Nightlies come from its default branch; releases are pushed to it."""
@@ -68,10 +114,12 @@ class Settings(BaseSettings):
     packaging_root: Path = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 
-    workers: Literal["docker"] = "docker"
+    workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5
     """How often a running job is looked at; a lost worker is noticed within two of these."""
     time_limits: TimeLimits = TimeLimits()
+
+    ec2: Ec2 = Ec2()
 
     docker_url: NonEmpty = "unix:///var/run/docker.sock"
     docker_work_directory: Path = Path("/var/lib/hhvm-packaging/work")

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hhvm_packaging.release import NIGHTLY_PACKAGE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
@@ -21,15 +23,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PUBLIC_KEY = "conf/hhvm.gpg.key"
+REPOSITORIES = ("debian", "ubuntu")
 
 CACHE_BRIEFLY = "public, max-age=60"
 """Cache-Control of what the next publish rewrites."""
 CACHE_FOREVER = "public, max-age=31536000, immutable"
 """Cache-Control of what never changes under its name: pool and by-hash files."""
-
-
-_PROBE = "conditional-writes-probe"
-"""The key in scratch of the object that shows whether the store supports conditional writes."""
 
 
 class Conflict(Exception):
@@ -126,7 +125,7 @@ class Bucket:
         """Write the object only if it is still as read: ``etag``, or absent for None. Returns its new ETag.
 
         Raises Conflict if it is not, on a store that supports conditional writes; others ignore the
-        condition, see ``conditional_writes``.
+        condition, so see apt/lock.py.
         """
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         condition |= _cache_control(cache)
@@ -144,24 +143,26 @@ class Bucket:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
             return etag
 
-    def conditional_writes(self) -> bool:
-        """Whether the store heeds the condition of a write, tried once per process. Writes a small object."""
-        store = self.s3.meta.endpoint_url
-        if store not in _CONDITIONAL:
-            # Stores came to know the first long before the second, and some know neither and say nothing.
-            new, same = {"IfNoneMatch": "*"}, {"IfMatch": f'"{"0" * 32}"'}
-            _CONDITIONAL[store] = (self._refuses(new) or self._refuses(new)) and self._refuses(same)
-        return _CONDITIONAL[store]
+    def put_new(self, key: str, content: bytes, content_type: str) -> bool:
+        """Write an object under a new key. Returns whether the store heeds the conditions of writes.
 
-    def _refuses(self, condition: Any) -> bool:
-        try:
-            self.s3.put_object(Bucket=self.name, Key=_PROBE, Body=b"", **condition)
-        except self.s3.exceptions.ClientError as error:
-            if _status(error) in _CONDITION_FAILED:
-                return True
-            if _status(error) != _NOT_IMPLEMENTED:
-                raise
-        return False
+        Once per process that is asked by a condition that cannot hold, and costs a request where it does.
+        """
+        store = self.s3.meta.endpoint_url
+        if store not in _HEEDING:
+            try:
+                self.s3.put_object(
+                    Bucket=self.name, Key=key, Body=content, ContentType=content_type, IfMatch=f'"{"0" * 32}"'
+                )
+            except self.s3.exceptions.ClientError as error:
+                if _status(error) not in (*_CONDITION_FAILED, _NOT_IMPLEMENTED):
+                    raise
+                _HEEDING[store] = _status(error) != _NOT_IMPLEMENTED
+            else:
+                _HEEDING[store] = False
+                return False
+        self.put(key, content, content_type)
+        return _HEEDING[store]
 
     def copy_from(
         self,
@@ -170,16 +171,16 @@ class Bucket:
         key: str,
         *,
         content_type: str,
-        sha256: str,
+        sha256: str | None = None,
         cache: str | None = None,
     ) -> None:
-        """Copy an object inside the store, recording its SHA-256; the bytes do not pass through here."""
+        """Copy an object inside the store, recording its SHA-256 if given; no bytes pass through here."""
         self.s3.copy_object(
             Bucket=self.name,
             Key=key,
             CopySource={"Bucket": source.name, "Key": source_key},
             ContentType=content_type,
-            Metadata={"sha256": sha256},
+            Metadata={"sha256": sha256} if sha256 else {},
             MetadataDirective="REPLACE",
             **_cache_control(cache),
         )
@@ -207,10 +208,20 @@ class Bucket:
         """All keys under ``prefix``, in order."""
         return (entry.key for entry in self.entries(prefix))
 
+    def directories(self, prefix: str) -> Iterator[str]:
+        """The names of the directories right under ``prefix``; what they hold is not listed."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix, Delimiter="/"
+        )
+        for page in pages:
+            for found in page.get("CommonPrefixes", []):
+                yield found["Prefix"][len(prefix) : -1]
 
-_CONDITION_FAILED = (409, 412)
+
+_CONDITION_FAILED = (404, 409, 412)
+"""As S3 has them: the object is gone, is being written, or is another one."""
 _NOT_IMPLEMENTED = 501
-_CONDITIONAL: dict[str, bool] = {}
+_HEEDING: dict[str, bool] = {}
 """By the store's address."""
 
 
@@ -248,7 +259,13 @@ class Store:
     @staticmethod
     def public_tarball(release: Release) -> str:
         """In downloads: the published source. Its signature is beside it, with ``.sig``."""
-        return f"source/{'nightlies/' if release.nightly else ''}{release.name}.tar.gz"
+        directory = Store.nightly_tarballs() if release.nightly else "source/"
+        return f"{directory}{release.name}.tar.gz"
+
+    @staticmethod
+    def nightly_tarballs() -> str:
+        """In downloads: the directory, with a trailing slash, of the nightlies' sources."""
+        return "source/nightlies/"
 
     @staticmethod
     def plan(release: Release) -> str:
@@ -271,6 +288,16 @@ class Store:
         return f"{release.version}/{distro}/manifest.json"
 
     @staticmethod
+    def candidates(release: Release, distro: str) -> str:
+        """In scratch: the directory, with a trailing slash, of a distribution's would-be indices."""
+        return f"candidate/{release.version}/{distro}/"
+
+    @staticmethod
+    def candidate(release: Release, distro: str) -> str:
+        """In scratch: the distribution's last candidate."""
+        return f"{Store.candidates(release, distro)}candidate.json"
+
+    @staticmethod
     def jobs(version: str) -> str:
         """In scratch: the directory, with a trailing slash, of all jobs of one version."""
         return f"jobs/{version}/"
@@ -281,14 +308,24 @@ class Store:
         return f"{Store.jobs(version)}{name}/{build}/"
 
     @staticmethod
+    def tries(version: str, name: str) -> str:
+        """In scratch: the directory, with a trailing slash, of all tries of one job."""
+        return f"{Store.jobs(version)}{name}/"
+
+    @staticmethod
     def packaging(sha256: str) -> str:
         """In scratch: the packaging files of one revision, as workers unpack them."""
         return f"packaging/{sha256}.tar.gz"
 
     @staticmethod
+    def histories(repository: str) -> str:
+        """In scratch: the directory, with a trailing slash, that has one for each suite's snapshots."""
+        return f"snapshots/{repository}/"
+
+    @staticmethod
     def snapshots(repository: str, suite: str) -> str:
         """In scratch: the directory, with a trailing slash, of all that a suite ever was."""
-        return f"snapshots/{repository}/{suite}/"
+        return f"{Store.histories(repository)}{suite}/"
 
     @staticmethod
     def snapshot(repository: str, suite: str, name: str) -> str:
@@ -296,9 +333,14 @@ class Store:
         return f"{Store.snapshots(repository, suite)}{name}.json"
 
     @staticmethod
+    def suites(repository: str) -> str:
+        """In downloads: the directory, with a trailing slash, that has one for each suite."""
+        return f"{repository}/dists/"
+
+    @staticmethod
     def suite(repository: str, suite: str) -> str:
         """In downloads: the directory, with a trailing slash, of a suite's indices."""
-        return f"{repository}/dists/{suite}/"
+        return f"{Store.suites(repository)}{suite}/"
 
     @staticmethod
     def by_hash(index: str, sha256: str) -> str:
@@ -314,3 +356,8 @@ class Store:
     def pool(release: Release) -> str:
         """A package's directory, with a trailing slash, relative to the repository, as an index names it."""
         return f"pool/main/h/{release.package}/"
+
+    @staticmethod
+    def nightly_pool(repository: str) -> str:
+        """In downloads: the directory, with a trailing slash, of the nightlies' packages."""
+        return f"{repository}/pool/main/h/{NIGHTLY_PACKAGE}/"

@@ -19,7 +19,7 @@ state=$(mktemp -d)
 trap 'dpkg --purge hhvm >/dev/null 2>&1 || true; rm -rf "$state"' EXIT
 chmod 755 "$state"
 mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-echo "deb [signed-by=/hhvm.asc] $1 $2 main" >"$state/sources.list"
+for type in deb deb-src; do echo "$type [signed-by=/hhvm.asc] $1 $2 main"; done >"$state/sources.list"
 apt() {
   DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes --no-install-recommends \
     -o Dir::State::Lists="$state/lists" -o Dir::Cache="$state/cache" \

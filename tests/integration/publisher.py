@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from tests.debs import Deb
+    from tests.debs import Built
 
 ROOT = Path(__file__).resolve().parents[2]
 POOL = "pool/main/h/hhvm/"
@@ -32,9 +32,9 @@ class PublisherProcess:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, *suites: tuple[str, Iterable[Deb]], bucket: str, mutant: str = "", fork: bool) -> None:
+    def start(self, *suites: tuple[str, Iterable[Built]], bucket: str, mutant: str = "", fork: bool) -> None:
         """Begin to publish packages to suites of Debian, one suite after the other."""
-        publish = {suite: {deb.key: deb.artifact.model_dump() for deb in debs} for suite, debs in suites}
+        publish = {suite: {file.key: file.artifact.model_dump() for file in files} for suite, files in suites}
         order = {"bucket": bucket, "publish": publish, "mutant": mutant, "fork": fork}
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -50,13 +50,13 @@ class PublisherProcess:
 
 
 @contextlib.contextmanager
-def running(endpoint: str, private_key: str, temporary: Path) -> Generator[PublisherProcess]:
-    """The program, which leaves what it is killed with in the directory ``temporary``."""
+def running(endpoint: str, private_key: str, locks: Path) -> Generator[PublisherProcess]:
+    """The program; for those of one machine, ``locks`` is the same directory."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
-        "TMPDIR": str(temporary),
         "PRIVATE_KEY": private_key,
+        "LOCKS": str(locks),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", __name__, endpoint],
@@ -70,8 +70,6 @@ def running(endpoint: str, private_key: str, temporary: Path) -> Generator[Publi
         yield PublisherProcess(process)
     finally:
         process.communicate()  # It ends with its input.
-        for home in temporary.glob("hhvm-gpg-*"):
-            subprocess.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"], check=False)
 
 
 # What goes wrong without the rules of the commit
@@ -96,13 +94,23 @@ def metadata_before_indices(s3: S3Client) -> None:
 
 
 def no_by_hash(s3: S3Client) -> None:
-    """Make this client forget the by-hash files."""
-    put = s3.put_object
+    """Make this client write what belongs under by-hash only under the names without a digest."""
+    put, copy, forgotten = s3.put_object, s3.copy_object, dict[str, bytes]()
 
     def put_object(**arguments: Any) -> Any:
-        return {"ETag": '""'} if "/by-hash/" in arguments["Key"] else put(**arguments)
+        if "/by-hash/" not in arguments["Key"]:
+            return put(**arguments)
+        forgotten[arguments["Key"]] = arguments["Body"]
+        return {"ETag": '""'}
+
+    def copy_object(**arguments: Any) -> Any:
+        content = forgotten.get(arguments["CopySource"]["Key"])
+        if content is None:
+            return copy(**arguments)
+        return put(Bucket=arguments["Bucket"], Key=arguments["Key"], Body=content)
 
     setattr(s3, "put_object", put_object)  # ruff: ignore[set-attr-with-constant] - mypy refuses the plain assignment
+    setattr(s3, "copy_object", copy_object)  # ruff: ignore[set-attr-with-constant]
 
 
 MUTANTS: dict[str, Callable[[S3Client], None]] = {
@@ -152,16 +160,19 @@ def publish(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
 
     added: list[str] = []
     bucket = Bucket(s3, order["bucket"])
-    for suite, packages in order["publish"].items():
+    for suite, files in order["publish"].items():
+        artifacts = {key: Artifact(**file) for key, file in files.items()}
         done = repository.publish(
             bucket,
             bucket,  # scratch: its keys are others
             repository="debian",
             suite=suite,
             pool=POOL,
-            packages={key: Artifact(**package) for key, package in packages.items()},
+            packages={key: file for key, file in artifacts.items() if key.endswith(".deb")},
+            sources={key: file for key, file in artifacts.items() if not key.endswith(".deb")},
             at_once=Settings().requests_at_once,
             signer=signer,
+            locks=Path(os.environ["LOCKS"]),
         )
         added += done.added
     return added

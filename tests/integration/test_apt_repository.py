@@ -10,10 +10,11 @@ import lzma
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,7 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from demo import signing_key
-from hhvm_packaging.apt import index, lock, repository, retention, signing, undo
+from hhvm_packaging.apt import index, lock, repository, signing, undo
 from hhvm_packaging.apt.index import AlreadyPublished
 from hhvm_packaging.apt.repository import Damaged, Unpublishable
 from hhvm_packaging.apt.signing import BadSignature, Signer
@@ -34,7 +35,6 @@ from tests.integration.s3 import Died, recorded, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 OLDEST, OLD, NEW = "0.9.0-1~bookworm", "1.0.0-1~bookworm", "1.0.1-1~bookworm"
 POOL = "pool/main/h/hhvm/"
 SUITE = "debian/dists/bookworm/"
-BINARY, SOURCE = f"{SUITE}main/binary-amd64/", f"{SUITE}main/source/"
+BINARY = f"{SUITE}main/binary-amd64/"
 
 COMMIT = f"PutObject {SUITE}InRelease"
 """The write that decides what users get."""
@@ -56,17 +56,22 @@ WRITES = [
     f"PutObject {BINARY}by-hash/SHA256/(digest)",
     "PutObject snapshots/debian/bookworm/(snapshot).json",
     COMMIT,
-    f"PutObject {BINARY}Packages",
-    f"PutObject {BINARY}Packages.gz",
-    f"PutObject {BINARY}Packages.xz",
-    f"PutObject {SOURCE}Sources",
-    f"PutObject {SOURCE}Sources.gz",
-    f"PutObject {SOURCE}Sources.xz",
-    f"PutObject {SUITE}Release",
+    f"CopyObject {BINARY}Packages",
+    f"CopyObject {BINARY}Packages.gz",
+    f"CopyObject {BINARY}Packages.xz",
     f"PutObject {SUITE}Release.gpg",
+    f"PutObject {SUITE}Release",
 ]
-"""The writes of a publish, in the order that the design fixes."""
+"""The writes of a publish of one package, in the order that the design fixes."""
 UNTIL_COMMIT = WRITES.index(COMMIT)
+READS = [
+    f"GetObject {SUITE}InRelease",
+    f"GetObject {SUITE}Release",
+    f"GetObject {BINARY}by-hash/SHA256/(digest)",
+    f"HeadObject debian/{POOL}hhvm_{NEW}_amd64.deb",
+    f"HeadObject build/hhvm_{NEW}_amd64.deb",
+]
+"""All else that it asks for."""
 
 
 # Versions of a package
@@ -219,17 +224,6 @@ class Repository:
             suite="bookworm",
             version=version,
             signer=self.signer,
-        )
-
-    def prune(self, *, days: float) -> list[str]:
-        """As if it were that many days later; states are kept for one."""
-        return retention.prune_by_hash(
-            self.downloads,
-            self.scratch,
-            repository="debian",
-            suite="bookworm",
-            keep=timedelta(days=1),
-            now=datetime.now(UTC) + timedelta(days=days),
         )
 
     def versions(self) -> set[str]:
@@ -425,13 +419,12 @@ def test_dying_before_by_hash_files_are_there_would_be_noticed(
         apt.installed()
 
 
-@pytest.mark.parametrize("survived", range(len(WRITES) + len(index.VARIANTS)))
+@pytest.mark.parametrize("survived", range(len(WRITES) + 2 * len(index.VARIANTS)))
 def test_the_first_publish_of_a_suite_may_die_too(
     s3: S3Client, signer: Signer, debs: dict[str, Deb], survived: int
 ):
     fresh = Repository(s3, signer)
     fresh.build(debs[NEW])
-    fresh.scratch.conditional_writes()
     with recorded(s3, die_after=survived), pytest.raises(Died):
         fresh.publish(debs[NEW])
     # An empty Sources is new, too.
@@ -620,32 +613,6 @@ def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
     assert published.versions() == {OLD, NEW}
 
 
-# What is deleted
-
-
-def test_by_hash_files_stay_while_users_or_an_undo_may_want_them(published: Repository, debs: dict[str, Deb]):
-    before = set(published.downloads.keys(f"{BINARY}by-hash/"))
-    published.publish(debs[NEW])
-    good = published.history()[1].name
-    assert published.prune(days=0.9) == []
-    published.undo(good)
-    assert before <= set(published.downloads.keys(f"{BINARY}by-hash/"))
-    assert published.prune(days=2) != []
-    assert set(published.downloads.keys(f"{BINARY}by-hash/")) == before
-    published.assert_whole()
-    assert published.versions() == {OLD}
-    assert published.prune(days=2) == []
-
-
-def test_nothing_is_deleted_when_it_is_not_known_what_users_may_have(
-    published: Repository, debs: dict[str, Deb]
-):
-    published.publish(debs[NEW])
-    for key in list(published.scratch.keys("snapshots/")):
-        published.scratch.delete(key)
-    assert published.prune(days=2) == []
-
-
 # Architectures
 
 
@@ -698,6 +665,28 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
     assert written[0] == WRITES[0]
     assert sorted(written[:commit]) == sorted(WRITES[:UNTIL_COMMIT])
     assert sorted(written[commit:]) == sorted(WRITES[UNTIL_COMMIT:])
+    assert written[-1] == WRITES[-1]
+    published.assert_whole()
+
+
+def test_a_publish_asks_for_nothing_twice_and_not_for_what_stays(published: Repository, debs: dict[str, Deb]):
+    digests = {index.sha256(content) for content in read(published).variants().values()}
+    with recorded(published.s3) as sent:
+        published.publish(debs[NEW])
+    asked = [without(digests, request) for request in sent if request not in writes(sent)]
+    assert asked == READS
+
+
+def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_something_else(
+    published: Repository, sources: dict[str, tuple[Deb, ...]], debs: dict[str, Deb]
+):
+    for file in sources["bookworm"]:
+        published.build(file)
+    after_commit = len([*sources["bookworm"], *index.VARIANTS, "snapshot", "InRelease"])
+    with recorded(published.s3, die_after=after_commit) as sent, pytest.raises(Died):
+        published.publish(sources=sources["bookworm"])
+    assert writes(sent)[-1] == COMMIT
+    published.publish(debs[NEW])
     published.assert_whole()
 
 
@@ -937,18 +926,19 @@ def conditional(signer: Signer, debs: dict[str, Deb]) -> Iterator[Repository]:
 
 
 @contextlib.contextmanager
-def overtaken(by: Repository, deb: Deb, s3: S3Client) -> Generator[None]:
-    """Let another publisher be done just before ``s3`` would commit."""
+def overtaken(by: Repository, deb: Deb, s3: S3Client, write: str = "InRelease") -> Generator[None]:
+    """Let a publisher of another machine be done just before that ``write`` of ``s3``."""
 
-    def overtake(params: dict[str, Any], **_: object) -> None:
-        if params["Key"].endswith("/InRelease"):
-            by.publish(deb)
+    def overtake(params: dict[str, Any], model: Any, **_: object) -> None:
+        if params["Key"] == SUITE + write and not model.name.startswith(s3_server.READS):
+            with tempfile.TemporaryDirectory() as locks:
+                by.publish(deb, locks=Path(locks))
 
-    s3.meta.events.register("before-parameter-build.s3.PutObject", overtake, unique_id="overtaken")
+    s3.meta.events.register("before-parameter-build.s3", overtake, unique_id="overtaken")
     try:
         yield
     finally:
-        s3.meta.events.unregister("before-parameter-build.s3.PutObject", overtake, unique_id="overtaken")
+        s3.meta.events.unregister("before-parameter-build.s3", overtake, unique_id="overtaken")
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first commit", "later commit"])
@@ -968,11 +958,31 @@ def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_a
     conditional.assert_whole()
 
 
-def test_a_store_is_tried_before_its_conditional_writes_are_relied_on(
-    conditional: Repository, published: Repository
+@pytest.mark.parametrize("write", ["main/binary-amd64/Packages.gz", "Release.gpg", "Release"])
+def test_the_names_without_a_digest_are_in_the_end_those_of_the_last_of_two_publishers(
+    conditional: Repository, signer: Signer, debs: dict[str, Deb], write: str
 ):
-    assert conditional.scratch.conditional_writes()
-    assert not published.scratch.conditional_writes()
+    last = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
+    with overtaken(last, debs[OLD], conditional.s3, write):
+        conditional.publish(debs[NEW])
+    assert conditional.versions() == {OLD, NEW}
+    conditional.assert_whole()
+
+
+@pytest.mark.parametrize(("store", "warns"), [("published", True), ("conditional", False)])
+def test_the_log_says_where_the_store_cannot_keep_publishers_of_other_machines_apart(
+    store: str,
+    warns: bool,
+    debs: dict[str, Deb],
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+):
+    repository = request.getfixturevalue(store)
+    monkeypatch.setattr("hhvm_packaging.store._HEEDING", {})
+    repository.publish(debs[NEW])
+    assert ("a lock keeps publishers on this machine apart" in caplog.text) == warns
+    assert NEW in repository.versions()
 
 
 def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
@@ -983,7 +993,7 @@ def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
         bucket.replace("some/key", b"other", "text/plain", etag=None)
 
 
-def test_without_conditional_writes_a_second_publisher_waits_its_turn(
+def test_a_second_publisher_of_the_same_machine_waits_its_turn_before_it_reads(
     published: Repository, debs: dict[str, Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(lock, "WAIT", 0.1)
@@ -991,7 +1001,7 @@ def test_without_conditional_writes_a_second_publisher_waits_its_turn(
     with lock.fenced(published.downloads, published.scratch, *what, directory=tmp_path):
         with recorded(published.s3) as sent, pytest.raises(Conflict, match="another publisher has held"):
             published.publish(debs[NEW], locks=tmp_path)
-        assert not writes(sent)
+        assert not sent
     assert published.publish(debs[NEW], locks=tmp_path).added
 
 

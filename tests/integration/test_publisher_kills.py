@@ -9,7 +9,6 @@ import os
 import queue
 import shutil
 import signal
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from debian import deb822
 
 from benchmarks.s3_proxy import Proxy
 from demo import signing_key
-from tests.debs import Deb
+from tests.debs import Deb, source
 from tests.integration import publisher
 from tests.integration.apt_client import AptFailed, Machine, Website, machine, website
 from tests.integration.publisher import MUTANTS, PublisherProcess
@@ -29,10 +28,12 @@ from tests.integration.s3 import rclone
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.debs import Built
+
 SUITES = ("bookworm", "trixie")
 OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}
 NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in SUITES}
-"""One release: a package for each suite."""
+"""One release: a package for each suite, and its source."""
 APT_COMPLAINS = r"Hash Sum mismatch|unexpected size|404"
 
 
@@ -45,14 +46,6 @@ def key() -> tuple[str, str]:
 def machines(base_images: None, key: tuple[str, str]) -> Iterator[list[Machine]]:
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(machine(suite, key[1])) for suite in SUITES]
-
-
-@pytest.fixture
-def temporary() -> Iterator[Path]:
-    """A directory with a short path, as the sockets of gpg's agent need one."""
-    path = Path(tempfile.mkdtemp(prefix="hhvm-kills-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ class Stage:
         self.proxy.reset()
         if die_after is not None:
             self.proxy.end_after(die_after, lambda: os.kill(started.get(), signal.SIGKILL))
-        release = [(suite, [NEW[suite]]) for suite in SUITES]
+        release = [(suite, built(NEW[suite])) for suite in SUITES]
         self.process.start(*release, bucket=bucket, mutant=mutant, fork=True)
         started.put(self.process.answer())
         status: int = self.process.answer()
@@ -112,12 +105,22 @@ class Suite:
             content = (directory / "by-hash/SHA256" / entry["sha256"]).read_bytes()
             assert (len(content), sha256(content)) == (int(entry["size"]), entry["sha256"])
             if entry["name"].endswith("/Packages.gz"):
-                self._assert_pool(gzip.decompress(content))
+                self._assert_packages(gzip.decompress(content))
+            if entry["name"].endswith("/Sources.gz"):
+                self._assert_sources(gzip.decompress(content))
 
-    def _assert_pool(self, packages: bytes) -> None:
+    def _assert_packages(self, packages: bytes) -> None:
         for stanza in deb822.Packages.iter_paragraphs(packages, use_apt_pkg=False):
-            content = (self.repository / stanza["Filename"]).read_bytes()
-            assert (len(content), sha256(content)) == (int(stanza["Size"]), stanza["SHA256"])
+            self._assert_file(stanza["Filename"], stanza["Size"], stanza["SHA256"])
+
+    def _assert_sources(self, sources: bytes) -> None:
+        for stanza in deb822.Sources.iter_paragraphs(sources, use_apt_pkg=False):
+            for file in stanza["Checksums-Sha256"]:
+                self._assert_file(f"{stanza['Directory']}/{file['name']}", file["size"], file["sha256"])
+
+    def _assert_file(self, name: str, size: str, digest: str) -> None:
+        content = (self.repository / name).read_bytes()
+        assert (len(content), sha256(content)) == (int(size), digest)
 
     def assert_complete(self) -> None:
         """The names without a digest are what InRelease says, too."""
@@ -137,36 +140,39 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def built(deb: Deb) -> list[Built]:
+    """The package and its source package."""
+    return [deb, *source(deb)]
+
+
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
     """A bucket's directory with the old release, published, and the new one, built."""
     directory = tmp_path_factory.mktemp("old")
     bucket = directory / "bucket"
     for deb in [*OLD.values(), *NEW.values()]:
-        path = bucket / deb.key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(deb.content)
+        for file in built(deb):
+            path = bucket / file.key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.content)
     with (
-        tempfile.TemporaryDirectory(prefix="hhvm-kills-") as temporary,
         rclone(directory) as endpoint,
-        publisher.running(endpoint, key[0], Path(temporary)) as process,
+        publisher.running(endpoint, key[0], tmp_path_factory.mktemp("locks")) as process,
     ):
-        process.start(*((suite, [OLD[suite]]) for suite in SUITES), bucket="bucket", fork=False)
-        assert process.answer() == [deb.name for deb in OLD.values()]
+        process.start(*((suite, built(OLD[suite])) for suite in SUITES), bucket="bucket", fork=False)
+        assert len(process.answer()) == 2 * len(SUITES)
     return bucket
 
 
 @pytest.fixture
-def stage(
-    old: Path, key: tuple[str, str], machines: list[Machine], temporary: Path, tmp_path: Path
-) -> Iterator[Stage]:
+def stage(old: Path, key: tuple[str, str], machines: list[Machine], tmp_path: Path) -> Iterator[Stage]:
     # The server has to see no change but its own, so all buckets are there before it starts.
     for bucket in ["counted", *(f"point-{point}" for point in range(1, MOST_WRITES + 1))]:
         shutil.copytree(old, tmp_path / bucket)
     with (
         rclone(tmp_path) as endpoint,
         Proxy(endpoint, one_write_at_a_time=True).running() as proxy,
-        publisher.running(proxy.endpoint, key[0], temporary) as process,
+        publisher.running(proxy.endpoint, key[0], tmp_path / "locks") as process,
         website(tmp_path) as server,
     ):
         yield Stage(tmp_path, proxy, process, server, machines)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,15 +93,13 @@ class Racers:
 
 
 @contextlib.contextmanager
-def racing(endpoint: str, private_key: str) -> Generator[Racers]:
-    # gpg's agent needs a short path for its sockets.
-    temporary = Path(tempfile.mkdtemp(prefix="hhvm-races-"))
+def racing(endpoint: str, private_key: str, locks: tuple[Path, Path]) -> Generator[Racers]:
+    """With the same directory for locks, they are on the same machine."""
     with (
-        publisher.running(endpoint, private_key, temporary) as one,
-        publisher.running(endpoint, private_key, temporary) as other,
+        publisher.running(endpoint, private_key, locks[0]) as one,
+        publisher.running(endpoint, private_key, locks[1]) as other,
     ):
         yield Racers([one, other])
-    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def versions(bucket: Bucket, suite: str) -> set[str]:
@@ -129,11 +125,11 @@ def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
 
 
 def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_run_again(
-    conditional: str, key: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    conditional: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     bucket = Bucket(s3_server.client(conditional), BUCKET)
     conflicts = 0
-    with racing(conditional, key[0]) as racers:
+    with racing(conditional, key[0], (tmp_path / "one", tmp_path / "other")) as racers:
         for suite in SUITES:
             won, lost = set[str](), list[Deb]()
             for race in range(2):
@@ -163,11 +159,11 @@ def names(debs: list[Deb]) -> list[list[str]]:
     return [[deb.name] for deb in debs]
 
 
-def test_where_the_store_cannot_tell_a_lock_lets_one_publish_after_the_other(
-    embedded: str, key: tuple[str, str], capsys: pytest.CaptureFixture[str]
+def test_on_one_machine_a_lock_lets_one_publish_after_the_other_whatever_the_store(
+    embedded: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     bucket = Bucket(s3_server.client(embedded), BUCKET)
-    with racing(embedded, key[0]) as racers:
+    with racing(embedded, key[0], (tmp_path / "locks", tmp_path / "locks")) as racers:
         for suite in SUITES:
             wanted = set[str]()
             for race in range(2):

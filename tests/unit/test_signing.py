@@ -1,13 +1,17 @@
 """Signatures that users' apt accepts, with a key that leaves no trace. The gpg is the real one."""
 
 import logging
+import os
+import signal
 import subprocess
+import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from hhvm_packaging import own_directory
 from hhvm_packaging.apt import signing
 from hhvm_packaging.apt.signing import BadSignature, Signer, UnusableKey
 
@@ -61,9 +65,9 @@ def signer(private_key):
 
 @pytest.fixture
 def temporary(monkeypatch):
-    """The directory for temporary files, which nobody else uses."""
+    """The directory for keys in use, which nobody else uses."""
     with tempfile.TemporaryDirectory(prefix="t-") as directory:
-        monkeypatch.setattr(tempfile, "tempdir", directory)
+        monkeypatch.setattr(own_directory, "PATH", Path(directory))
         yield Path(directory)
 
 
@@ -139,6 +143,38 @@ def test_the_public_key_of_an_earlier_signer_stays_trusted_and_public(private_ke
         assert signing.verify(TEXT, new.detach(TEXT), new.public_key()) == new.fingerprint
 
 
+def test_with_two_private_keys_those_who_know_either_can_verify(private_key, other_key):
+    with Signer(private_key + other_key) as both:
+        text, signature = both.clearsign(TEXT), both.detach(TEXT)
+    for key in (private_key, other_key):
+        with Signer(key) as one:
+            assert signing.signed_text(text, one.public_key()) == TEXT
+            assert signing.verify(TEXT, signature, one.public_key()) == one.fingerprint
+
+
+def test_with_two_private_keys_both_are_public_and_the_first_is_the_one_that_is_named(private_key, other_key):
+    with Signer(other_key) as other:
+        signature = other.detach(TEXT)
+    with Signer(private_key) as first, Signer(private_key + other_key) as both:
+        assert both.fingerprint == first.fingerprint
+        assert signing.verify(TEXT, signature, both.public_key()) == other.fingerprint
+
+
+def test_one_bad_signature_spoils_a_good_one(private_key, other_key):
+    with Signer(private_key) as one, Signer(other_key) as other:
+        signatures = one.detach(TEXT) + other.detach(TEXT + b"more")
+        public = one.public_key() + other.public_key()
+    with pytest.raises(BadSignature, match="bad"):
+        signing.verify(TEXT, signatures, public)
+
+
+def test_a_text_that_somebody_else_signed_before_ours_is_not_read(signer, other_key):
+    with Signer(other_key) as mallory:
+        content = mallory.clearsign(b"Origin: Mallory\n") + signer.clearsign(TEXT)
+    with pytest.raises(BadSignature, match="no public key"):
+        signing.signed_text(content, signer.public_key())
+
+
 def test_what_a_key_signed_before_it_expired_is_read_but_does_not_verify(expired_key, homes):
     gpg = ["gpg", "--homedir", homes / "Old", "--batch", "--faked-system-time", "20200101T100000"]
     clear = subprocess.run([*gpg, "--clearsign"], input=TEXT, capture_output=True, check=True).stdout
@@ -173,7 +209,9 @@ def test_a_key_that_does_not_expire_says_so(signer):
     assert signer.expires is None
 
 
-def test_what_expires_is_the_subkey_that_signs(homes):
+@pytest.fixture(scope="session")
+def subkey(homes):
+    """What gpg exports of a key with a subkey that signs, and that expires."""
     home = homes / "Subkey"
     make_key(home)
     gpg = ["gpg", "--homedir", home, "--batch", "--pinentry-mode", "loopback", "--passphrase", ""]
@@ -182,13 +220,20 @@ def test_what_expires_is_the_subkey_that_signs(homes):
     )
     fingerprint = next(line for line in listed.stdout.splitlines() if line.startswith("fpr")).split(":")[9]
     subprocess.run([*gpg, "--quick-add-key", fingerprint, "ed25519", "sign", "30d"], check=True)
-    done = subprocess.run(
-        [*gpg, "--armor", "--export-secret-keys"], check=True, capture_output=True, text=True
-    )
+    yield lambda *what: subprocess.run([*gpg, *what], check=True, capture_output=True).stdout
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
-    with Signer(done.stdout) as signer:
+
+
+def test_what_expires_is_the_subkey_that_signs(subkey):
+    with Signer(subkey("--export-secret-keys")) as signer:
         assert signer.expires is not None
         assert signer.expires - datetime.now(UTC) <= timedelta(days=30)
+
+
+def test_the_primary_key_may_stay_offline_where_a_subkey_signs(subkey):
+    public = subkey("--export")
+    with Signer(subkey("--export-secret-subkeys")) as signer:
+        assert signing.verify(TEXT, signer.detach(TEXT), public) == signer.fingerprint
 
 
 def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes):
@@ -197,13 +242,27 @@ def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes):
         signer.clearsign(TEXT)
 
 
-def test_a_public_key_does_not_sign(signer):
-    with pytest.raises(UnusableKey, match="0 were found"), Signer(signer.public_key().decode()):
+def test_a_key_with_a_passphrase_is_not_left_out_either(private_key, homes):
+    key = make_key(homes / "Locked2", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
+    for keys in (private_key + key, key + private_key):
+        with Signer(keys) as signer, pytest.raises(UnusableKey, match="cannot sign"):
+            signer.clearsign(TEXT)
+
+
+def test_an_expired_key_is_not_left_out_either(private_key, expired_key):
+    with pytest.raises(UnusableKey, match="expired on 2020-01-0"), Signer(private_key + expired_key):
         pass
 
 
-def test_two_private_keys_are_one_too_many(private_key, other_key):
-    with pytest.raises(UnusableKey, match="2 were found"), Signer(private_key + other_key):
+def test_the_first_of_several_keys_that_expires_is_the_one_that_counts(private_key, homes):
+    keys = [make_key(homes / f"{days}days", expires=f"{days}d") for days in (200, 100)]
+    with Signer("".join([private_key, *keys])) as signer:
+        assert signer.expires is not None
+        assert signer.expires - datetime.now(UTC) <= timedelta(days=100)
+
+
+def test_a_public_key_does_not_sign(signer):
+    with pytest.raises(UnusableKey, match="none was found"), Signer(signer.public_key().decode()):
         pass
 
 
@@ -249,3 +308,60 @@ def test_a_refused_key_does_not_remain(expired_key, temporary):
         pass
     assert not list(temporary.iterdir())
     assert not agents(temporary)
+
+
+# Whoever is killed cleans up nothing
+
+LOSES_ITS_LIFE = """
+import os, signal, sys
+from pathlib import Path
+from hhvm_packaging import own_directory
+from hhvm_packaging.apt.signing import Signer
+
+own_directory.PATH = Path(sys.argv[1])
+with Signer(sys.stdin.read()) as signer:
+    signer.clearsign(b"")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def use_and_be_killed(private_key, directory):
+    """Let another process be killed while it uses the key."""
+    python = [sys.executable, "-c", LOSES_ITS_LIFE, directory]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(python, env=environment, input=private_key, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_the_key_and_the_agent_of_a_killed_process_are_gone_with_the_next_use(private_key, temporary):
+    use_and_be_killed(private_key, temporary)
+    (left,) = temporary.iterdir()
+    assert list(left.glob("private-keys-v1.d/*.key"))
+    assert agents(left)
+    with Signer(private_key):
+        assert not left.exists()
+        assert not agents(left)
+
+
+def test_a_key_in_use_stays_when_another_process_cleans_up(private_key, temporary):
+    with Signer(private_key) as signer:
+        use_and_be_killed(private_key, temporary)
+        assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
+
+
+def test_a_directory_that_others_could_read_is_closed_to_them(private_key, temporary):
+    temporary.chmod(0o777)
+    with Signer(private_key):
+        assert temporary.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["a link", "a file"])
+def test_no_key_is_laid_where_somebody_else_could_replace_it(private_key, temporary, monkeypatch, what):
+    path = temporary / "place"
+    if what == "a link":
+        path.symlink_to(temporary)
+    else:
+        path.touch()
+    monkeypatch.setattr(own_directory, "PATH", path)
+    with pytest.raises(own_directory.NotOurs, match="this user's own"), Signer(private_key):
+        pass

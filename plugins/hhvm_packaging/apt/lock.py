@@ -1,17 +1,16 @@
-"""One publisher at a time, where the store itself cannot tell two apart."""
+"""One publisher of a machine at a time."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import logging
 import os
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hhvm_packaging import own_directory
 from hhvm_packaging.store import Conflict
 
 if TYPE_CHECKING:
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.store import Bucket
 
-log = logging.getLogger(__name__)
-
-DIRECTORY = Path(tempfile.gettempdir())
+DIRECTORY = own_directory.PATH
 """Where lock files are, unless a caller says otherwise. All publishers of a machine must use the same."""
 WAIT = 60.0
 """How long to wait for another publisher, in seconds; a commit takes a few."""
@@ -29,25 +26,15 @@ WAIT = 60.0
 
 @contextmanager
 def fenced(bucket: Bucket, scratch: Bucket, what: str, *, directory: Path | None = None) -> Generator[None]:
-    """See to it that nobody else changes ``what`` in ``bucket`` unnoticed while the ``with`` statement runs.
+    """Keep this machine's other publishers from changing ``what`` in ``bucket`` meanwhile.
 
-    A store that supports conditional writes refuses the slower of two writers, so nothing is done here.
-    For any other, a file lock keeps this machine's publishers apart. Raises Conflict if another one still
-    holds it after ``WAIT`` seconds.
+    Those of other machines only a store can refuse that supports conditional writes. Which does, it does not
+    say before a write, so the lock is held before anything is read, whatever the store. Raises Conflict if
+    another publisher still holds it after ``WAIT`` seconds.
     """
-    if scratch.conditional_writes():
-        yield
-        return
     place = f"{bucket.s3.meta.endpoint_url} {bucket.name} {what}"
     name = f"hhvm-publish-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
-    path = (directory or DIRECTORY) / name
-    log.info(
-        "%s: the store does not support conditional writes; the lock %s keeps publishers on this machine "
-        "apart, but not those on another",
-        what,
-        path,
-    )
-    with exclusive(path, wait=WAIT):
+    with exclusive((directory or DIRECTORY) / name, wait=WAIT):
         yield
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
-from hhvm_packaging.apt.incoming import Incoming, Unpublishable
+from hhvm_packaging.apt.change import Change
+from hhvm_packaging.apt.incoming import Incoming, PoolFile, Unpublishable
 from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.apt.sources import SOURCES, Source, Sources
 from hhvm_packaging.apt.suite import Damaged, State, Suite
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
     from hhvm_packaging.jobs import Artifact
     from hhvm_packaging.store import Bucket
 
-__all__ = ["Damaged", "Published", "Unpublishable", "publish", "read", "read_sources"]
+__all__ = [
+    "Damaged",
+    "Published",
+    "Unpublishable",
+    "absent",
+    "adding",
+    "carry_out",
+    "publish",
+    "read",
+    "read_sources",
+]
 
 
 @dataclass(frozen=True)
@@ -42,13 +53,14 @@ def read(
 
     Its signature is not looked at. Raises Damaged or index.InvalidIndex.
     """
-    state = Suite(downloads, None, repository, suite).read()
+    # Who only reads keeps no snapshot.
+    state = Suite(downloads, downloads, repository, suite).read()
     return state.packages.get(architecture, index.Packages())
 
 
 def read_sources(downloads: Bucket, repository: str, suite: str) -> Sources:
     """As ``read``, the source packages."""
-    return Suite(downloads, None, repository, suite).read().sources
+    return Suite(downloads, downloads, repository, suite).read().sources
 
 
 def publish(
@@ -70,8 +82,7 @@ def publish(
     ``repository`` is debian or ubuntu, ``pool`` where new files go, as Store.pool has it, ``packages`` the
     .deb files and ``sources`` the source packages' files, by their keys in ``scratch``. The suite gets an
     index for each of ``architectures`` and keeps those that it has; a package for ``all`` is in each.
-    ``locks`` is where lock files are, for a store without conditional writes; ``at_once`` how many
-    requests may be under way at the same time.
+    ``locks`` is where lock files are; ``at_once`` how many requests may be under way at the same time.
 
     Nothing of the repository is written before all is checked. What was withdrawn is left out. Raises
     Unpublishable; index.AlreadyPublished if a name or a version is published with other bytes;
@@ -79,38 +90,68 @@ def publish(
     store.Conflict if another publisher was faster (run it again).
     """
     target = Suite(downloads, scratch, repository, suite, at_once=at_once)
+    new = Incoming.check(str(target), repository, pool, packages, sources or {}, architectures)
     with fenced(downloads, scratch, str(target), directory=locks):
         current = target.read(trusted=signer.public_key())
-        new = Incoming.check(str(target), repository, pool, packages, sources or {}, architectures)
-        offered = new.without(current.withdrawn)
-        try:
-            wanted = _merge(current, offered, architectures)
-        except index.AlreadyPublished as error:
-            raise index.AlreadyPublished(f"{target}: {error}") from error
-        files = offered.files
-        there = each((partial(file.is_there, downloads, str(target)) for file in files), at_once=at_once)
-        absent = [file for file, is_there in zip(files, there, strict=True) if not is_there]
-        each((partial(file.check, scratch, str(target)) for file in absent), at_once=at_once)
-        each((partial(file.copy, scratch, downloads) for file in absent), at_once=at_once)
-
-        if wanted != current.indices:
-            contents = (entries.variants(name) for name, entries in wanted.items())
-            target.commit(
-                {name: content for variants in contents for name, content in variants.items()},
-                current,
-                signer,
-                reason="publish",
-                added=set(offered.names.values()) - current.identities,
-                withdrawn=current.withdrawn,
-            )
-        elif current.release:
-            target.complete(current.text, current.release, signer)
-    had = current.identities
+        change = adding(target, current, new, architectures)
+        carry_out(target, change, signer)
+    had, has = current.identities, change.identities
     return Published(
-        added=tuple(name for name, what in offered.names.items() if what not in had),
-        already=tuple(name for name, what in offered.names.items() if what in had),
-        withdrawn=tuple(name for name in new.names if name not in offered.names),
+        added=tuple(name for name, what in new.names.items() if what in has - had),
+        already=tuple(name for name, what in new.names.items() if what in had),
+        withdrawn=tuple(name for name, what in new.names.items() if what not in has),
     )
+
+
+def adding(
+    target: Suite, current: State, new: Incoming, architectures: Collection[str], *, again: bool = False
+) -> Change:
+    """The change that adds packages to a suite.
+
+    What was withdrawn is left out, unless it is to be offered ``again``. Raises index.AlreadyPublished.
+    """
+    if again:
+        withdrawn = current.withdrawn - set(new.names.values())
+    else:
+        withdrawn, new = current.withdrawn, new.without(current.withdrawn)
+    try:
+        indices = _merge(current, new, architectures)
+    except index.AlreadyPublished as error:
+        raise index.AlreadyPublished(f"{target}: {error}") from error
+    reason = "release again" if withdrawn != current.withdrawn else "publish"
+    return Change(current, indices, withdrawn, reason, tuple(new.files))
+
+
+def absent(target: Suite, change: Change) -> list[PoolFile]:
+    """The change's files that the pool lacks, and that it can have.
+
+    Raises index.AlreadyPublished if the pool has one with other bytes; Unpublishable if scratch has not
+    the bytes of one that is absent.
+    """
+    at_once, where = target.at_once, str(target)
+    there = each((partial(file.is_there, target.downloads, where) for file in change.files), at_once=at_once)
+    files = [file for file, is_there in zip(change.files, there, strict=True) if not is_there]
+    each((partial(file.check, target.scratch, where) for file in files), at_once=at_once)
+    return files
+
+
+def carry_out(target: Suite, change: Change, signer: Signer) -> None:
+    """Make the change, or complete what a publisher left who died after he had made it.
+
+    The pool has every file before an index names it. Raises as ``absent``; Damaged; store.Conflict.
+    """
+
+    def fill_pool() -> None:
+        files = absent(target, change)
+        each((partial(file.copy, target.scratch, target.downloads) for file in files), at_once=target.at_once)
+
+    if change:
+        # Compressing thousands of packages takes as long as the requests.
+        each((fill_pool, lambda: change.contents), at_once=target.at_once)
+        target.commit(change, signer)
+    else:
+        fill_pool()
+        target.complete(signer)
 
 
 def _merge(

@@ -1,75 +1,133 @@
-"""Deleting index files that nobody can want any more."""
+"""What a suite's users may still need, and what nobody can want any more.
+
+All stays that a kept state names: clients and caches may hold its InRelease, and an undo may go back to it.
+A state is kept as long as its snapshot, and a snapshot is deleted after what it does not name: so whatever
+only that state names goes when a later run finds the snapshot gone, and every snapshot that there is can
+be put back.
+"""
 
 from __future__ import annotations
 
-import logging
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import index
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt import index, undo
 from hhvm_packaging.apt.snapshots import Snapshot
-from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.apt.sources import SOURCES, Sources
+from hhvm_packaging.apt.suite import Damaged, State
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import Store
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-    from pathlib import Path
+    from collections.abc import Collection
+    from datetime import datetime
 
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.apt.suite import Suite
+    from hhvm_packaging.store import Bucket, Entry
 
-log = logging.getLogger(__name__)
+
+class UnknownHistory(PackagingError):
+    """It is not known what users of a suite may have. The message names what is missing."""
 
 
-def prune_by_hash(
-    downloads: Bucket,
-    scratch: Bucket,
-    *,
-    repository: str,
-    suite: str,
-    keep: timedelta,
-    now: datetime | None = None,
-    locks: Path | None = None,
-) -> list[str]:
-    """Delete the suite's by-hash files that are older than ``keep`` and that no state of that time names.
+@dataclass(frozen=True)
+class History:
+    """All states of a suite that are kept, and what they name."""
 
-    A state is of that time until ``keep`` after it was replaced: clients and caches may hold its InRelease,
-    and an undo may go back to it. No publish or undo may run meanwhile (the pool ``publish``). Returns the
-    deleted keys: none if the history of that time is not complete. Raises Damaged, index.InvalidIndex.
+    target: Suite
+    since: datetime
+    """A state that was replaced before this need not be kept."""
+    snapshots: tuple[Snapshot, ...]
+    """Newest first; the first is what users get now."""
+    indices: frozenset[str]
+    """The by-hash files, by their keys."""
+    files: frozenset[str]
+    """The files of the pool, likewise."""
+    packages: frozenset[index.Identity]
+
+    @classmethod
+    def read(cls, target: Suite, since: datetime) -> History:
+        """The suite's history, with every state that was current ``since``.
+
+        Raises UnknownHistory if one of them is gone; Damaged or index.InvalidIndex if the suite is broken.
+        """
+        snapshots = tuple(_snapshots(target, since))
+        indices: set[str] = set()
+        files: set[str] = set()
+        packages: set[index.Identity] = set()
+        seen: set[bytes] = set()
+        for snapshot in snapshots:
+            try:
+                release = target.release_of(snapshot.in_release.encode())
+                state = _beyond(seen, target, release)
+            except (Damaged, index.InvalidIndex) as error:
+                raise UnknownHistory(f"{target}: the state {snapshot.name} is not whole: {error}") from error
+            indices |= {
+                Store.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
+            }
+            files |= {Store.in_repository(target.repository, path) for path, _ in undo.files(state)}
+            packages |= state.identities
+        return cls(target, since, snapshots, frozenset(indices), frozenset(files), frozenset(packages))
+
+    def unnamed_indices(self) -> list[Entry]:
+        """The suite's by-hash files that none of these states names."""
+        entries = unnamed(self.target.downloads, self.target.directory, self.indices, self.since)
+        return [entry for entry in entries if "/by-hash/" in entry.key]
+
+    def outdated(self) -> list[Entry]:
+        """The snapshots of states that were replaced before ``since``, or that users never had.
+
+        Oldest first: whatever is deleted of them in this order, what is left leads back without a gap.
+        """
+        where = self.target.repository, self.target.suite
+        replaced = zip(self.snapshots[1:], self.snapshots, strict=False)
+        kept = [*self.snapshots[:1], *(snapshot for snapshot, by in replaced if by.date >= self.since)]
+        keys = {Store.snapshot(*where, snapshot.name) for snapshot in kept}
+        return unnamed(self.target.scratch, Store.snapshots(*where), keys, self.since)
+
+
+def unnamed(bucket: Bucket, prefix: str, named: Collection[str], since: datetime) -> list[Entry]:
+    """The objects under ``prefix`` that are not among ``named`` and were written before ``since``.
+
+    What is newer may be on its way: a publish writes files before it commits what names them.
     """
-    target = Suite(downloads, scratch, repository, suite)
-    since = (now or datetime.now(UTC)) - keep
-    with fenced(downloads, scratch, str(target), directory=locks):
-        named = _named(target, scratch, since)
-        if named is None:
-            return []
-        old = [
-            entry.key
-            for entry in downloads.entries(target.directory)
-            if "/by-hash/" in entry.key and entry.modified < since and entry.key not in named
-        ]
-        for key in old:
-            downloads.delete(key)
-    return old
+    return [entry for entry in bucket.entries(prefix) if entry.modified < since and entry.key not in named]
 
 
-def _named(target: Suite, scratch: Bucket, since: datetime) -> set[str] | None:
-    """The by-hash files of all states that were current at ``since`` or later; None if one is unknown."""
+def _beyond(seen: set[bytes], target: Suite, release: index.Release) -> State:
+    """What the state names beyond the paragraphs ``seen``, which has all of them afterwards.
+
+    Reading a paragraph takes long, and states that follow each other have nearly all of them in common.
+    """
+
+    def new(name: str) -> bytes:
+        paragraphs = set(target.content(name, release).split(b"\n\n")) - seen
+        seen.update(paragraphs)
+        return b"\n\n".join(paragraphs)
+
+    packages = {
+        architecture: index.Packages.parse(new(index.packages_of(architecture)))
+        for architecture in release.architectures
+    }
+    sources = Sources.parse(new(SOURCES)) if SOURCES in release.sha256 else Sources()
+    return State(packages=packages, sources=sources)
+
+
+def _snapshots(target: Suite, since: datetime) -> list[Snapshot]:
+    """As far back as they were kept. Raises UnknownHistory if that is not as far as ``since``."""
+    found: list[Snapshot] = []
     current = target.read()
     if current.release is None:
-        return set()
-    named = _files(target, current.release)
-    replaced, name = current.release.date, current.snapshot
-    newest = True
-    while newest or (name and replaced >= since):
-        snapshot = Snapshot.read(scratch, target.repository, target.suite, name or "")
+        snapshots = Store.snapshots(target.repository, target.suite)
+        if any(target.downloads.keys(target.directory)) or any(target.scratch.keys(snapshots)):
+            raise UnknownHistory(f"{target}: it has no InRelease, but had one or was to have one")
+    name = current.snapshot
+    while name:
+        snapshot = Snapshot.read(target.scratch, target.repository, target.suite, name)
         if snapshot is None:
-            log.warning("%s: the snapshot %s is gone; no by-hash file is deleted", target, name)
-            return None
-        named |= _files(target, target.release_of(snapshot.in_release.encode()))
-        replaced, name, newest = snapshot.date, snapshot.previous, False
-    return named
-
-
-def _files(target: Suite, release: index.Release) -> set[str]:
-    return {Store.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()}
+            if not found or found[-1].date >= since:
+                raise UnknownHistory(f"{target}: the snapshot {name} is gone")
+            break
+        found.append(snapshot)
+        name = snapshot.previous
+    return found

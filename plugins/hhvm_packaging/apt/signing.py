@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import subprocess
-import tempfile
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import gnupg
 
+from hhvm_packaging.apt.gpg_home import temporary_home
 from hhvm_packaging.errors import PackagingError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Collection, Generator
 
 # At DEBUG python-gnupg logs the keys that it imports.
 logging.getLogger("gnupg").setLevel(logging.INFO)
@@ -26,7 +25,8 @@ _OPTIONS = [
     # A key that asks for a passphrase fails at once rather than waiting for somebody to type it.
     "--pinentry-mode=loopback",
 ]
-
+_EXPIRED = "signing key has expired"
+"""In python-gnupg's words."""
 
 log = logging.getLogger(__name__)
 
@@ -43,54 +43,42 @@ class BadSignature(PackagingError):
 
 
 class Signer:
-    """Signs with one private key, which leaves no trace once the ``with`` statement ends.
+    """Signs with private keys that leave no trace once the ``with`` statement ends.
 
-    Public keys may follow the private one: those of earlier signers, when the key is replaced. They are
-    in ``public_key()`` too, so that what they signed still verifies.
+    With several it makes a signature by each, and one is enough for users: so one key replaces another.
+    Public keys may be among the private ones: those of earlier signers. They are in ``public_key()`` too,
+    so that what they signed still verifies.
 
-    Entering raises UnusableKey if the text does not hold one private key, or if it is expired or revoked.
+    Entering raises UnusableKey if there is no private key, or if one is expired or revoked.
     """
 
-    fingerprint: str
-    """Of the primary key."""
+    fingerprints: list[str]
+    """Of the private keys: their primary keys', as elsewhere."""
     expires: datetime | None
-    """When it can no longer sign; None where it does not expire."""
+    """When the first of them can no longer sign; None where none expires."""
 
-    def __init__(self, private_key: str) -> None:
-        """``private_key``: armored, without a passphrase."""
-        self._private_key = private_key
+    def __init__(self, keys: str | bytes) -> None:
+        """``keys``: without a passphrase, one after the other; all armored or all binary."""
+        self._keys = keys.encode() if isinstance(keys, str) else keys
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._gpg = stack.enter_context(_keyring(self._private_key.encode()))
-            self.fingerprint = self._usable_key()
+            self._gpg = stack.enter_context(_keyring(self._keys))
+            self.fingerprints = [key["fingerprint"] for key in self._gpg.list_keys(secret=True)]
+            if not self.fingerprints:
+                raise UnusableKey("a private key is needed to sign with, and none was found")
+            ends = [_check(key) for key in self._gpg.list_keys(keys=self.fingerprints)]
+            self.expires = min((end for end in ends if end), default=None)
             self._exit = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exit.close()
 
-    def _usable_key(self) -> str:
-        private = [key["fingerprint"] for key in self._gpg.list_keys(secret=True)]
-        if len(private) != 1:
-            raise UnusableKey(f"one armored private key is needed to sign with; {len(private)} were found")
-        (key,) = self._gpg.list_keys(keys=private)
-        fingerprint: str = key["fingerprint"]
-        if key["trust"] == "r":
-            raise UnusableKey(f"the signing key {fingerprint} is revoked")
-        self.expires = _expiry(key)
-        now = datetime.now(UTC)
-        if self.expires and self.expires <= now:
-            raise UnusableKey(f"the signing key {fingerprint} expired on {self.expires:%Y-%m-%d %H:%M} UTC")
-        if self.expires and self.expires - now < EXPIRY_WARNING:
-            log.warning(
-                "The signing key %s expires on %s, in %d days: extend it or replace it, and give users the "
-                "new public key before that",
-                fingerprint,
-                f"{self.expires:%Y-%m-%d %H:%M} UTC",
-                (self.expires - now).days,
-            )
-        return fingerprint
+    @property
+    def fingerprint(self) -> str:
+        """Of the first private key."""
+        return self.fingerprints[0]
 
     def clearsign(self, content: bytes) -> bytes:
         """The text with its signature around it, as in InRelease. Raises UnusableKey."""
@@ -104,10 +92,12 @@ class Signer:
             return self._sign(file, detach=True)
 
     def _sign(self, file: io.BufferedIOBase, *, detach: bool = False) -> bytes:
-        result = self._gpg.sign_file(file, keyid=self.fingerprint, detach=detach)
-        if not result:
+        by = [f"--local-user={fingerprint}" for fingerprint in self.fingerprints]
+        result = self._gpg.sign_file(file, detach=detach, extra_args=by)
+        # Where one of several keys cannot sign, the others may have done so by then.
+        if not result or result.returncode:
             reason = result.status or "is it protected by a passphrase?"
-            raise UnusableKey(f"gpg cannot sign with the key {self.fingerprint}: {reason}")
+            raise UnusableKey(f"gpg cannot sign with {' and '.join(self.fingerprints)}: {reason}")
         signature: bytes = result.data
         return signature
 
@@ -129,11 +119,7 @@ def verify(content: bytes | Path, signature: bytes, public_keys: bytes) -> str:
             path.write_bytes(content)
         else:
             path = content
-        result = gpg.verify_file(io.BytesIO(signature), str(path))
-        if not result.valid:
-            raise BadSignature(_reason(result))
-        fingerprint: str = result.pubkey_fingerprint
-        return fingerprint
+        return _signer(gpg.verify_file(io.BytesIO(signature), str(path)))
 
 
 def signed_text(content: bytes, public_keys: bytes) -> bytes:
@@ -144,16 +130,46 @@ def signed_text(content: bytes, public_keys: bytes) -> bytes:
     """
     with _keyring(public_keys) as gpg:
         result = gpg.decrypt_file(io.BytesIO(content))
-        expired_since = result.status == "signature valid" and result.key_status == "signing key has expired"
-        if not result.valid and not expired_since:
-            raise BadSignature(_reason(result))
+        _signer(result, but_for={_EXPIRED})
         text: bytes = result.data
         return text
 
 
-def _reason(result: gnupg.Verify) -> str:
-    reason = result.key_status or result.status or "no signature"
-    return f"{reason} (key {result.key_id})" if result.key_id else reason
+def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:
+    """The primary key of a good signature, with no problem ``but_for`` these.
+
+    As with apt, one is enough if none is bad, whoever else signed. Raises BadSignature.
+    """
+    problems = {problem["keyid"]: problem["status"] for problem in result.problems}
+    good = [
+        signature
+        for signature in result.sig_info.values()
+        if signature.get("status") == "signature valid"
+        and problems.get(signature["keyid"]) in (None, *but_for)
+    ]
+    if not good or any(problem["status"] == "signature bad" for problem in result.problems):
+        reasons = [f"{status} (key {key_id})" for key_id, status in problems.items()]
+        raise BadSignature("; ".join(reasons) or result.status or "no signature")
+    fingerprint: str = good[0]["pubkey_fingerprint"]
+    return fingerprint
+
+
+def _check(key: dict[str, Any]) -> datetime | None:
+    """When the key expires, with a warning where that is soon. Raises UnusableKey."""
+    fingerprint, expires, now = key["fingerprint"], _expiry(key), datetime.now(UTC)
+    if key["trust"] == "r":
+        raise UnusableKey(f"the signing key {fingerprint} is revoked")
+    if expires and expires <= now:
+        raise UnusableKey(f"the signing key {fingerprint} expired on {expires:%Y-%m-%d %H:%M} UTC")
+    if expires and expires - now < EXPIRY_WARNING:
+        log.warning(
+            "The signing key %s expires on %s, in %d days: extend it or replace it, and give users the "
+            "new public key before that",
+            fingerprint,
+            f"{expires:%Y-%m-%d %H:%M} UTC",
+            (expires - now).days,
+        )
+    return expires
 
 
 def _expiry(key: dict[str, Any]) -> datetime | None:
@@ -173,14 +189,10 @@ def _time(seconds: str) -> datetime | None:
 
 @contextmanager
 def _keyring(keys: bytes) -> Generator[gnupg.GPG]:
-    """Gpg with these keys only, in a directory that only this user can read, and its agent."""
-    with tempfile.TemporaryDirectory(prefix="hhvm-gpg-") as home:
-        try:
-            gpg = gnupg.GPG(gnupghome=home, options=_OPTIONS)
-            # What gpg says of a broken key quotes lines of it, so that goes nowhere.
-            if not gpg.import_keys(keys).fingerprints:
-                raise UnusableKey("no armored key was found where one is needed")
-            yield gpg
-        finally:
-            end_agent = ["gpgconf", "--homedir", home, "--kill", "gpg-agent"]
-            subprocess.run(end_agent, check=False, capture_output=True)
+    """Gpg with these keys only."""
+    with temporary_home() as home:
+        gpg = gnupg.GPG(gnupghome=str(home), options=_OPTIONS)
+        # What gpg says of a broken key quotes lines of it, so that goes nowhere.
+        if not gpg.import_keys(keys).fingerprints:
+            raise UnusableKey("no gpg key was found where one is needed")
+        yield gpg

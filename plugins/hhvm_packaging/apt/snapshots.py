@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hhvm_packaging.store import Bucket
+
+
+log = logging.getLogger(__name__)
 
 
 class Snapshot(BaseModel):
@@ -46,8 +50,16 @@ class Snapshot(BaseModel):
         return None if content is None else cls.model_validate_json(content)
 
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
-        """Keep it."""
-        scratch.put_json(Store.snapshot(repository, suite, self.name), self.model_dump(mode="json"))
+        """Keep it, and warn if the store does not keep this machine's publishers from those of others."""
+        content = self.model_dump_json(indent=2).encode()
+        key = Store.snapshot(repository, suite, self.name)
+        if not scratch.put_new(key, content, "application/json"):
+            log.warning(
+                "%s %s: the store does not support conditional writes; a lock keeps publishers on this "
+                "machine apart, but not those on another",
+                repository,
+                suite,
+            )
 
 
 def chain(scratch: Bucket, repository: str, suite: str, newest: str | None) -> Iterator[Snapshot]:

@@ -2,33 +2,35 @@
 
 Each write is safe to repeat and safe to die after. Files in the pool and under by-hash never change, so
 whichever InRelease a user has, all that it names is there. InRelease alone decides; the names without a
-digest (Packages, Release and so on) follow it, and the next run completes them if this one dies.
+digest (Packages, Release and so on) follow it, and the next run completes them if this one dies. Release
+is the last of them: where it is InRelease's, so were the others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING
-
-from debian import deb822
 
 from hhvm_packaging.apt import index, signing
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources import SOURCES, Sources
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Store, each
+from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Conflict, Store, each
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.store import Bucket
 
+_EMPTY = index.sha256(b"")
 _TEXT = "text/plain; charset=utf-8"
 _CONTENT_TYPES = {
     ".gz": "application/gzip",
@@ -52,8 +54,12 @@ class State:
     packages: Mapping[str, index.Packages] = field(default_factory=dict)
     """By architecture."""
     sources: Sources = field(default_factory=Sources)
+    followed: bool = False
+    """Whether the names without a digest are known to be this state's."""
+    release_etag: str | None = None
+    """That of the last of them, Release; it tells whether somebody else wrote them meanwhile."""
 
-    @property
+    @cached_property
     def identities(self) -> frozenset[index.Identity]:
         """All that users are offered."""
         packages = (stanza for entries in self.packages.values() for stanza in entries.stanzas)
@@ -79,6 +85,15 @@ class State:
         return Snapshot.name_of(self.release.date, self.text) if self.release else None
 
 
+@dataclass(frozen=True)
+class Signed:
+    """A Release that was just made."""
+
+    date: datetime
+    text: bytes
+    in_release: bytes
+
+
 class Suite:
     """A suite of a repository (debian or ubuntu); ``scratch`` keeps its snapshots.
 
@@ -86,7 +101,7 @@ class Suite:
     """
 
     def __init__(
-        self, downloads: Bucket, scratch: Bucket | None, repository: str, suite: str, *, at_once: int = 1
+        self, downloads: Bucket, scratch: Bucket, repository: str, suite: str, *, at_once: int = 1
     ) -> None:
         self.at_once = at_once
         self.downloads = downloads
@@ -102,21 +117,17 @@ class Suite:
 
     def read(self, *, trusted: bytes | None = None) -> State:
         """The suite now; with ``trusted`` public keys, only if one of them signed it."""
-        content, etag = self.downloads.get_with_etag(f"{self.directory}InRelease")
-        return State() if content is None else self.state(content, etag, trusted=trusted)
+        names = ("InRelease", "Release")
+        (in_release, etag), (text, release_etag) = each(
+            (partial(self.downloads.get_with_etag, self.directory + name) for name in names),
+            at_once=self.at_once,
+        )
+        state = State() if in_release is None else self.state(in_release, etag, trusted=trusted)
+        return replace(state, followed=text == (state.text or None), release_etag=release_etag)
 
     def state(self, in_release: bytes, etag: str | None, *, trusted: bytes | None = None) -> State:
         """The suite as ``in_release`` has it. Raises signing.BadSignature, Damaged, index.InvalidIndex."""
-        if trusted is None:
-            text = _unsigned(in_release)
-        else:
-            try:
-                text = signing.signed_text(in_release, trusted)
-            except signing.BadSignature as error:
-                raise signing.BadSignature(
-                    f"{self}: InRelease: {error}. If the signing key was replaced, let the public key of the "
-                    "old one follow the private key of the new one."
-                ) from error
+        text = self.text(in_release, trusted)
         release = index.Release.parse(text)
         names = [index.packages_of(architecture) for architecture in release.architectures]
         names += [SOURCES] if SOURCES in release.sha256 else []
@@ -129,6 +140,24 @@ class Suite:
         sources = Sources.parse(found[SOURCES]) if SOURCES in found else Sources()
         return State(etag, text, release, packages, sources)
 
+    def text(self, in_release: bytes, trusted: bytes | None) -> bytes:
+        """InRelease without its signature, which one of the ``trusted`` public keys must have made if any are
+        given. Raises signing.BadSignature."""
+        if trusted is None:
+            return _unsigned(in_release)
+        try:
+            return signing.signed_text(in_release, trusted)
+        except signing.BadSignature as error:
+            raise signing.BadSignature(
+                f"{self}: InRelease: {error}. If the signing key was replaced, let the public key of the "
+                "old one follow the private key of the new one."
+            ) from error
+
+    def digests(self) -> Mapping[str, str]:
+        """The SHA-256 of each index as InRelease has it, by name; its signature does not matter."""
+        content = self.downloads.get(f"{self.directory}InRelease")
+        return {} if content is None else self.release_of(content).sha256
+
     @staticmethod
     def release_of(in_release: bytes) -> index.Release:
         """The Release in an InRelease whose signature does not matter. Raises index.InvalidIndex."""
@@ -137,6 +166,8 @@ class Suite:
     def content(self, name: str, release: index.Release) -> bytes:
         """The index ``name`` that ``release`` means, fetched in a form with few bytes."""
         plain, gz, xz = index.names(name)
+        if release.sha256[plain] == _EMPTY:
+            return b""
         # Much the same bytes, but gz unpacks faster.
         for variant, decompress in ((gz, gzip.decompress), (xz, lzma.decompress)):
             if variant in release.sha256 and (content := self.find(variant, release)) is not None:
@@ -169,84 +200,110 @@ class Suite:
 
     # What goes out
 
-    def commit(
-        self,
-        indices: Mapping[str, bytes],
-        current: State,
-        signer: Signer,
-        *,
-        reason: str,
-        added: Iterable[index.Identity] = (),
-        removed: Iterable[index.Identity] = (),
-        withdrawn: Iterable[index.Identity],
-    ) -> Snapshot:
-        """Make these the suite's indices, by their names, in place of ``current``.
+    def commit(self, change: Change, signer: Signer) -> Snapshot:
+        """Make the change: from then on users get it.
 
-        Raises store.Conflict if the suite is no longer as ``current`` says.
+        Raises store.Conflict if the suite is no longer as the change's ``current`` says.
         """
+        current = change.current
         # Suites of other tools may have no by-hash files at all.
         has_by_hash = current.release is not None and b"\nAcquire-By-Hash: yes\n" in current.text
         known = current.release.sha256 if current.release and has_by_hash else {}
-        date = index.next_date(datetime.now(UTC), current.release.date if current.release else None)
-        release = index.render_release(self.suite, indices, date=date, withdrawn=withdrawn)
-        in_release, signature = signer.clearsign(release), signer.detach(release)
-        snapshot = Snapshot(
-            name=Snapshot.name_of(date, release),
-            date=date,
-            reason=reason,
-            previous=current.snapshot,
-            added=tuple(sorted(" ".join(identity) for identity in added)),
-            removed=tuple(sorted(" ".join(identity) for identity in removed)),
-            in_release=in_release.decode(),
-        )
-        first = [
-            partial(self.put_by_hash, name, content)
-            for name, content in indices.items()
+        new = {
+            name: content
+            for name, content in change.contents.items()
             if known.get(name) != index.sha256(content)
-        ]
-        if self.scratch:
-            # Before the commit, so that no commit is without; one that was never committed is in no chain.
-            first.append(partial(snapshot.write, self.scratch, self.repository, self.suite))
-        each(first, at_once=self.at_once)
-        etag = self.downloads.replace(
-            f"{self.directory}InRelease", in_release, _TEXT, etag=current.etag, cache=CACHE_BRIEFLY
+        }
+        signed = self.sign(change, signer)
+        snapshot = Snapshot(
+            name=Snapshot.name_of(signed.date, signed.text),
+            date=signed.date,
+            reason=change.reason,
+            previous=current.snapshot,
+            added=index.words(change.added),
+            removed=index.words(change.removed),
+            in_release=signed.in_release.decode(),
         )
-        plain = {**indices, "Release": release, "Release.gpg": signature}
-        each((partial(self.put_plain, *file) for file in plain.items()), at_once=self.at_once)
-        self.follow(etag, signer)
+        first = [partial(self.put_by_hash, name, content) for name, content in new.items()]
+        # Before the commit, so that no commit is without; one that was never committed is in no chain.
+        first.append(partial(snapshot.write, self.scratch, self.repository, self.suite))
+        each(first, at_once=self.at_once)
+        self.put_over("InRelease", signed.in_release, current.etag)
+        then = [partial(self.copy_plain, name, content) for name, content in new.items()]
+        then.append(partial(self.put_plain, "Release.gpg", signer.detach(signed.text)))
+        each(then, at_once=self.at_once)
+        self.follow(current, signed, signer)
         return snapshot
 
-    def follow(self, etag: str | None, signer: Signer) -> None:
-        """See to it that the plain names are those of the last commit, also if it came after ``etag``'s.
+    def sign(self, change: Change, signer: Signer) -> Signed:
+        """The Release of the change, as of now."""
+        last = change.current.release
+        date = index.next_date(datetime.now(UTC), last.date if last else None)
+        text = index.render_release(self.suite, change.contents, date=date, withdrawn=change.withdrawn)
+        return Signed(date, text, signer.clearsign(text))
 
-        Whoever writes them last has looked at InRelease after that, so the last commit's stay.
+    def follow(self, current: State, signed: Signed, signer: Signer) -> None:
+        """Write Release, unless the other names without a digest may not be what it says.
+
+        So it is if a publisher died before this one, or if somebody wrote Release since ``current`` was read.
         """
-        while True:
-            head = self.downloads.head(f"{self.directory}InRelease")
-            if head is None or head.etag == (etag or "").strip('"'):
+        if current.followed:
+            with contextlib.suppress(Conflict):
+                self.put_over("Release", signed.text, current.release_etag)
                 return
-            current = self.read(trusted=signer.public_key())
-            if current.release is None:
-                return
-            self.complete(current.text, current.release, signer)
-            etag = current.etag
+        self.complete(signer)
 
-    def complete(self, text: bytes, release: index.Release, signer: Signer) -> None:
-        """Write those plain names that are not what InRelease says: an earlier run died before it did."""
-        plain = {name: self.load(name, release) for name in release.sha256}
-        for name, content in (plain | {"Release": text}).items():
-            if self.downloads.get(self.directory + name) != content:
+    def complete(self, signer: Signer) -> None:
+        """Make the names without a digest those of the last commit, whoever made it.
+
+        Whoever wrote them looks at InRelease after that, so the last commit's stay.
+        """
+        while wrong := self.wrong(signer):
+            for name, content in wrong.items():
                 self.put_plain(name, content)
+
+    def wrong(self, signer: Signer) -> dict[str, bytes]:
+        """What should be under a name without a digest and is not; Release is the last."""
+        in_release = self.downloads.get(f"{self.directory}InRelease")
+        if in_release is None:
+            return {}
+        text = self.text(in_release, signer.public_key())
+        release = index.Release.parse(text)
+        names = [*release.sha256, "Release.gpg", "Release"]
+        found = each(
+            (partial(self.downloads.get, self.directory + name) for name in names), at_once=self.at_once
+        )
+        there = {name: content or b"" for name, content in zip(names, found, strict=True)}
+        wrong = {
+            name: self.load(name, release)
+            for name, digest in release.sha256.items()
+            if index.sha256(there[name]) != digest
+        }
         try:
-            signature = self.downloads.get(f"{self.directory}Release.gpg") or b""
-            signing.verify(text, signature, signer.public_key())
+            signing.verify(text, there["Release.gpg"], signer.public_key())
         except signing.BadSignature:
-            self.put_plain("Release.gpg", signer.detach(text))
+            wrong["Release.gpg"] = signer.detach(text)
+        if wrong or there["Release"] != text:
+            wrong["Release"] = text
+        return wrong
+
+    def put_over(self, name: str, content: bytes, etag: str | None) -> None:
+        """Write a file under its name over the one with this ETag. Raises store.Conflict."""
+        key = self.directory + name
+        self.downloads.replace(key, content, _content_type(name), etag=etag, cache=CACHE_BRIEFLY)
 
     def put_by_hash(self, name: str, content: bytes) -> None:
         """Write an index under its digest."""
         key = Store.by_hash(self.directory + name, index.sha256(content))
         self.downloads.put(key, content, _content_type(name), cache=CACHE_FOREVER)
+
+    def copy_plain(self, name: str, content: bytes) -> None:
+        """Write an index, which is under its digest, under its name without one: no byte of it goes up."""
+        key = self.directory + name
+        by_hash = Store.by_hash(key, index.sha256(content))
+        self.downloads.copy_from(
+            self.downloads, by_hash, key, content_type=_content_type(name), cache=CACHE_BRIEFLY
+        )
 
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its name without a digest."""
@@ -254,6 +311,9 @@ class Suite:
 
 
 def _unsigned(in_release: bytes) -> bytes:
+    # The import takes a twentieth of a second, which a publisher, who verifies, does not need.
+    from debian import deb822
+
     lines = deb822.Deb822.split_gpg_and_payload(iter(in_release.splitlines(keepends=True)))[1]
     return b"".join(line + b"\n" for line in lines)
 

@@ -9,18 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from debian.debian_support import Version
+
 from hhvm_packaging.apt import index
+from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt.repository import carry_out
 from hhvm_packaging.apt.snapshots import Snapshot, chain
+from hhvm_packaging.apt.sources import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.suite import Damaged, State, Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
+    from hhvm_packaging.apt.index import Packages
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.sources import Sources
     from hhvm_packaging.store import Bucket
 
 
@@ -68,32 +75,41 @@ def undo(
     """
     target = Suite(downloads, scratch, repository, suite)
     with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(trusted=signer.public_key())
-        snapshot = _find(target, scratch, current, to)
-        wanted = target.state(snapshot.in_release.encode(), None, trusted=signer.public_key())
-        if again := wanted.identities & current.withdrawn:
-            raise CannotUndo(
-                f"{target}: the snapshot {to} has what was withdrawn: {', '.join(_words(again))}. Choose "
-                "another one, or release that first."
-            )
-        if wanted.release is None or current.release is None:
-            raise CannotUndo(f"{target}: nothing is published")
-        contents = {name: target.load(name, wanted.release) for name in wanted.release.sha256}
-        _check_pool(target, wanted)
-        added, removed = wanted.identities - current.identities, current.identities - wanted.identities
-        if wanted.release.sha256 == current.release.sha256:
-            target.complete(current.text, current.release, signer)
-        else:
-            target.commit(
-                contents,
-                current,
-                signer,
-                reason=f"undo to {to}",
-                added=added,
-                removed=removed,
-                withdrawn=current.withdrawn | removed,
-            )
-    return Undone(_words(added), _words(removed), _downgrade(wanted, removed))
+        change = going_back(target, target.read(trusted=signer.public_key()), to, signer)
+        carry_out(target, change, signer)
+    return Undone(
+        index.words(change.added), index.words(change.removed), downgrade(change.indices, change.removed)
+    )
+
+
+def going_back(target: Suite, current: State, to: str, signer: Signer) -> Change:
+    """The change that puts the suite back to what it was.
+
+    ``to`` is a snapshot's name, or a time as names begin with, which means the state of then. Raises
+    CannotUndo; Damaged if a file of that state is gone; signing.BadSignature.
+    """
+    snapshot = _find(target, current, to)
+    wanted = target.state(snapshot.in_release.encode(), None, trusted=signer.public_key())
+    if again := ", ".join(index.words(wanted.identities & current.withdrawn)):
+        raise CannotUndo(
+            f"{target}: the snapshot {snapshot.name} has what was withdrawn: {again}. Choose another one, or "
+            "release that first."
+        )
+    _check_pool(target, wanted)
+    removed = current.identities - wanted.identities
+    return Change(current, wanted.indices, current.withdrawn | removed, f"undo to {snapshot.name}")
+
+
+def withdrawing(target: Suite, current: State, version: str) -> Change:
+    """The change that takes away HHVM ``version``, in whichever package revision, and nothing else.
+
+    None of it may be left. Raises CannotUndo if the suite never had it.
+    """
+    offered = {identity for identity in current.identities if upstream(identity) == version}
+    if not offered and version not in map(upstream, current.withdrawn):
+        raise CannotUndo(f"{target}: HHVM {version} is not published there")
+    indices = {name: entries.without(offered) for name, entries in current.indices.items()}
+    return Change(current, indices, current.withdrawn | offered, f"undo {version}")
 
 
 def release(
@@ -114,28 +130,71 @@ def release(
     target = Suite(downloads, scratch, repository, suite)
     with fenced(downloads, scratch, str(target), directory=locks):
         current = target.read(trusted=signer.public_key())
-        released = {identity for identity in current.withdrawn if identity[1] == version}
-        if released and current.release:
-            target.commit(
-                {name: target.load(name, current.release) for name in current.release.sha256},
-                current,
-                signer,
-                reason=f"release {version}",
-                withdrawn=current.withdrawn - released,
-            )
-    return _words(released)
+        released = frozenset(identity for identity in current.withdrawn if identity[1] == version)
+        if released:
+            change = Change(current, current.indices, current.withdrawn - released, f"release {version}")
+            target.commit(change, signer)
+    return index.words(released)
 
 
-def _find(target: Suite, scratch: Bucket, current: State, name: str) -> Snapshot:
-    for snapshot in chain(scratch, target.repository, target.suite, current.snapshot):
-        if snapshot.name == name:
+def instead(
+    indices: Mapping[str, Packages | Sources], withdrawn: Collection[index.Identity]
+) -> tuple[str, ...]:
+    """What users who installed ``withdrawn`` can go back to, the newest, as "package=version"."""
+    names = {package for package, _, architecture in withdrawn if architecture != SOURCE}
+    # In an index the newest version of a package is its last.
+    newest = {
+        entry.package: entry.version
+        for entries in indices.values()
+        for entry in entries.stanzas
+        if entry.package in names and entry.architecture != SOURCE
+    }
+    return tuple(f"{package}={version}" for package, version in sorted(newest.items()))
+
+
+def downgrade(indices: Mapping[str, Packages | Sources], withdrawn: Collection[index.Identity]) -> str:
+    """The command for users who installed ``withdrawn``; empty if nothing is left for them."""
+    wanted = " ".join(instead(indices, withdrawn))
+    return wanted and f"apt-get update && apt-get install --allow-downgrades {wanted}"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What users of a suite are to be told."""
+
+    withdrawn: tuple[str, ...]
+    """As "package version architecture"."""
+    downgrade: str
+    """As ``downgrade`` has it."""
+
+
+def notice(downloads: Bucket, repository: str, suite: str) -> Notice | None:
+    """What was withdrawn from the suite, and how to go back; None if nothing was."""
+    target = Suite(downloads, downloads, repository, suite)
+    content = downloads.get(f"{target.directory}InRelease")
+    if content is None or not (withdrawn := target.release_of(content).withdrawn):
+        return None
+    return Notice(index.words(withdrawn), downgrade(target.state(content, None).indices, withdrawn))
+
+
+def upstream(identity: index.Identity) -> str:
+    """HHVM's own version in that of the package."""
+    return Version(identity[1]).upstream_version or ""
+
+
+def _find(target: Suite, current: State, to: str) -> Snapshot:
+    seen = []
+    for snapshot in chain(target.scratch, target.repository, target.suite, current.snapshot):
+        if to == snapshot.name or ("-" not in to and snapshot.name.partition("-")[0] <= to):
             return snapshot
-    raise CannotUndo(f"{target}: it was never in a state {name!r}; its history names those that it was in")
+        seen.append(snapshot.name)
+    last = ", ".join(seen[:5]) or "none"
+    raise CannotUndo(f"{target}: it was never in a state {to!r}. Its last ones, newest first: {last}")
 
 
 def _check_pool(target: Suite, wanted: State) -> None:
     """Raises Damaged if the pool lacks a file that users would be offered."""
-    named = {Store.in_repository(target.repository, path): size for path, size in _files(wanted)}
+    named = {Store.in_repository(target.repository, path): size for path, size in files(wanted)}
     directories = {f"{key.rpartition('/')[0]}/" for key in named}
     there = {entry.key: entry.size for prefix in directories for entry in target.downloads.entries(prefix)}
     if lost := sorted(key for key, size in named.items() if there.get(key) != size):
@@ -145,28 +204,9 @@ def _check_pool(target: Suite, wanted: State) -> None:
         )
 
 
-def _files(state: State) -> Iterator[tuple[str, int]]:
+def files(state: State) -> Iterator[tuple[str, int]]:
     """The files that users are offered, relative to the repository, and their sizes in bytes."""
     for packages in state.packages.values():
         yield from ((stanza.filename, stanza.size) for stanza in packages.stanzas)
     for source in state.sources.stanzas:
         yield from ((f"{source.directory}/{file.name}", file.size) for file in source.files)
-
-
-def _downgrade(state: State, removed: frozenset[index.Identity]) -> str:
-    names = {package for package, _, architecture in removed if architecture != "source"}
-    # In an index the newest version of a package is its last.
-    newest = {
-        stanza.package: stanza.version
-        for packages in state.packages.values()
-        for stanza in packages.stanzas
-        if stanza.package in names
-    }
-    if not newest:
-        return ""
-    wanted = " ".join(f"{package}={version}" for package, version in sorted(newest.items()))
-    return f"apt-get update && apt-get install --allow-downgrades {wanted}"
-
-
-def _words(identities: frozenset[index.Identity] | set[index.Identity]) -> tuple[str, ...]:
-    return tuple(" ".join(identity) for identity in sorted(identities))

@@ -1,0 +1,93 @@
+"""Where a task's signing key comes from: a connection, or a file that KMS decrypts."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from moto import mock_aws
+
+from demo import signing_key
+from hhvm_packaging import runtime
+from hhvm_packaging.apt import signing
+from hhvm_packaging.apt.signing import UnusableKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TEXT = b"Origin: HHVM\n"
+
+
+@pytest.fixture(scope="module")
+def key() -> tuple[str, str]:
+    return signing_key.make("HHVM tests <hhvm@example.org>")
+
+
+@pytest.fixture
+def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """What sets the environment of a deployment whose settings are the defaults."""
+    runtime.settings.cache_clear()
+    yield monkeypatch
+    runtime.settings.cache_clear()
+
+
+@pytest.fixture
+def encrypted(deployment: pytest.MonkeyPatch, key: tuple[str, str], tmp_path: Path) -> Iterator[str]:
+    """The name of a file in the packaging root; the AWS connection may decrypt it."""
+    connection = {"conn_type": "aws", "extra": {"region_name": "us-west-2"}}
+    deployment.setenv("AIRFLOW_CONN_HHVM_AWS", json.dumps(connection))
+    deployment.setenv("AWS_ACCESS_KEY_ID", "testing")
+    deployment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    deployment.setenv("HHVM_PACKAGING_PACKAGING_ROOT", str(tmp_path))
+    with mock_aws():
+        kms = boto3.client("kms", region_name="us-west-2")
+        key_id = kms.create_key()["KeyMetadata"]["KeyId"]
+        ciphertext = kms.encrypt(KeyId=key_id, Plaintext=key[0])["CiphertextBlob"]
+        (tmp_path / "gpg-key.kms-ciphertext").write_bytes(ciphertext)
+        yield "gpg-key.kms-ciphertext"
+
+
+def assert_signs(key: tuple[str, str]) -> None:
+    with runtime.signer() as signer:
+        assert signing.signed_text(signer.clearsign(TEXT), key[1].encode()) == TEXT
+
+
+def give_connection(deployment: pytest.MonkeyPatch, password: str) -> None:
+    connection = json.dumps({"conn_type": "generic", "password": password})
+    deployment.setenv("AIRFLOW_CONN_HHVM_SIGNING_KEY", connection)
+
+
+def test_the_password_of_the_connection_is_the_key(deployment: pytest.MonkeyPatch, key: tuple[str, str]):
+    give_connection(deployment, key[0])
+    assert_signs(key)
+
+
+def test_a_file_that_the_settings_name_is_decrypted(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str], encrypted: str
+):
+    deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", encrypted)
+    assert_signs(key)
+
+
+def test_the_connection_does_not_stand_in_for_a_file_that_cannot_be_used(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str], encrypted: str
+):
+    give_connection(deployment, key[0])
+    deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", f"{encrypted}.old")
+    with pytest.raises(UnusableKey, match=r"gpg-key\.kms-ciphertext\.old cannot be read"):
+        runtime.signer()
+
+
+def test_without_either_the_error_names_both(deployment: pytest.MonkeyPatch):
+    with pytest.raises(AirflowNotFoundException, match=r"connection hhvm_signing_key.*signing_key_file"):
+        runtime.signer()
+
+
+def test_a_connection_without_a_password_is_refused_by_its_name(deployment: pytest.MonkeyPatch):
+    give_connection(deployment, "")
+    with pytest.raises(AirflowFailException, match="hhvm_signing_key has no password"):
+        runtime.signer()
