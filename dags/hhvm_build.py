@@ -59,7 +59,7 @@ def build_report(plan: dict[str, Any] | None) -> str:
     from hhvm_packaging.plans import Plan
 
     with runtime.failing_for_good():
-        return report.check(plan and Plan.model_validate(plan), runtime.store(), runtime.settings())
+        return report.built(plan and Plan.model_validate(plan), runtime.store(), runtime.settings())
 
 
 @dag(

@@ -1,19 +1,28 @@
-"""Publish one version of HHVM that is built: its packages, its source, the directory listings.
+"""Publish one version of HHVM that is built: its packages, its source, the directory listings. And undo it.
 
-**To run**: trigger it with a `version` whose packages `hhvm_build` made. Publishes run one at a time.
+**To run**: trigger it with a `version` whose packages `hhvm_build` made. `dry_run` shows in
+`publish_report` exactly what would change, and changes nothing. Publishes run one at a time.
 
-**When this fails**: every step can be run again, so mend the cause and clear the failed tasks. Users see
-either the state before or the one after, at every moment. If something is not built, `plan` says so and
-nothing is published. What was withdrawn from a suite is left out of it, and the log says so, until it is
-released again.
+**What keeps users safe**: `candidate` writes what the suites are to become where no user sees it,
+`verify_candidate` lets each distribution's own apt read it and resolve the installation, and only then
+`update_repositories` exposes it. Users see either the state before or the one after, at every moment.
+
+**When this fails**: `publish_report` names each distribution that failed and where the log is. Mend the
+cause and clear the failed tasks: every step can be run again. `if_one_fails` says what becomes of the
+other distributions.
+
+**To undo**: trigger it with the action `undo` and the bad version: its suites no longer offer it, and it
+stays away until somebody triggers `release again`. `publish_report` has the command for users who
+installed it. With `undo_to` the suites are put back to all that they were at that time.
 """
 
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form
 from hhvm_packaging.workers.operator import JobOperator
@@ -30,22 +39,50 @@ def plan() -> dict[str, Any]:
 
 
 @task
-def update_repositories(plan: dict[str, Any]) -> list[str]:
-    """Add the packages to each distribution's suite, and return the distributions."""
-    from hhvm_packaging import repositories, runtime
+def candidate(plan: dict[str, Any]) -> list[str]:
+    """Write what the suites are to become, where no user sees it, and return the distributions."""
+    from hhvm_packaging import candidates, runtime
     from hhvm_packaging.plans import Plan
 
     with runtime.failing_for_good(), runtime.signer() as signer:
-        return repositories.update(Plan.model_validate(plan), runtime.store(), signer)
+        return candidates.make_all(Plan.model_validate(plan), runtime.store(), signer, runtime.settings())
+
+
+@task
+def update_repositories(plan: dict[str, Any] | None) -> list[str]:
+    """Expose the candidates that apt accepted, and return their distributions."""
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from hhvm_packaging import publishing, runtime
+    from hhvm_packaging.plans import Plan
+
+    if plan and plan["dry_run"]:
+        raise AirflowSkipException("This is a dry run: publish_report shows what it would change")
+    with runtime.failing_for_good(), runtime.signer() as signer:
+        return publishing.update(
+            plan and Plan.model_validate(plan), runtime.store(), signer, runtime.settings()
+        )
 
 
 @task
 def update_indices() -> str:
     """Bring the directory listings of everything that is public up to date."""
     from hhvm_packaging import runtime, site
+    from hhvm_packaging.apt import undo
 
-    updated = site.update_indices(runtime.store().downloads)
+    downloads = runtime.store().downloads
+    updated = site.update_indices(downloads, partial(undo.notice, downloads))
     return f"{len(updated.written)} listings written, {len(updated.removed)} removed"
+
+
+@task
+def publish_report(plan: dict[str, Any] | None) -> str:
+    """Say what users get now, and fail if that is not all that was asked for."""
+    from hhvm_packaging import report, runtime
+    from hhvm_packaging.plans import Plan
+
+    with runtime.failing_for_good():
+        return report.published(plan and Plan.model_validate(plan), runtime.store(), runtime.settings())
 
 
 @dag(
@@ -53,14 +90,22 @@ def update_indices() -> str:
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
     max_active_runs=1,
-    params=form.params(),
+    params=form.publishing(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "publish"],
     doc_md=__doc__,
 )
 def hhvm_publish_release() -> None:
     planned = plan()
-    distros = update_repositories.override(pool="publish")(planned)
+    candidates = candidate(planned)
+    accepted = JobOperator.partial(
+        task_id="verify_candidate",
+        script="verify-candidate",
+        plan=planned,
+        map_index_template="{{ task.distro }}",
+    ).expand(distro=candidates)
+    # All done, not all successful: the plan says whether the others wait for one that failed.
+    exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
     source = JobOperator(task_id="publish_release_source", script="publish-release-source", plan=planned)
     indices = update_indices()
     verified = JobOperator.partial(
@@ -68,9 +113,12 @@ def hhvm_publish_release() -> None:
         script="verify-published",
         plan=planned,
         map_index_template="{{ task.distro }}",
-    ).expand(distro=distros)
+    ).expand(distro=exposed)
+    # All done: it must say what failed, and itself fails if anything did.
+    report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
-    planned >> distros >> source >> indices >> verified
+    planned >> candidates >> accepted >> exposed >> source >> indices >> verified
+    exposed >> report
 
 
 hhvm_publish_release()

@@ -7,14 +7,53 @@ from __future__ import annotations
 
 from airflow.sdk import Param
 
-from hhvm_packaging import distros
+from hhvm_packaging import distros, request
 from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, VERSION_PATTERN
 from hhvm_packaging.settings import settings
 
 
 def params() -> dict[str, Param]:
-    """The fields of every DAG that works on one release."""
+    """The fields of a DAG that works on one release."""
     return {"version": version(), "distros": distributions()}
+
+
+def publishing() -> dict[str, Param]:
+    """The fields of the DAG that publishes."""
+    return {
+        **params(),
+        "action": Param(
+            request.PUBLISH,
+            enum=list(request.ACTIONS),
+            title=f"action: {', '.join(request.ACTIONS)}",
+            description="`undo` takes the version back, and nothing brings it back but `release again`.",
+        ),
+        "undo_to": Param(
+            None,
+            type=["null", "string"],
+            pattern=request.UNDO_TO_PATTERN,
+            title=f"undo_to: {request.UNDO_TO}",
+            description="With `undo`: put the suites back to all that they were then, instead of taking "
+            "away this version alone.",
+        ),
+        "dry_run": dry_run("Show in `publish_report` exactly what would change, and expose nothing."),
+        "if_one_fails": Param(
+            request.AS_USUAL,
+            enum=list(request.IF_ONE_FAILS),
+            title=f"if_one_fails: {', '.join(request.IF_ONE_FAILS)}",
+            description="What becomes of the other distributions. As usual: those of a nightly are "
+            "published, those of a release are held.",
+        ),
+    }
+
+
+def pruning() -> dict[str, Param]:
+    """The fields of the DAG that deletes."""
+    return {"dry_run": dry_run("Say in the logs what would be deleted, and delete nothing.")}
+
+
+def dry_run(description: str) -> Param:
+    """Whether only to say what the run would do."""
+    return Param(default=False, type="boolean", title="dry_run: true or false", description=description)
 
 
 def version() -> Param:

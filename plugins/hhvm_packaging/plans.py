@@ -1,77 +1,23 @@
-"""Plans: a request, checked, and everything that it needs resolved once."""
+"""Plans: everything that a request needs, resolved once."""
 
 from __future__ import annotations
 
-import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging import distros, packaging, sources
 from hhvm_packaging.distros import Distro
-from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.release import InvalidVersion, Release
+from hhvm_packaging.release import Release
+from hhvm_packaging.request import AS_USUAL, PUBLISH, UNDO, Action, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import datetime
 
+    from hhvm_packaging.request import Request
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Store
-
-
-class Refused(PackagingError):
-    """The request is not one that can be carried out. Nothing was started."""
-
-
-class Request(BaseModel):
-    """What a person or a wrapper asked for."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    distros: tuple[str, ...]
-    today: datetime.date
-    """The run's own date, UTC."""
-
-    @property
-    def release(self) -> Release:
-        """The release that is asked for."""
-        return Release.parse(self.version, today=self.today)
-
-    @classmethod
-    def check(
-        cls,
-        params: Mapping[str, Any],
-        conf: Mapping[str, Any] | None,
-        *,
-        known: Iterable[str],
-        run_date: datetime.date,
-    ) -> Request:
-        """The request that a run's ``params`` and ``conf`` make; ``known`` are the distributions there are.
-
-        The form checks the same, but not every way to start a run passes it. Raises Refused, naming
-        the field and the allowed form.
-        """
-        allowed, known = ("version", "distros"), sorted(known)
-        if unknown := sorted(set(conf or {}) - set(allowed)):
-            raise Refused(f"{', '.join(unknown)}: no such parameter. Allowed: {' and '.join(allowed)}.")
-        try:
-            release = Release.parse(params["version"], today=run_date)
-        except InvalidVersion as error:
-            raise Refused(str(error)) from error
-        asked = params["distros"]
-        if (
-            not isinstance(asked, list | tuple)
-            or not asked
-            or not all(isinstance(name, str) for name in asked)
-        ):
-            raise Refused(
-                f"distros: {asked!r} is not allowed. Allowed: a list of at least one of {', '.join(known)}."
-            )
-        if missing := [name for name in asked if name not in known]:
-            raise Refused(f"distros: {', '.join(missing)}: not in distros/. Allowed: {', '.join(known)}.")
-        return cls(version=release.version, distros=tuple(dict.fromkeys(asked)), today=run_date)
 
 
 class Plan(BaseModel):
@@ -88,11 +34,21 @@ class Plan(BaseModel):
     distros: tuple[Distro, ...]
     faults: dict[str, str] = {}
     """The distributions that were asked for and cannot be worked on, with the reason."""
+    action: Action = PUBLISH
+    undo_to: str | None = None
+    dry_run: bool = False
+    hold_all: bool = True
+    """Whether one distribution that fails keeps back the others."""
 
     @property
     def release(self) -> Release:
         """The release."""
         return Release(self.version, self.nightly)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """All distributions that were asked for, by name."""
+        return (*(distro.name for distro in self.distros), *self.faults)
 
     def distro(self, name: str) -> Distro:
         """The plan's distribution of that name. Raises KeyError for another."""
@@ -118,7 +74,10 @@ def build(request: Request, store: Store, settings: Settings) -> Plan:
 
 
 def publish(request: Request, store: Store, settings: Settings) -> Plan:
-    """Resolve what a run of hhvm_publish_release publishes. Raises Refused, naming all that is not built."""
+    """Resolve what a run of hhvm_publish_release publishes or takes back.
+
+    Raises Refused, naming all that is not built, if that leaves nothing or the others are not to go on.
+    """
     release = request.release
     source = SourceManifest.read(store, release)
     if source is None or source.signed_by is None:
@@ -126,13 +85,17 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
     found, faults = _load(request, settings)
-    for distro in found:
-        manifest = PackageManifest.read(store, release, distro.name)
-        if manifest is None or not manifest.is_built(store, release):
-            faults[distro.name] = (
-                f"{distro.name}: HHVM {release.version} is not built for it. Run hhvm_build first."
-            )
-    if faults:
+    if request.action != UNDO:
+        for distro in found:
+            manifest = PackageManifest.read(store, release, distro.name)
+            if manifest is None or not manifest.is_built(store, release):
+                faults[distro.name] = (
+                    f"{distro.name}: HHVM {release.version} is not built for it. Run hhvm_build first."
+                )
+    hold_all = request.if_one_fails == "hold all" or (
+        request.if_one_fails == AS_USUAL and not release.nightly
+    )
+    if faults and (hold_all or len(faults) == len(request.distros)):
         raise Refused("distros: nothing is published. " + " ".join(faults.values()))
     return Plan(
         version=release.version,
@@ -140,7 +103,12 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
         commit=source.commit,
         packaging=packaging.upload(store, settings.packaging_root),
         packaging_revision=packaging.revision(settings.packaging_root),
-        distros=found,
+        distros=tuple(distro for distro in found if distro.name not in faults),
+        faults=faults,
+        action=request.action,
+        undo_to=request.undo_to,
+        dry_run=request.dry_run,
+        hold_all=hold_all,
     )
 
 

@@ -10,6 +10,8 @@ from hhvm_packaging.errors import PackagingError
 
 NIGHTLY = "nightly"
 """The version that means the nightly of the run's own date."""
+NIGHTLY_PACKAGE = "hhvm-nightly"
+"""What users of nightlies install; the other packages of a nightly are named ``hhvm-nightly-...``."""
 
 ALLOWED_FORM = "X.Y.Z (a release, such as 4.172.1), YYYY.MM.DD (a nightly) or the word nightly"
 
@@ -62,10 +64,18 @@ class Release:
             raise InvalidVersion(version, f" (a nightly of the future; today is {today:%Y.%m.%d})")
         return cls(version, nightly=True)
 
+    @classmethod
+    def find(cls, version: str) -> Release | None:
+        """The release of that very version, of whichever day; None where it is no version."""
+        try:
+            return None if version == NIGHTLY else cls.parse(version, today=datetime.date.max)
+        except InvalidVersion:
+            return None
+
     @property
     def package(self) -> str:
         """The name of the source package, and of the binary package that users install."""
-        return "hhvm-nightly" if self.nightly else "hhvm"
+        return NIGHTLY_PACKAGE if self.nightly else "hhvm"
 
     @property
     def name(self) -> str:

@@ -1,16 +1,20 @@
-"""Publishing a plan's packages: each distribution's into its own suites."""
+"""Which suites a plan works on, and what it makes of each."""
 
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import repository
+from hhvm_packaging import nightlies
+from hhvm_packaging.apt import index, repository, undo
+from hhvm_packaging.apt.incoming import Incoming
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.manifests import PackageManifest
-from hhvm_packaging.settings import settings as current_settings
 
 if TYPE_CHECKING:
+    from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.plans import Plan
@@ -23,6 +27,10 @@ log = logging.getLogger(__name__)
 
 class NotBuilt(PackagingError):
     """What is to be published is not in the store."""
+
+
+class AgedOut(PackagingError):
+    """What is to be published is a nightly that the suite would not keep."""
 
 
 class Withdrawn(PackagingError):
@@ -39,71 +47,50 @@ def suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, .
     )
 
 
-def update(plan: Plan, store: Store, signer: Signer, settings: Settings | None = None) -> list[str]:
-    """Add the plan's packages to their suites, one commit for each suite. Returns the distributions.
+def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
+    """One suite of the distribution's repository."""
+    return Suite(store.downloads, store.scratch, distro.repository, name, at_once=settings.requests_at_once)
 
-    A distribution whose packages were withdrawn from a suite stays without them there, and is not
-    returned. Raises NotBuilt; Withdrawn if that leaves none; and whatever repository.publish raises.
-    Suites before the failing one stay published.
+
+def change(
+    plan: Plan, distro: Distro, target: Suite, store: Store, signer: Signer, settings: Settings
+) -> Change:
+    """What the plan's action makes of the suite as it is now.
+
+    Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, and whatever repository.publish raises before it
+    writes.
     """
-    settings = settings or current_settings()
-    updated = []
-    for distro in plan.distros:
-        manifest = PackageManifest.read(store, plan.release, distro.name)
-        if manifest is None:
-            raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
-        if not manifest.sources:
-            log.warning("HHVM %s, %s: was built without a source index entry", plan.version, distro.name)
-        done = [
-            _publish(plan, distro, manifest, suite, store, signer, settings)
-            for suite in suites(plan.release, distro, settings)
-        ]
-        if not any(published.withdrawn for published in done):
-            updated.append(distro.name)
-    if not updated:
+    current = target.read(trusted=signer.public_key())
+    if plan.action == "undo":
+        if plan.undo_to:
+            return undo.going_back(target, current, plan.undo_to, signer)
+        return undo.withdrawing(target, current, plan.version)
+    manifest = PackageManifest.read(store, plan.release, distro.name)
+    if manifest is None:
+        raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
+    if not manifest.sources:
+        log.warning("HHVM %s, %s: was built without a source index entry", plan.version, distro.name)
+    new = Incoming.check(
+        str(target),
+        distro.repository,
+        store.pool(plan.release),
+        {manifest.build + package.name: package for package in manifest.packages},
+        {manifest.build + file.name: file for file in manifest.sources},
+        settings.architectures,
+    )
+    again = plan.action == "release again"
+    taken = ", ".join(index.words(current.withdrawn.intersection(new.names.values())))
+    if taken and not again:
         raise Withdrawn(
-            f"HHVM {plan.version} was withdrawn from all distributions of this run. Nothing brings it back "
-            "but to release it again."
+            f"HHVM {plan.version}, {distro.name}: was withdrawn from {target}: {taken}. "
+            "To offer it again, trigger hhvm_publish_release with the action `release again`"
         )
-    return updated
-
-
-def _publish(
-    plan: Plan,
-    distro: Distro,
-    manifest: PackageManifest,
-    suite: str,
-    store: Store,
-    signer: Signer,
-    settings: Settings,
-) -> repository.Published:
-    published = repository.publish(
-        store.downloads,
-        store.scratch,
-        repository=distro.repository,
-        suite=suite,
-        pool=store.pool(plan.release),
-        packages={manifest.build + package.name: package for package in manifest.packages},
-        sources={manifest.build + file.name: file for file in manifest.sources},
-        architectures=settings.architectures,
-        locks=settings.lock_directory,
-        at_once=settings.requests_at_once,
-        signer=signer,
-    )
-    log.info(
-        "HHVM %s, %s, suite %s: added %s; there already: %s",
-        plan.version,
-        distro.name,
-        suite,
-        ", ".join(published.added) or "nothing",
-        ", ".join(published.already) or "nothing",
-    )
-    if published.withdrawn:
-        log.warning(
-            "HHVM %s, %s, suite %s: left out, because it was withdrawn: %s",
-            plan.version,
-            distro.name,
-            suite,
-            ", ".join(published.withdrawn),
+    wanted = repository.adding(target, current, new, settings.architectures, again=again)
+    # What users had and lost must not come back for a day because an old run was resumed.
+    first = nightlies.first_day(datetime.now(UTC), settings)
+    if wanted.added & nightlies.aged(wanted.identities, first):
+        raise AgedOut(
+            f"HHVM {plan.version}, {distro.name}: {target} offers nightlies from {first:%Y.%m.%d} on and the "
+            f"newest one; nightly_days is {settings.nightly_days}"
         )
-    return published
+    return wanted

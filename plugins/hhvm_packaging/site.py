@@ -13,8 +13,9 @@ import jinja2
 from hhvm_packaging.store import CACHE_BRIEFLY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from hhvm_packaging.apt.undo import Notice
     from hhvm_packaging.store import Bucket, Entry
 
 LISTING = "index.html"
@@ -46,15 +47,20 @@ class Updated:
     removed: tuple[str, ...]
 
 
-def update_indices(downloads: Bucket) -> Updated:
+def update_indices(
+    downloads: Bucket, notice: Callable[[str, str], Notice | None] = lambda repository, suite: None
+) -> Updated:
     """Bring the listing of each directory up to date, the root's too; unchanged ones are left alone.
+
+    ``notice`` says what users of a suite are to be told, by its repository and its name.
 
     A listing whose directory has nothing else any more is removed. Directories named by-hash hold
     copies for apt and are not listed.
     """
     entries = list(downloads.entries())
     wanted = {
-        directory + LISTING: render(directory, rows).encode() for directory, rows in tree(entries).items()
+        directory + LISTING: render(directory, rows, _notice(directory, notice)).encode()
+        for directory, rows in tree(entries).items()
     }
     written = [key for key, content in wanted.items() if downloads.get(key) != content]
     for key in written:
@@ -90,10 +96,17 @@ def tree(entries: Iterable[Entry]) -> Mapping[str, Sequence[Row]]:
     }
 
 
-def render(directory: str, rows: Sequence[Row]) -> str:
-    """The page of one directory; times in UTC."""
+def render(directory: str, rows: Sequence[Row], notice: Notice | None = None) -> str:
+    """The page of one directory, beginning with what its users are to be told; times in UTC."""
     utc = [Row(row.name, row.size, row.modified.astimezone(UTC)) for row in rows]
-    return _TEMPLATE.render(title=f"Index of /{directory}", directory=directory, rows=utc)
+    return _TEMPLATE.render(title=f"Index of /{directory}", directory=directory, rows=utc, notice=notice)
+
+
+def _notice(directory: str, notice: Callable[[str, str], Notice | None]) -> Notice | None:
+    match directory.split("/"):
+        case [repository, "dists", suite, ""]:
+            return notice(repository, suite)
+    return None
 
 
 def _is_listing(key: str) -> bool:

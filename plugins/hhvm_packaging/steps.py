@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from hhvm_packaging import distros, repositories, sources
+from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.jobs import Input, Job, JobFailed
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
+from hhvm_packaging.request import UNDO
 
 if TYPE_CHECKING:
     from hhvm_packaging.jobs import Artifact, Result
@@ -181,6 +183,8 @@ class PublishReleaseSource(Step):
         release = self.plan.release
         if release.nightly:
             return f"HHVM {release.version}: a nightly's source is public already"
+        if self.plan.action == UNDO:
+            return f"HHVM {release.version}: an undo leaves the source as it is: what is public stays so"
         public = self.store.public_tarball(release)
         if not all(self.store.downloads.head(key) for key in (f"{public}.sig", public)):
             return None
@@ -207,36 +211,78 @@ class PublishReleaseSource(Step):
         )
 
 
-class VerifyPublished(Step):
-    """A user's look at one suite: apt, in a clean container, is offered what was published."""
+class LookAtSuites(Step):
+    """A user's look at a distribution's suites: which packages apt offers there."""
 
-    script = "verify-published"
+    @property
+    def _candidate(self) -> Candidate:
+        candidate = Candidate.read(self.store, self.plan.release, str(self.distro))
+        if candidate is None or candidate.fault:
+            raise JobFailed(
+                f"HHVM {self.plan.version}, {self.distro}: it has no candidate; clear `candidate` and what "
+                "follows"
+            )
+        return candidate
 
     def job(self, build: str) -> Job:
         """Read the repository with the distribution's own apt."""
-        release, distro = self.plan.release, self.plan.distro(str(self.distro))
-        manifest = PackageManifest.read(self.store, release, distro.name)
-        if manifest is None:
-            raise JobFailed(f"HHVM {release.version}, {distro.name}: its manifest is gone from the store")
+        candidate, distro = self._candidate, self.plan.distro(str(self.distro))
         return Job(
-            version=release.version,
+            version=self.plan.version,
             script=self.script,
             distro=distro.name,
             packaging=self.plan.packaging,
             environment={
                 "DISTRO": distro.name,
-                **self.published_suite(distro),
-                "PACKAGE": release.package,
-                "PACKAGE_VERSION": manifest.package_version,
+                "PUBLIC_URL": self.settings.published(""),
+                "REPOSITORY": distro.repository,
+                "EXPECTED": candidate.expected,
             },
+            inputs=self._inputs(candidate),
             needs_engine=True,
-            time_limit=self.settings.time_limits.verify_published,
+            time_limit=self.settings.time_limits.look_at_suites,
         )
+
+    def _inputs(self, candidate: Candidate) -> tuple[Input, ...]:
+        """What the job looks at, if not the published repository."""
+        return ()
+
+
+class VerifyCandidate(LookAtSuites):
+    """The look at what the suites are to become, before anybody else can have it."""
+
+    script = "verify-candidate"
+
+    def done(self) -> str | None:
+        """Apt accepted this very candidate."""
+        if not self._candidate.is_accepted(self.store):
+            return None
+        return f"HHVM {self.plan.version}, {self.distro}: apt has accepted this candidate already"
+
+    def accept(self, job: Job, result: Result) -> str:
+        """Record that this candidate may be exposed."""
+        self._candidate.accept(self.store)
+        return f"{job.title}: apt accepts the candidate"
+
+    def _inputs(self, candidate: Candidate) -> tuple[Input, ...]:
+        return candidate.files
+
+
+class VerifyPublished(LookAtSuites):
+    """The look at what was published."""
+
+    script = "verify-published"
 
 
 STEPS: dict[str, type[Step]] = {
     step.script: step
-    for step in (MakeSourceTarball, MakeBinaryPackage, PublishReleaseSource, VerifyPublished)
+    for step in (
+        MakeSourceTarball,
+        MakeBinaryPackage,
+        VerifyCandidate,
+        PublishReleaseSource,
+        VerifyPublished,
+    )
 }
 
 

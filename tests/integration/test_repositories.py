@@ -1,89 +1,21 @@
-"""Publishing a plan: which suites its packages go to, and what stays away."""
+"""Publishing a plan: which suites its packages go to, what holds them back, and what takes them away."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from datetime import UTC, datetime
 
 import pytest
 
-from demo import signing_key
-from hhvm_packaging import repositories
-from hhvm_packaging.apt import repository, undo
-from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.distros import Distro
+from hhvm_packaging import candidates, publishing, report
+from hhvm_packaging.apt import index, repository, signing, undo
+from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.manifests import PackageManifest
 from hhvm_packaging.plans import Plan
-from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
 from tests.debs import Deb
+from tests.integration.built import BOOKWORM, TRIXIE, Bench, bench
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from mypy_boto3_s3 import S3Client
-
-SUITES = ("bookworm", "trixie")
-
-
-class Bench:
-    """A store in which versions are built for two distributions."""
-
-    def __init__(self, s3: S3Client, signer: Signer, settings: Settings) -> None:
-        self.store, self.signer, self.settings = Store(s3, settings), signer, settings
-
-    def build(self, version: str) -> Plan:
-        distros = tuple(
-            Distro(
-                name=f"debian-{number}-{suite}",
-                docker_base=f"debian:{suite}",
-                distribution=suite,
-                pkgver=f"1~{suite}",
-                files_sha256="",
-            )
-            for number, suite in enumerate(SUITES, 12)
-        )
-        plan = Plan(
-            version=version,
-            nightly=False,
-            commit="",
-            packaging="",
-            packaging_revision="",
-            distros=distros,
-        )
-        for distro in distros:
-            deb = Deb(f"{version}-{distro.pkgver}")
-            build = self.store.build(plan.release, distro.name, "a-try")
-            self.store.scratch.put(build + deb.name, deb.content)
-            PackageManifest(
-                version=version,
-                distro=distro.name,
-                package_version=deb.version,
-                inputs="",
-                source_sha256="",
-                docker_base=distro.docker_base,
-                build=build,
-                artifacts=(deb.artifact,),
-            ).write(self.store, plan.release)
-        return plan
-
-    def update(self, plan: Plan) -> list[str]:
-        return repositories.update(plan, self.store, self.signer, self.settings)
-
-    def offered(self, suite: str) -> list[str]:
-        return [stanza.version for stanza in repository.read(self.store.downloads, "debian", suite).stanzas]
-
-    def undo(self, suite: str) -> None:
-        store = self.store
-        where = {"repository": "debian", "suite": suite}
-        previous = undo.history(store.downloads, store.scratch, **where)[1].name
-        undo.undo(store.downloads, store.scratch, to=previous, signer=self.signer, **where)
-
-
-@pytest.fixture
-def bench(s3: S3Client, tmp_path: Path) -> Iterator[Bench]:
-    with Signer(signing_key.make("HHVM tests <hhvm@example.org>")[0]) as signer:
-        yield Bench(s3, signer, Settings(lock_directory=tmp_path))
+__all__ = ["bench"]
 
 
 def test_a_release_goes_to_the_distribution_and_to_its_series(bench: Bench) -> None:
@@ -99,17 +31,202 @@ def test_what_was_built_before_sources_were_described_is_published_without_them(
     assert repository.read_sources(bench.store.downloads, "debian", "bookworm").stanzas == ()
 
 
-def test_a_run_that_is_resumed_leaves_out_what_was_withdrawn_and_finishes_the_rest(bench: Bench) -> None:
+def test_a_second_publish_changes_nothing(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    bench.update(plan)
+    before = bench.snapshots("bookworm")
+    assert bench.update(plan) == [BOOKWORM, TRIXIE]
+    assert bench.snapshots("bookworm") == before
+    assert "debian bookworm, now " in bench.propose(plan)[BOOKWORM].difference
+    assert "nothing changes" in bench.propose(plan)[BOOKWORM].difference
+
+
+# The candidate
+
+
+def test_a_candidate_is_signed_and_whole_and_no_user_sees_it(bench: Bench) -> None:
+    before = bench.public()
+    candidate = bench.propose(bench.build("1.0.0"))[BOOKWORM]
+    assert bench.public() == before
+    files = {file.name: bench.store.scratch.get(file.key) or b"" for file in candidate.files}
+    in_release = index.Release.parse(
+        signing.signed_text(files["dists/bookworm-1.0/InRelease"], files["hhvm.gpg.key"])
+    )
+    for name, digest in in_release.sha256.items():
+        assert index.sha256(files[f"dists/bookworm-1.0/{name}"]) == digest
+    assert candidate.suites["bookworm-1.0"].offered == ("hhvm=1.0.0-1~bookworm",)
+
+
+def test_a_candidate_says_every_package_index_and_file_that_changes(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    difference = bench.propose(bench.build("1.0.1"))[BOOKWORM].difference
+    deb = Deb("1.0.1-1~bookworm")
+    assert "  + hhvm 1.0.1-1~bookworm amd64" in difference
+    assert "  main/binary-amd64/Packages: 1 to 2 packages, " in difference
+    assert f"  pool: debian/pool/main/h/hhvm/{deb.name}, {deb.artifact.size:,} bytes" in difference
+
+
+def test_a_candidate_that_apt_has_not_accepted_is_not_exposed(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    bench.propose(plan)[BOOKWORM].accept(bench.store)
+    with pytest.raises(publishing.Held, match=r"nothing is exposed, because debian-13-trixie failed"):
+        bench.expose(plan)
+    assert bench.offered("bookworm") == []
+    with pytest.raises(report.Incomplete) as red:
+        bench.report(plan)
+    assert "FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate" in str(red.value)
+    assert "held   HHVM 1.0.0, debian-12-bookworm: users do not get it from bookworm" in str(red.value)
+
+
+def test_the_others_are_exposed_where_the_run_says_so_and_the_report_is_red(bench: Bench) -> None:
+    plan = bench.build("1.0.0").model_copy(update={"hold_all": False})
+    bench.propose(plan)[BOOKWORM].accept(bench.store)
+    assert bench.expose(plan) == [BOOKWORM]
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm"]
+    assert bench.offered("trixie") == []
+    with pytest.raises(report.Incomplete) as red:
+        bench.report(plan)
+    assert "FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate" in str(red.value)
+    assert "public HHVM 1.0.0, debian-12-bookworm: bookworm, bookworm-1.0" in str(red.value)
+
+
+def test_a_distribution_without_a_candidate_is_named_with_the_reason(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    manifest = PackageManifest.read(bench.store, plan.release, TRIXIE)
+    assert manifest
+    bench.store.scratch.delete(manifest.build + manifest.packages[0].name)
+    candidate = bench.propose(plan)[TRIXIE]
+    assert "build it again" in str(candidate.fault)
+    with pytest.raises(
+        report.Incomplete, match=r"FAILED HHVM 1\.0\.0, debian-13-trixie, candidate: .* build it"
+    ):
+        bench.report(plan)
+
+
+def test_where_no_distribution_has_a_candidate_publishing_ends_there(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    for distro in plan.distros:
+        bench.store.scratch.delete(bench.store.manifest(plan.release, distro.name))
+    with pytest.raises(candidates.NoCandidate, match=r"debian-12-bookworm: .*its manifest is gone"):
+        bench.propose(plan)
+
+
+def test_a_suite_that_changed_since_its_candidate_is_left_alone(bench: Bench) -> None:
+    slow, fast = bench.build("1.0.0"), bench.build("1.0.1")
+    for candidate in bench.propose(slow).values():
+        candidate.accept(bench.store)
+    bench.update(fast)
+    with pytest.raises(publishing.Outdated, match="clear `candidate` and what follows"):
+        bench.expose(slow)
+    assert bench.offered("bookworm") == ["1.0.1-1~bookworm"]
+    bench.update(slow)
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "1.0.1-1~bookworm"]
+
+
+def test_a_publish_that_died_between_two_suites_goes_on_with_the_same_candidate(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    for candidate in bench.propose(plan).values():
+        candidate.accept(bench.store)
     bench.settings = bench.settings.model_copy(update={"suites": {"release": ["DISTRO"]}})
+    bench.expose(plan.model_copy(update={"distros": plan.distros[:1], "hold_all": False}))
+    assert bench.expose(plan) == [BOOKWORM, TRIXIE]
+    assert bench.offered("trixie") == ["1.0.0-1~trixie"]
+
+
+def test_a_dry_run_reports_what_would_change(bench: Bench) -> None:
+    plan = bench.build("1.0.0").model_copy(update={"dry_run": True})
+    before = bench.public()
+    for candidate in bench.propose(plan).values():
+        candidate.accept(bench.store)
+    said = bench.report(plan)
+    assert "would change debian-13-trixie:\ndebian trixie, now not there:\n  + hhvm 1.0.0-1~trixie" in said
+    assert bench.public() == before
+
+
+# Taking back
+
+
+def undoing(plan: Plan, to: str | None = None) -> Plan:
+    return plan.model_copy(update={"action": "undo", "undo_to": to})
+
+
+def test_an_undo_takes_back_one_version_from_all_its_suites_and_leaves_what_came_since(bench: Bench) -> None:
     bench.update(bench.build("1.0.0"))
     bad = bench.build("1.0.1")
     bench.update(bad)
-    bench.undo("bookworm")
-    assert bench.update(bad) == ["debian-13-trixie"]
-    assert bench.offered("bookworm") == ["1.0.0-1~bookworm"]
-    assert bench.offered("trixie") == ["1.0.0-1~trixie", "1.0.1-1~trixie"]
+    bench.update(bench.build("1.0.2"))
+    bench.update(undoing(bad))
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "1.0.2-1~bookworm"]
+    assert bench.offered("bookworm-1.0") == ["1.0.0-1~bookworm", "1.0.2-1~bookworm"]
+    assert bench.offered("trixie") == ["1.0.0-1~trixie", "1.0.2-1~trixie"]
 
-    bench.undo("trixie")
-    with pytest.raises(repositories.Withdrawn, match=r"HHVM 1\.0\.1 was withdrawn from all"):
-        bench.update(bad)
-    assert bench.offered("trixie") == ["1.0.0-1~trixie"]
+
+def test_an_undo_to_a_time_puts_the_suites_back_to_all_that_they_were(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    good = bench.snapshots("trixie-1.0")[0].partition("-")[0]
+    while f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}" <= good:
+        time.sleep(0.05)  # States of one second are not told apart by time.
+    bad = bench.build("1.0.1")
+    bench.update(bad)
+    bench.update(bench.build("1.0.2"))
+    bench.update(undoing(bad, good))
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm"]
+    assert bench.offered("trixie-1.0") == ["1.0.0-1~trixie"]
+
+
+def test_an_undo_to_before_the_first_publish_is_refused_with_the_states_there_were(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    bench.update(plan)
+    with pytest.raises(candidates.NoCandidate, match=f"newest first: {bench.snapshots('bookworm')[0]}"):
+        bench.propose(undoing(plan, "20200101T000000Z"))
+
+
+def test_an_undo_of_what_was_never_published_is_refused(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    with pytest.raises(candidates.NoCandidate, match=r"HHVM 1\.0\.1 is not published there"):
+        bench.propose(undoing(bench.build("1.0.1")))
+
+
+def test_an_undo_expects_apt_to_offer_the_last_good_version_and_tells_users_how_to_get_it(
+    bench: Bench,
+) -> None:
+    bench.update(bench.build("1.0.0"))
+    bad = bench.build("1.0.1")
+    bench.update(bad)
+    for plan in (undoing(bad), undoing(bad)):  # again does no harm
+        bench.update(plan)
+        candidate = Candidate.read(bench.store, plan.release, BOOKWORM)
+        assert candidate
+        assert candidate.expected.splitlines()[0] == "bookworm hhvm=1.0.0-1~bookworm !hhvm=1.0.1-1~bookworm"
+    bench.update(bad.model_copy(update={"action": "release again"}))
+    bench.update(undoing(bad))
+    downgrade = "apt-get update && apt-get install --allow-downgrades hhvm=1.0.0-1~bookworm"
+    assert f"who installed what was withdrawn goes back with: {downgrade}" in bench.report(undoing(bad))
+
+
+def test_users_of_a_suite_are_told_what_was_withdrawn_until_it_is_released_again(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    bad = bench.build("1.0.1")
+    bench.update(bad)
+    assert undo.notice(bench.store.downloads, "debian", "bookworm") is None
+    bench.update(undoing(bad))
+    told = undo.notice(bench.store.downloads, "debian", "bookworm")
+    assert told
+    assert told.withdrawn == ("hhvm 1.0.1-1~bookworm amd64",)
+    assert told.downgrade.endswith("--allow-downgrades hhvm=1.0.0-1~bookworm")
+    bench.update(bad.model_copy(update={"action": "release again"}))
+    assert undo.notice(bench.store.downloads, "debian", "bookworm") is None
+
+
+def test_what_was_withdrawn_comes_back_only_when_somebody_releases_it_again(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    bad = bench.build("1.0.1")
+    bench.update(bad)
+    bench.update(undoing(bad))
+    withdrawn = "was withdrawn from debian bookworm: hhvm 1.0.1-1~bookworm amd64"
+    with pytest.raises(candidates.NoCandidate, match=withdrawn):
+        bench.propose(bad)
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm"]
+    bench.update(bad.model_copy(update={"action": "release again"}))
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "1.0.1-1~bookworm"]
+    assert bench.update(bad) == [BOOKWORM, TRIXIE]

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import pytest
 
 from hhvm_packaging import site
+from hhvm_packaging.apt.undo import Notice
 from hhvm_packaging.store import Entry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -150,3 +151,18 @@ def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads):
     page = downloads.objects["index.html"].decode()
     assert 'name="viewport"' in page
     assert "<script" not in page
+
+
+def test_a_suites_page_tells_its_users_what_was_withdrawn_and_how_to_go_back(downloads):
+    asked = []
+
+    def notice(repository, suite):
+        asked.append((repository, suite))
+        return Notice(("hhvm 1.0.1-1~bookworm amd64",), "apt-get install --allow-downgrades hhvm=1.0.0&")
+
+    site.update_indices(downloads, notice)
+    page = downloads.objects["debian/dists/bookworm/index.html"].decode()
+    assert "Withdrawn: hhvm 1.0.1-1~bookworm amd64." in page
+    assert "<pre>apt-get install --allow-downgrades hhvm=1.0.0&amp;</pre>" in page
+    assert "Withdrawn" not in downloads.objects["debian/index.html"].decode()
+    assert asked == [("debian", "bookworm")]

@@ -1,0 +1,81 @@
+"""Exposing a plan's candidates: the moment from which users get them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hhvm_packaging import candidates, repositories
+from hhvm_packaging.apt import index, repository
+from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.errors import PackagingError
+
+if TYPE_CHECKING:
+    from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.candidates import Candidate
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Held(PackagingError):
+    """Nothing is exposed, because not all that was asked for is fit for it."""
+
+
+class Outdated(PackagingError):
+    """A suite is no longer what its candidate was made from."""
+
+
+def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) -> list[str]:
+    """Expose what apt accepted of the plan's candidates, one commit for each suite; again does no harm.
+
+    Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
+    holds all and not all are accepted, or if none is; Outdated if a suite changed since; and whatever
+    repository.publish raises. Suites before the failing one stay exposed.
+    """
+    if plan is None:
+        raise Held("nothing is exposed, because `plan` failed: its log says why")
+    accepted = {distro: candidates.accepted(plan, distro, store) for distro in plan.distros}
+    refused = [distro.name for distro, candidate in accepted.items() if candidate is None] + [*plan.faults]
+    if refused and (plan.hold_all or len(refused) == len(plan.asked)):
+        raise Held(
+            f"HHVM {plan.version}: nothing is exposed, because {', '.join(refused)} failed; `publish_report` "
+            "says why. Mend that and clear the failed tasks"
+            + ("; or publish the others with if_one_fails" if len(refused) < len(plan.asked) else "")
+        )
+    for distro, candidate in accepted.items():
+        if candidate:
+            _expose(plan, distro, candidate, store, signer, settings)
+    return [distro.name for distro, candidate in accepted.items() if candidate]
+
+
+def _expose(
+    plan: Plan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
+) -> None:
+    for name, expected in candidate.suites.items():
+        target = repositories.suite(store, distro, name, settings)
+        where = f"HHVM {plan.version}, {distro.name}, suite {name}"
+        with fenced(store.downloads, store.scratch, str(target), directory=settings.lock_directory):
+            wanted = repositories.change(plan, distro, target, store, signer, settings)
+            if wanted.digests != expected.digests:
+                raise Outdated(
+                    f"{where}: it was changed since `candidate`; clear `candidate` and what follows"
+                )
+            repository.carry_out(target, wanted, signer)
+        log.info(
+            "%s: new: %s; gone: %s; before this it was %s",
+            where,
+            ", ".join(index.words(wanted.added)) or "nothing",
+            ", ".join(index.words(wanted.removed)) or "nothing",
+            wanted.current.snapshot or "not there",
+        )
+    if candidate.downgrade:
+        log.warning(
+            "HHVM %s, %s: tell users who installed what was withdrawn to run: %s",
+            plan.version,
+            distro.name,
+            candidate.downgrade,
+        )

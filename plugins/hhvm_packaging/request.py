@@ -1,0 +1,130 @@
+"""Requests: what a person or a wrapper asked for, checked before anything starts."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.release import InvalidVersion, Release
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Action: TypeAlias = Literal["publish", "undo", "release again"]
+PUBLISH: Final = "publish"
+UNDO: Final = "undo"
+ACTIONS: tuple[Action, ...] = get_args(Action)
+
+IfOneFails: TypeAlias = Literal["as usual", "publish the others", "hold all"]
+AS_USUAL: Final = "as usual"
+"""Releases hold all; nightlies publish the others."""
+IF_ONE_FAILS: tuple[IfOneFails, ...] = get_args(IfOneFails)
+
+UNDO_TO = "YYYYMMDDTHHMMSSZ (a time, UTC) or a snapshot's name"
+UNDO_TO_PATTERN = r"^[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{12})?$(?!\n)"
+
+T = TypeVar("T")
+
+
+class Refused(PackagingError):
+    """The request is not one that can be carried out. Nothing was started."""
+
+
+class Request(BaseModel):
+    """What a person or a wrapper asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    distros: tuple[str, ...]
+    today: datetime.date
+    """The run's own date, UTC."""
+    action: Action = PUBLISH
+    undo_to: str | None = None
+    """A snapshot's name, or a time as such names begin with; None for the state without the version."""
+    dry_run: bool = False
+    if_one_fails: IfOneFails = AS_USUAL
+
+    @property
+    def release(self) -> Release:
+        """The release that is asked for."""
+        return Release.parse(self.version, today=self.today)
+
+    @classmethod
+    def check(
+        cls,
+        params: Mapping[str, Any],
+        conf: Mapping[str, Any] | None,
+        *,
+        known: Iterable[str],
+        run_date: datetime.date,
+    ) -> Request:
+        """The request that a run's ``params`` and ``conf`` make; ``known`` are the distributions there are.
+
+        ``params`` are those that the form has, ``conf`` whatever the run was given.
+
+        The form checks the same, but not every way to start a run passes it. Raises Refused, naming
+        the field and the allowed form.
+        """
+        _refuse_unknown(params, conf)
+        known = sorted(known)
+        try:
+            release = Release.parse(params["version"], today=run_date)
+        except InvalidVersion as error:
+            raise Refused(str(error)) from error
+        asked = params["distros"]
+        if (
+            not isinstance(asked, list | tuple)
+            or not asked
+            or not all(isinstance(name, str) for name in asked)
+        ):
+            raise Refused(
+                f"distros: {asked!r} is not allowed. Allowed: a list of at least one of {', '.join(known)}."
+            )
+        if missing := [name for name in asked if name not in known]:
+            raise Refused(f"distros: {', '.join(missing)}: not in distros/. Allowed: {', '.join(known)}.")
+        request = cls(
+            version=release.version,
+            distros=tuple(dict.fromkeys(asked)),
+            today=run_date,
+            action=_one_of(ACTIONS, "action", params),
+            undo_to=_undo_to(params),
+            dry_run=_one_of((False, True), "dry_run", params),
+            if_one_fails=_one_of(IF_ONE_FAILS, "if_one_fails", params),
+        )
+        if request.undo_to and request.action != UNDO:
+            raise Refused(f"undo_to: is for the action {UNDO} alone, not for {request.action}.")
+        return request
+
+
+def only_dry_run(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> bool:
+    """Whether a run that can be asked for nothing else is to be a dry one. Raises Refused."""
+    _refuse_unknown(params, conf)
+    return _one_of((False, True), "dry_run", params)
+
+
+def _refuse_unknown(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> None:
+    if unknown := sorted(set(conf or {}) - set(params)):
+        raise Refused(f"{', '.join(unknown)}: no such parameter. Allowed: {', '.join(params)}.")
+
+
+def _one_of(allowed: tuple[T, ...], name: str, params: Mapping[str, Any]) -> T:
+    """The parameter, where the run has it, else the first of those allowed. Raises Refused."""
+    value = params.get(name, allowed[0])
+    # By type too: JSON's 0 is not false.
+    if not any(type(value) is type(one) and value == one for one in allowed):
+        raise Refused(f"{name}: {value!r} is not allowed. Allowed: {', '.join(map(str, allowed))}.")
+    found: T = value
+    return found
+
+
+def _undo_to(params: Mapping[str, Any]) -> str | None:
+    # An emptied field of the form arrives as null or as an empty text.
+    value = params.get("undo_to") or None
+    if value is not None and not (isinstance(value, str) and re.match(UNDO_TO_PATTERN, value)):
+        raise Refused(f"undo_to: {value!r} is not allowed. Allowed: {UNDO_TO}.")
+    return value

@@ -1,0 +1,113 @@
+"""Versions that are built and not published yet, in a store of the test's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from demo import signing_key
+from hhvm_packaging import candidates, packaging, publishing, report
+from hhvm_packaging.apt import repository, undo
+from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.candidates import Candidate
+from hhvm_packaging.distros import Distro
+from hhvm_packaging.manifests import PackageManifest
+from hhvm_packaging.plans import Plan
+from hhvm_packaging.release import Release
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import PUBLIC_KEY, Store
+from tests.debs import Deb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
+
+SUITES = ("bookworm", "trixie")
+BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
+
+
+class Bench:
+    """A store in which versions are built for two distributions."""
+
+    def __init__(self, s3: S3Client, signer: Signer, settings: Settings) -> None:
+        self.store, self.signer, self.settings = Store(s3, settings), signer, settings
+
+    def build(self, version: str, extra: str = "") -> Plan:
+        """A plan to publish a version that was built for both; ``extra`` are more lines of its control."""
+        distros = tuple(
+            Distro(
+                name=f"debian-{number}-{suite}",
+                docker_base=f"debian:{suite}",
+                distribution=suite,
+                pkgver=f"1~{suite}",
+                files_sha256="",
+            )
+            for number, suite in enumerate(SUITES, 12)
+        )
+        release = Release.find(version)
+        assert release
+        plan = Plan(
+            version=version,
+            nightly=release.nightly,
+            commit="",
+            packaging=packaging.upload(self.store, self.settings.packaging_root),
+            packaging_revision="",
+            distros=distros,
+        )
+        for distro in distros:
+            deb = Deb(f"{version}-{distro.pkgver}", package=release.package, extra=extra)
+            build = self.store.build(plan.release, distro.name, "a-try")
+            self.store.scratch.put(build + deb.name, deb.content)
+            PackageManifest(
+                version=version,
+                distro=distro.name,
+                package_version=deb.version,
+                inputs="",
+                source_sha256="",
+                docker_base=distro.docker_base,
+                build=build,
+                artifacts=(deb.artifact,),
+            ).write(self.store, plan.release)
+        return plan
+
+    def propose(self, plan: Plan) -> dict[str, Candidate]:
+        """What the task ``candidate`` leaves."""
+        candidates.make_all(plan, self.store, self.signer, self.settings)
+        found = {name: Candidate.read(self.store, plan.release, name) for name in plan.asked}
+        return {name: candidate for name, candidate in found.items() if candidate}
+
+    def update(self, plan: Plan) -> list[str]:
+        """All of publishing, where apt accepts whatever there is."""
+        for candidate in self.propose(plan).values():
+            candidate.accept(self.store)
+        return self.expose(plan)
+
+    def expose(self, plan: Plan) -> list[str]:
+        return publishing.update(plan, self.store, self.signer, self.settings)
+
+    def report(self, plan: Plan) -> str:
+        return report.published(plan, self.store, self.settings)
+
+    def offered(self, suite: str) -> list[str]:
+        return [stanza.version for stanza in repository.read(self.store.downloads, "debian", suite).stanzas]
+
+    def snapshots(self, suite: str) -> list[str]:
+        """By name, newest first."""
+        store = self.store
+        history = undo.history(store.downloads, store.scratch, repository="debian", suite=suite)
+        return [snapshot.name for snapshot in history]
+
+    def public(self) -> list[str]:
+        """Every key that users can see."""
+        return list(self.store.downloads.keys())
+
+
+@pytest.fixture
+def bench(s3: S3Client, tmp_path: Path) -> Iterator[Bench]:
+    with Signer(signing_key.make("HHVM tests <hhvm@example.org>")[0]) as signer:
+        bench = Bench(s3, signer, Settings(lock_directory=tmp_path))
+        bench.store.downloads.put(PUBLIC_KEY, signer.public_key())
+        yield bench
