@@ -1,0 +1,466 @@
+"""Pruning: what leaves the suites, what is deleted when, and what stays whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hhvm_packaging import candidates, site
+from hhvm_packaging.apt import index, repository, signing, undo
+from hhvm_packaging.manifests import PackageManifest
+from hhvm_packaging.pruning import NotPruned, Pruning
+from hhvm_packaging.release import Release
+from hhvm_packaging.store import Store
+from tests.debs import Deb
+from tests.integration.built import BOOKWORM, Bench, bench
+from tests.integration.s3 import Died, recorded, writes
+
+if TYPE_CHECKING:
+    from hhvm_packaging.store import Bucket
+
+__all__ = ["bench"]
+
+NOW = datetime.now(UTC)
+POOL = "debian/pool/main/h/hhvm-nightly/"
+KEPT = 90
+"""Days for which what was replaced is kept, and what was left in scratch."""
+
+
+def nightly(days: int, package: str = "hhvm-nightly") -> Deb:
+    """The package of the nightly of so many days ago."""
+    return Deb(f"{NOW - timedelta(days=days):%Y.%m.%d}-1", package=package)
+
+
+OLD, RECENT = nightly(40), nightly(1)
+RELEASE = Deb("1.0.0-1")
+
+
+class Archive(Bench):
+    """A store whose suites get packages without having them built first."""
+
+    def publish(self, *debs: Deb, suite: str = "bookworm", name: str = "debian") -> None:
+        """One commit for each package."""
+        for deb in debs:
+            self.store.scratch.put(deb.key, deb.content)
+            repository.publish(
+                self.store.downloads,
+                self.store.scratch,
+                repository=name,
+                suite=suite,
+                pool=f"pool/main/h/{'hhvm-nightly' if 'nightly' in deb.package else 'hhvm'}/",
+                packages={deb.key: deb.artifact},
+                signer=self.signer,
+                locks=self.settings.lock_directory,
+            )
+
+    def after(self, days: float = 0, *, dry_run: bool = False) -> Pruning:
+        """Pruning as it is so many days from now."""
+        return Pruning(self.store, self.settings, dry_run=dry_run, now=NOW + timedelta(days=days))
+
+    def age_out(self, days: float = 0) -> list[str]:
+        return self.after(days).age_out(self.signer)
+
+    def versions(self, suite: str = "bookworm") -> set[str]:
+        """What the suite offers, once everything that its InRelease names is proven to be there."""
+        directory, downloads = f"debian/dists/{suite}/", self.store.downloads
+        in_release = downloads.get(f"{directory}InRelease") or b""
+        release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
+        for name, digest in release.sha256.items():
+            assert index.sha256(downloads.get(Store.by_hash(directory + name, digest)) or b"") == digest
+            assert index.sha256(downloads.get(directory + name) or b"") == digest
+        stanzas = repository.read(downloads, "debian", suite).stanzas
+        for stanza in stanzas:
+            assert index.sha256(downloads.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
+        return {stanza.version for stanza in stanzas}
+
+    def in_pool(self) -> set[str]:
+        """The names of the nightlies' files."""
+        return {key.removeprefix(POOL) for key in self.store.downloads.keys(POOL)}
+
+    def everything(self) -> dict[str, str]:
+        """What both buckets hold, but for what tells whether the store knows conditional writes."""
+        buckets = (self.store.scratch, self.store.downloads)
+        found = {key: digest(bucket, key) for bucket in buckets for key in bucket.keys("")}
+        found.pop("conditional-writes-probe", None)
+        return found
+
+
+def digest(bucket: Bucket, key: str) -> str:
+    return index.sha256(bucket.get(key) or b"")
+
+
+@pytest.fixture
+def archive(bench: Bench) -> Archive:
+    settings = bench.settings.model_copy(update={"requests_at_once": 1, "snapshot_days": KEPT})
+    return Archive(bench.store.scratch.s3, bench.signer, settings)
+
+
+# What is offered
+
+
+def test_old_nightlies_are_no_longer_offered_and_releases_are(archive: Archive):
+    archive.publish(RELEASE, nightly(40), nightly(31), nightly(30), nightly(1))
+    before = archive.in_pool()
+    [said] = archive.age_out()
+    assert "debian bookworm: 2 packages of nightlies" in said
+    assert archive.versions() == {RELEASE.version, nightly(30).version, nightly(1).version}
+    assert archive.in_pool() == before
+
+
+def test_where_nightlies_have_stopped_users_keep_the_last_one(archive: Archive):
+    archive.publish(nightly(2), nightly(1))
+    archive.age_out(days=1000)
+    assert archive.versions() == {nightly(1).version}
+
+
+def test_a_nightly_leaves_by_one_commit_and_is_not_withdrawn(archive: Archive):
+    archive.publish(nightly(40), nightly(35), RECENT)
+    before = archive.snapshots("bookworm")
+    archive.age_out()
+    assert archive.snapshots("bookworm")[1:] == before
+    assert undo.notice(archive.store.downloads, "debian", "bookworm") is None
+
+
+def test_nothing_is_committed_where_no_nightly_is_too_old(archive: Archive):
+    archive.publish(RELEASE, RECENT)
+    archive.publish(RELEASE, suite="bookworm-1.0")
+    before = archive.everything()
+    assert archive.age_out() == []
+    assert archive.everything() == before
+
+
+def test_a_run_of_an_old_nightly_that_is_resumed_is_refused(archive: Archive):
+    old = archive.build(OLD.version.partition("-")[0])
+    archive.update(old)  # as the newest one
+    archive.update(archive.build(RECENT.version.partition("-")[0]))
+    archive.age_out()
+    with pytest.raises(candidates.NoCandidate, match=r"nightlies from .* on and the newest one"):
+        archive.propose(old)
+
+
+def test_an_old_nightly_that_is_still_offered_may_be_published_again(archive: Archive):
+    old = archive.build(OLD.version.partition("-")[0])
+    archive.update(old)
+    archive.update(archive.build(RECENT.version.partition("-")[0]))
+    assert archive.update(old) == list(old.asked)
+
+
+def test_a_suite_that_fails_keeps_no_other_from_losing_its_old_nightlies(archive: Archive):
+    for suite in ("bookworm", "trixie"):
+        archive.publish(OLD, RECENT, suite=suite)
+    for key in list(archive.store.downloads.keys("debian/dists/bookworm/main/")):
+        archive.store.downloads.delete(key)
+    with pytest.raises(NotPruned, match=r"debian bookworm: .*neither"):
+        archive.age_out()
+    assert archive.versions("trixie") == {RECENT.version}
+
+
+def test_a_nightly_that_was_put_back_leaves_again(archive: Archive):
+    archive.publish(OLD, RECENT)
+    archive.age_out()
+    put_back(archive, archive.snapshots("bookworm")[1])
+    assert archive.versions() == {OLD.version, RECENT.version}
+    archive.age_out()
+    assert archive.versions() == {RECENT.version}
+
+
+def put_back(archive: Archive, to: str) -> None:
+    store = archive.store
+    where = {"repository": "debian", "suite": "bookworm", "locks": archive.settings.lock_directory}
+    undo.undo(store.downloads, store.scratch, to=to, signer=archive.signer, **where)
+
+
+# What is public
+
+
+def test_files_stay_while_users_or_an_undo_may_want_them(archive: Archive):
+    archive.publish(OLD, RECENT)
+    good = archive.snapshots("bookworm")[0]
+    archive.age_out()
+    before = archive.everything()
+    assert archive.after(KEPT - 1).delete_files() == []
+    assert archive.everything() == before
+    put_back(archive, good)
+    assert archive.versions() == {OLD.version, RECENT.version}
+
+
+def test_files_go_in_the_run_after_the_one_that_forgets_the_last_state_that_named_them(archive: Archive):
+    archive.publish(RELEASE, OLD, RECENT)
+    archive.age_out()
+    [forgotten] = archive.after(KEPT + 1).delete_files()
+    assert "debian bookworm: snapshots: deleted 3" in forgotten
+    assert archive.in_pool() == {OLD.name, RECENT.name}
+    by_hash, pool = archive.after(KEPT + 2).delete_files()
+    assert "debian bookworm: by-hash files: deleted" in by_hash
+    assert f"debian: nightlies' files in the pool: deleted 1, {OLD.artifact.size:,} bytes" in pool
+    assert archive.in_pool() == {RECENT.name}
+    assert archive.versions() == {RELEASE.version, RECENT.version}
+    assert archive.after(KEPT + 3).delete_files() == []
+
+
+def test_every_snapshot_that_is_there_can_be_put_back(archive: Archive):
+    archive.publish(OLD, RECENT)
+    archive.age_out()
+    for days in (KEPT - 1, KEPT - 1):
+        archive.after(days).delete_files()
+    put_back(archive, archive.snapshots("bookworm")[-1])
+    assert archive.versions() == {OLD.version}
+
+
+def test_by_hash_files_of_a_state_that_is_back_stay(archive: Archive):
+    archive.publish(OLD)
+    first = set(archive.store.downloads.keys("debian/dists/bookworm/main/"))
+    archive.publish(RECENT)
+    put_back(archive, archive.snapshots("bookworm")[1])
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert set(archive.store.downloads.keys("debian/dists/bookworm/main/")) == first
+    assert archive.versions() == {OLD.version}
+
+
+def test_a_file_stays_while_another_suite_of_the_repository_names_it(archive: Archive):
+    archive.publish(OLD, RECENT)
+    archive.publish(OLD, suite="trixie")  # its newest
+    archive.age_out()
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert archive.versions("trixie") == {OLD.version}
+    archive.publish(RECENT, suite="trixie")
+    archive.age_out()
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert archive.in_pool() == {RECENT.name}
+
+
+def test_a_withdrawn_releases_file_stays_in_the_pool(archive: Archive):
+    archive.publish(RELEASE, Deb("1.0.1-1"))
+    put_back(archive, archive.snapshots("bookworm")[1])
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert archive.store.downloads.get("debian/pool/main/h/hhvm/hhvm_1.0.1-1_amd64.deb")
+
+
+def test_what_a_publish_has_just_put_there_stays(archive: Archive):
+    archive.publish(RECENT)
+    archive.store.downloads.put(f"{POOL}{nightly(0).name}", nightly(0).content)
+    archive.after().delete_files()
+    assert archive.in_pool() == {RECENT.name, nightly(0).name}
+
+
+@pytest.mark.parametrize(
+    ("lost", "bucket"),
+    [
+        ("snapshots/debian/trixie/", "scratch"),
+        ("debian/dists/trixie/", "downloads"),
+        ("debian/dists/trixie/InRelease", "downloads"),
+    ],
+)
+def test_where_a_suites_history_is_not_known_no_nightly_is_deleted(archive: Archive, lost: str, bucket: str):
+    archive.publish(OLD, RECENT)
+    archive.publish(OLD, suite="trixie")
+    source(archive, OLD)
+    archive.age_out()
+    for key in list(getattr(archive.store, bucket).keys(lost)):
+        getattr(archive.store, bucket).delete(key)
+    before = archive.in_pool()
+    for days in (KEPT + 1, KEPT + 2):
+        said = archive.after(days).delete_files()
+        assert any("Nothing is deleted that users of debian trixie may need" in line for line in said)
+    assert archive.in_pool() == before
+    assert source(archive, OLD, put=False)
+
+
+def test_a_state_whose_indices_are_gone_is_not_known(archive: Archive):
+    archive.publish(OLD)
+    lost = list(archive.store.downloads.keys("debian/dists/bookworm/main/binary-amd64/by-hash/"))
+    archive.publish(RECENT)
+    archive.age_out()
+    for key in lost:
+        archive.store.downloads.delete(key)
+    [said] = archive.after(KEPT + 1).delete_files()
+    assert "is not whole" in said
+    assert archive.in_pool() == {OLD.name, RECENT.name}
+
+
+def test_a_suite_of_another_repository_with_unknown_history_keeps_no_pool_files_of_this_one(archive: Archive):
+    archive.publish(OLD, RECENT)
+    archive.publish(RECENT, suite="noble", name="ubuntu")
+    for key in list(archive.store.scratch.keys("snapshots/ubuntu/")):
+        archive.store.scratch.delete(key)
+    archive.age_out()
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert archive.in_pool() == {RECENT.name}
+
+
+def test_a_snapshot_that_was_never_committed_goes_too(archive: Archive):
+    archive.publish(OLD)
+    with recorded(archive.store.scratch.s3) as sent:
+        archive.publish(RECENT)
+    until_commit = writes(sent).index("PutObject debian/dists/bookworm/InRelease")
+    with recorded(archive.store.scratch.s3, die_after=until_commit) as sent, pytest.raises(Died):
+        archive.publish(nightly(0))
+    archive.after(KEPT + 1).delete_files()
+    kept = list(archive.store.scratch.keys("snapshots/"))
+    assert kept == [f"snapshots/debian/bookworm/{archive.snapshots('bookworm')[0]}.json"]
+
+
+# Sources of nightlies
+
+
+def source(archive: Archive, deb: Deb, *, put: bool = True) -> bool:
+    """Whether the nightly's source is public, with its signature; ``put`` makes it so."""
+    key = Store.public_tarball(Release(deb.version.partition("-")[0], nightly=True))
+    if put:
+        archive.store.downloads.put(f"{key}.sig", b"signature")
+        archive.store.downloads.put(key, b"source")
+    there = [archive.store.downloads.head(name) is not None for name in (f"{key}.sig", key)]
+    assert there[0] == there[1]
+    return there[0]
+
+
+def test_the_source_of_a_nightly_stays_as_long_as_its_packages(archive: Archive):
+    archive.publish(RELEASE, OLD, RECENT)
+    source(archive, OLD)
+    source(archive, RECENT)
+    archive.store.downloads.put("source/hhvm-1.0.0.tar.gz", b"source")
+    archive.age_out()
+    archive.after(KEPT + 1).delete_files()
+    assert source(archive, OLD, put=False)
+    archive.after(KEPT + 2).delete_files()
+    assert not source(archive, OLD, put=False)
+    assert source(archive, RECENT, put=False)
+    assert archive.store.downloads.get("source/hhvm-1.0.0.tar.gz") == b"source"
+
+
+def test_a_tarball_goes_before_its_signature(archive: Archive):
+    source(archive, OLD)
+    with recorded(archive.store.scratch.s3) as sent:
+        archive.after(KEPT + 1).delete_files()
+    deleted = [request for request in sent if "source/nightlies/" in request]
+    assert [request.endswith(".sig") for request in deleted if "Delete" in request] == [False, True]
+
+
+def test_listings_stay_and_forget_what_was_deleted(archive: Archive):
+    archive.publish(OLD, RECENT)
+    site.update_indices(archive.store.downloads)
+    archive.age_out()
+    for days in (KEPT + 1, KEPT + 2):
+        archive.after(days).delete_files()
+    assert OLD.name.encode() in (archive.store.downloads.get(f"{POOL}index.html") or b"")
+    site.update_indices(archive.store.downloads)
+    listing = archive.store.downloads.get(f"{POOL}index.html") or b""
+    assert RECENT.name.encode() in listing
+    assert OLD.name.encode() not in listing
+
+
+# Whatever happens
+
+
+def test_an_empty_store_has_nothing_to_prune(archive: Archive):
+    assert archive.age_out() == archive.after().delete_files() == archive.after().delete_scratch() == []
+
+
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive):
+    archive.publish(OLD, RECENT)
+    archive.store.scratch.put("jobs/1.0.0/a-job/log.txt", b"log")
+    before = archive.everything()
+    dry = archive.after(KEPT + 1, dry_run=True)
+    assert "1 packages of nightlies" in dry.age_out(archive.signer)[0]
+    assert "would delete 1" in dry.delete_files()[-1]
+    assert "would delete" in dry.delete_scratch()[0]
+    assert archive.everything() == before
+
+
+@pytest.mark.parametrize("days", [0, KEPT + 1, KEPT + 2])
+def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: Archive, days: float):
+    archive.publish(RELEASE, OLD)
+    source(archive, OLD)
+    archive.publish(RECENT)
+    for before in range(0, days, KEPT + 1):
+        archive.age_out(before)
+        archive.after(before).delete_files()
+    for survived in itertools.count():
+        with recorded(archive.store.scratch.s3, die_after=survived) as sent, contextlib.suppress(Died):
+            archive.age_out(days)
+            archive.after(days).delete_files()
+            break
+        assert len(writes(sent)) == survived
+        assert archive.offered("bookworm")
+    assert archive.versions() == {RELEASE.version, RECENT.version}
+    archive.after(KEPT + 1).delete_files()
+    archive.after(KEPT + 2).delete_files()
+    assert archive.in_pool() == {RECENT.name}
+    assert not source(archive, OLD, put=False)
+    assert len(list(archive.store.scratch.keys("snapshots/"))) == 1
+
+
+# Scratch
+
+
+def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source(archive: Archive):
+    archive.update(archive.build("1.0.0"))
+    for key in (
+        "jobs/1.0.0/a-job/a-try/log.txt",
+        "hhvm-1.0.0.tar.gz",
+        "1.0.0/source.json",
+        "1.0.0/plan.json",
+    ):
+        archive.store.scratch.put(key, b"{}")
+    kept = {"1.0.0/plan.json", "1.0.0/source.json", "hhvm-1.0.0.tar.gz"}
+    kept |= {key for key in archive.everything() if key.endswith("/manifest.json")}
+    others = {key for key in archive.everything() if "1.0.0" not in key} | set(archive.public())
+    assert archive.after(KEPT - 1).delete_scratch() == []
+    [said] = archive.after(KEPT + 1).delete_scratch()
+    assert "objects in scratch: deleted" in said
+    assert set(archive.everything()) == kept | others
+
+
+def test_a_published_version_counts_as_built_without_its_scratch(archive: Archive):
+    plan = archive.build("1.0.0")
+    archive.update(plan)
+    archive.after(KEPT + 1).delete_scratch()
+    manifest = PackageManifest.read(archive.store, plan.release, BOOKWORM)
+    assert manifest
+    assert manifest.is_built(archive.store, plan.release)
+    assert archive.update(plan) == list(plan.asked)
+
+
+def test_a_version_that_somebody_works_on_keeps_all(archive: Archive):
+    archive.build("1.0.0")
+    archive.store.scratch.put("jobs/1.0.1/a-job/a-try/log.txt", b"log")
+    last = max(entry.modified for entry in archive.store.scratch.entries("1.0.0/"))
+    pruning = Pruning(archive.store, archive.settings, dry_run=False, now=last + timedelta(days=KEPT))
+    before = set(archive.store.scratch.keys("1.0.0/"))
+    pruning.delete_scratch()
+    assert set(archive.store.scratch.keys("1.0.0/")) == before
+
+
+def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive):
+    release = Release(OLD.version.partition("-")[0], nightly=True)
+    source(archive, OLD)
+    for key in (Store.tarball(release), f"{Store.tarball(release)}.sig"):
+        archive.store.scratch.put(key, b"")
+    assert archive.after(KEPT + 1).delete_scratch() == []
+    archive.after(KEPT + 1).delete_files()
+    archive.after(KEPT + 1).delete_scratch()
+    assert list(archive.store.scratch.keys("hhvm-nightly")) == []
+
+
+def test_what_is_of_no_version_stays(archive: Archive):
+    keys = {
+        "packaging/0.tar.gz",
+        "approvals/1.0.0",
+        "hhvm-nightly-x.tar.gz",
+        "1.0/x",
+        "2026.02.30/x",
+        "nightly/x",
+    }
+    for key in keys:
+        archive.store.scratch.put(key, b"")
+    archive.after(10 * KEPT).delete_scratch()
+    assert keys <= set(archive.store.scratch.keys())
