@@ -1,0 +1,281 @@
+"""What stands before moto: it writes down who calls what, and has faults where a test wants them.
+
+It is part of the server, so it works for every process that calls, and for the instances.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+USER_DATA_LIMIT = 16 * 1024
+
+_STATUS = {"InternalError": 500, "InsufficientInstanceCapacity": 500, "RequestLimitExceeded": 503}
+_CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/[^/]*/([^/]+)/")
+_BOOTS_ONCE = ("StartInstances", "RebootInstances")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One API call, in the words of an IAM policy."""
+
+    caller: str
+    """The access key: an instance's own id for those that it got as its role, empty for nobody's."""
+    action: str
+    """Such as ``ec2:RunInstances``."""
+    resource: str = ""
+    """``BUCKET/KEY`` for S3."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One RunInstances call, whether it launched or not."""
+
+    caller: str
+    parameters: dict[str, Any]
+    """As on the wire, nested: ``parameters["MetadataOptions"]["HttpTokens"]``, ``["SecurityGroupId"][0]``."""
+    instances: tuple[str, ...]
+    """Their ids; those of the first call for a repeated ClientToken."""
+    error: str = ""
+    """The code that was answered, ``connection lost`` for no answer, or empty."""
+
+    @property
+    def user_data(self) -> str:
+        return _user_data(self.parameters).decode(errors="replace")
+
+    def tags(self, resource: str = "instance") -> dict[str, str]:
+        """The tags that the launch gives to a kind of resource."""
+        return {
+            tag["Key"]: tag.get("Value", "")
+            for specification in self.parameters.get("TagSpecification", ())
+            if specification["ResourceType"] == resource
+            for tag in specification["Tag"]
+        }
+
+
+@dataclass
+class Fault:
+    """What befalls the next launches that match."""
+
+    code: str
+    """The error that is answered; empty: the connection is lost without an answer."""
+    times: int
+    """How many calls yet, botocore's own retries included."""
+    launches: bool = False
+    """Whether the instances start nevertheless."""
+    instance_type: str | None = None
+    zone: str | None = None
+    market: str | None = None
+    """``spot`` or ``on-demand``."""
+
+    def befalls(self, instance_type: str, zone: str, market: str) -> bool:
+        """Whether such a launch meets it."""
+        wanted = (self.instance_type, self.zone, self.market)
+        pairs = zip(wanted, (instance_type, zone, market), strict=True)
+        return self.times > 0 and all(want in (None, given) for want, given in pairs)
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A launch by ClientToken."""
+
+    parameters: dict[str, Any]
+    content: bytes
+    instances: tuple[str, ...]
+
+
+class Gateway:
+    """The WSGI application before ``moto``.
+
+    ``lock`` is held during each EC2 call, and ``settle`` called at its end with the lock still held, so that
+    nobody sees the states that moto skips to. ``zone_of`` knows a subnet's zone.
+    """
+
+    def __init__(
+        self,
+        moto: WSGIApplication,
+        metadata: WSGIApplication,
+        lock: threading.RLock,
+        settle: Callable[[], None],
+        zone_of: Callable[[str], str],
+    ) -> None:
+        self.calls: list[Call] = []
+        self.launches: list[Launch] = []
+        self.faults: list[Fault] = []
+        self._moto = moto
+        self._metadata = metadata
+        self._lock = lock
+        self._settle = settle
+        self._zone_of = zone_of
+        self._answered: dict[str, _Answered] = {}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        if environ["PATH_INFO"].startswith("/metadata/"):
+            return self._metadata(environ, start_response)
+        caller, service = _signer(environ)
+        if service == "s3":
+            self.calls += _s3_calls(caller, environ)
+            return self._moto(environ, start_response)
+        content = _content(environ)
+        form = dict(parse_qsl(content.decode(), keep_blank_values=True))
+        action = form.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+        self.calls.append(Call(caller, f"{service}:{action}"))
+        if service != "ec2":
+            return self._moto(environ, start_response)
+        with self._lock:
+            answer = self._ec2(action, caller, form, environ)
+            self._settle()
+        if answer is None:
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            answer = Response()
+        return answer(environ, start_response)
+
+    def _ec2(
+        self, action: str, caller: str, form: dict[str, str], environ: WSGIEnvironment
+    ) -> Response | None:
+        """What is answered, or None for a lost connection."""
+        if action in _BOOTS_ONCE:
+            return _error("UnsupportedOperation", "An emulated instance boots once.")
+        if action != "RunInstances":
+            return Response.from_app(self._moto, environ)
+        token = form.pop("ClientToken", "")
+        parameters = _nested(form)
+        answer, instances, error = self._launch(token, parameters, environ)
+        self.launches.append(Launch(caller, parameters, instances, error))
+        return answer
+
+    def _launch(
+        self, token: str, parameters: dict[str, Any], environ: WSGIEnvironment
+    ) -> tuple[Response | None, tuple[str, ...], str]:
+        """The answer, the instances' ids and the error's code."""
+        fault = self._fault(parameters)
+        if fault and not fault.launches:
+            return _error(fault.code, "As the test wants it."), (), fault.code
+        if refusal := self._refusal(token, parameters):
+            return _error(*refusal), (), refusal[0]
+        answered = self._answered.get(token)
+        if not answered:
+            response = Response.from_app(self._moto, environ)
+            content = response.get_data()
+            if response.status_code != 200:
+                return response, (), (re.findall(r"<Code>(.*?)</Code>", content.decode()) or ["?"])[0]
+            instances = tuple(re.findall(r"<instanceId>(.*?)</instanceId>", content.decode()))
+            answered = _Answered(parameters, content, instances)
+            if token:
+                self._answered[token] = answered
+        if fault and fault.code:
+            return _error(fault.code, "As the test wants it."), answered.instances, fault.code
+        if fault:
+            return None, answered.instances, "connection lost"
+        return Response(answered.content, mimetype="text/xml"), answered.instances, ""
+
+    def _fault(self, parameters: dict[str, Any]) -> Fault | None:
+        placement = parameters.get("Placement", {}).get("AvailabilityZone", "")
+        subnets = [
+            parameters.get("SubnetId"),
+            *(nic.get("SubnetId") for nic in parameters.get("NetworkInterface", ())),
+        ]
+        zone = placement or next((self._zone_of(subnet) for subnet in subnets if subnet), "")
+        market = parameters.get("InstanceMarketOptions", {}).get("MarketType", "on-demand")
+        for fault in self.faults:
+            if fault.befalls(parameters.get("InstanceType", ""), zone, market):
+                fault.times -= 1
+                return fault
+        return None
+
+    def _refusal(self, token: str, parameters: dict[str, Any]) -> tuple[str, str] | None:
+        """What EC2 refuses and moto does not: a code and a message."""
+        if len(_user_data(parameters)) > USER_DATA_LIMIT:
+            return "InvalidParameterValue", f"User data is limited to {USER_DATA_LIMIT} bytes"
+        if token in self._answered and self._answered[token].parameters != parameters:
+            return "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent"
+        return None
+
+
+def _signer(environ: WSGIEnvironment) -> tuple[str, str]:
+    """Whose access key signed the request, and the service that it is for."""
+    match = _CREDENTIAL.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if match:
+        return match[1], match[2]
+    query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+    return query.get("X-Amz-Credential", "").split("/")[0], "s3"
+
+
+def _s3_calls(caller: str, environ: WSGIEnvironment) -> list[Call]:
+    """What a policy must allow for one request to S3, path style: of objects and listings."""
+    path = environ["PATH_INFO"].strip("/")
+    query = dict(parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True))
+    method = environ["REQUEST_METHOD"]
+    if "/" not in path:
+        method = {"GET": "LIST", "HEAD": "LIST", "PUT": "CREATE"}.get(method, method)
+    action = {
+        "GET": "GetObject",
+        "HEAD": "GetObject",
+        "PUT": "PutObject",
+        "POST": "DeleteObject" if "delete" in query else "PutObject",
+        "DELETE": "AbortMultipartUpload" if "uploadId" in query else "DeleteObject",
+        "LIST": "ListBucket" if path else "ListAllMyBuckets",
+        "CREATE": "CreateBucket",
+    }.get(method, method)
+    calls = [Call(caller, f"s3:{action}", path)]
+    if source := environ.get("HTTP_X_AMZ_COPY_SOURCE"):
+        calls.append(Call(caller, "s3:GetObject", source.strip("/")))
+    return calls
+
+
+def _content(environ: WSGIEnvironment) -> bytes:
+    """The request's body, which can be read again."""
+    content = Request(environ).get_data()
+    environ["wsgi.input"] = io.BytesIO(content)
+    environ["CONTENT_LENGTH"] = str(len(content))
+    return content
+
+
+def _user_data(parameters: dict[str, Any]) -> bytes:
+    return base64.b64decode(parameters.get("UserData", ""))
+
+
+def _nested(form: dict[str, str]) -> dict[str, Any]:
+    """``{"A.1.B": "c"}`` as ``{"A": [{"B": "c"}]}``, without what every call has."""
+    tree: dict[str, Any] = {}
+    for name, value in form.items():
+        if name in ("Action", "Version"):
+            continue
+        *parents, last = name.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+
+    def listed(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        values = {key: listed(value) for key, value in node.items()}
+        if all(key.isdigit() for key in values):
+            return [values[key] for key in sorted(values, key=int)]
+        return values
+
+    return {key: listed(value) for key, value in tree.items()}
+
+
+def _error(code: str, message: str) -> Response:
+    content = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
+        f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+        "</Error></Errors><RequestID>emulated</RequestID></Response>"
+    )
+    return Response(content, _STATUS.get(code, 400), mimetype="text/xml")
