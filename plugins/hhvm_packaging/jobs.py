@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,7 +19,7 @@ class Input(BaseModel):
 
     key: str
     name: str
-    """The file's name in the job's input directory."""
+    """The file's name in the job's input directory; it may have directories of its own."""
     sha256: str
 
 
@@ -66,6 +68,18 @@ class Artifact(BaseModel):
     """For a .deb, its entry in a Packages index, as apt-ftparchive writes it."""
 
 
+class Failure(StrEnum):
+    """Why a job did not succeed, as far as it decides what is done about it."""
+
+    JOB = "the job failed"
+    TIME = "time limit"
+    LOST = "worker lost"
+    RECLAIMED = "spot reclaimed"
+    MEMORY = "out of memory"
+    DISK = "out of disk"
+    CAPACITY = "no capacity"
+
+
 class Result(BaseModel):
     """What a job leaves when it ends: the content of its result.json."""
 
@@ -73,6 +87,8 @@ class Result(BaseModel):
 
     exit_status: int
     timed_out: bool = False
+    fault: Literal["", "memory", "disk"] = ""
+    """What the worker had too little of, where the job failed for that."""
     started: datetime.datetime
     finished: datetime.datetime
     artifacts: tuple[Artifact, ...] = ()
@@ -80,3 +96,12 @@ class Result(BaseModel):
 
 class JobFailed(PackagingError):
     """A job did not do its work. The message says which, why, and where its log is."""
+
+
+class TryAgain(Exception):
+    """A job did not do its work, but another try may: elsewhere, later, or on a bigger worker."""
+
+
+def new_build() -> str:
+    """A name for one try, in the order of time."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"

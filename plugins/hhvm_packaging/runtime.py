@@ -8,22 +8,34 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from hhvm_packaging import distros
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.plans import Request
+from hhvm_packaging.request import Request, only_dry_run
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.workers.docker import DockerWorker
+    from hhvm_packaging.workers.worker import Worker
 
-__all__ = ["failing_for_good", "request", "settings", "shown", "signer", "store", "worker"]
+__all__ = [
+    "docker_worker",
+    "dry_run",
+    "failing_for_good",
+    "request",
+    "settings",
+    "shown",
+    "signer",
+    "store",
+    "task_state",
+    "worker",
+]
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +48,55 @@ def store() -> Store:
 
 
 def signer() -> Signer:
-    """The signing key, from the connection that the settings name."""
-    connection = BaseHook.get_connection(settings().signing_conn_id)
-    if not connection.password:
+    """The signing key: from the encrypted file if the settings name one, else from their connection."""
+    if file := settings().signing_key_file:
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        from hhvm_packaging.apt import key_file
+
+        kms = AwsBaseHook(aws_conn_id=settings().aws_conn_id, client_type="kms").get_conn()
+        return Signer(key_file.decrypt(settings().packaging_root / file, kms))
+    conn_id = settings().signing_conn_id
+    try:
+        password = BaseHook.get_connection(conn_id).password
+    except AirflowNotFoundException as error:
+        # Tried again, as this is also what Airflow says when it could not ask for the connection.
+        raise AirflowNotFoundException(
+            f"There is no signing key: no connection {conn_id}, and no setting signing_key_file"
+        ) from error
+    if not password:
         raise AirflowFailException(
-            f"The connection {settings().signing_conn_id} has no password; it must be the armored private key"
+            f"The connection {conn_id} has no password; it must be the armored private key"
         )
-    return Signer(connection.password)
+    return Signer(password)
 
 
-def worker() -> DockerWorker:
-    """The kind of worker that the settings name."""
+def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
+    """The kind of worker that the settings name; ``launch`` is how an EC2 worker gets an instance."""
+    if settings().workers == "ec2":
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+        from hhvm_packaging.workers.ec2 import Ec2Worker
+
+        def client(kind: str) -> Any:
+            return AwsBaseHook(
+                aws_conn_id=settings().aws_conn_id, client_type=kind, region_name=settings().ec2.region
+            ).get_conn()
+
+        return Ec2Worker(
+            client("ec2"),
+            store(),
+            settings(),
+            image=lambda: client("ssm").get_parameter(Name=settings().ec2.image_parameter)["Parameter"][
+                "Value"
+            ],
+            launch=launch or _cannot_launch,
+        )
+    return docker_worker()
+
+
+def docker_worker() -> DockerWorker:
+    """This machine's engine as a worker."""
     from airflow.providers.docker.hooks.docker import DockerHook
 
     from hhvm_packaging.workers.docker import DockerWorker
@@ -55,16 +105,43 @@ def worker() -> DockerWorker:
     return DockerWorker(hook.get_conn(), settings())
 
 
+def _cannot_launch(_: dict[str, Any]) -> str:
+    raise AssertionError("only a task launches instances")
+
+
+def task_state(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
+    """What tells the state of a task instance by its DAG, run, task and map index; None where it is gone."""
+
+    def state(dag: str, run: str, task: str, map_index: int) -> str | None:
+        states = context["ti"].get_task_states(dag_id=dag, run_ids=[run], task_ids=[task])
+        name = task if map_index < 0 else f"{task}_{map_index}"
+        found: str | None = states.get(run, {}).get(name)
+        return found
+
+    return state
+
+
 def request(context: Mapping[str, Any]) -> Request:
     """The run's request, checked. Ends the task for good if it is refused."""
     run = context["dag_run"]
     with failing_for_good():
         return Request.check(
-            context["params"],
+            _params(context),
             run.conf,
             known=distros.names(settings().packaging_root),
             run_date=run.run_after.astimezone(datetime.UTC).date(),
         )
+
+
+def dry_run(context: Mapping[str, Any]) -> bool:
+    """Whether a run without other parameters is a dry one. Ends the task for good if it is refused."""
+    with failing_for_good():
+        return only_dry_run(_params(context), context["dag_run"].conf)
+
+
+def _params(context: Mapping[str, Any]) -> dict[str, Any]:
+    """The run's parameters that the form has: Airflow adds whatever else the run was given."""
+    return {name: context["params"][name] for name in context["dag"].params}
 
 
 def shown(plan: Plan) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Bench:
         self.name = f"hhvm-test-{uuid.uuid4().hex}"
         self.settings = Settings(packaging_root=root / "packaging", docker_work_directory=root / "work")
         self.store = Store(s3, self.settings)
-        self.worker = DockerWorker(runtime.worker().engine, self.settings)
+        self.worker = DockerWorker(runtime.docker_worker().engine, self.settings)
         (root / "packaging").mkdir()
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, root / "packaging" / part, symlinks=True)
@@ -102,6 +102,18 @@ def test_a_job_sees_its_values_exactly_and_its_artifacts_log_and_result_are_kept
     directory = bench.store.job("1.0.0", bench.name, BUILD)
     assert bench.store.scratch.get(f"{directory}log.txt") == b"hello\n"
     assert (bench.store.scratch.get_json(f"{directory}result.json") or {})["exit_status"] == 0
+
+
+def test_an_input_may_have_directories_of_its_own(bench: Bench) -> None:
+    bench.store.scratch.put("some/key", b"")
+    name = "dists/bookworm/InRelease"
+    bench.run(
+        job := bench.job(
+            '[ -f "$IN/dists/bookworm/InRelease" ]',
+            inputs=(Input(key="some/key", name=name, sha256=EMPTY_SHA256),),
+        )
+    )
+    assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
 
 
 def test_a_failed_job_is_told_with_version_distribution_step_reason_last_lines_and_log(bench: Bench) -> None:

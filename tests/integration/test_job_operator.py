@@ -59,7 +59,7 @@ class Bench:
     def __init__(self, root: Path, store: Store) -> None:
         self.root = root
         self.store = store
-        self.worker = runtime.worker()
+        self.worker = runtime.docker_worker()
 
     def task(self, script: str) -> JobOperator:
         """The task whose job runs ``script``."""
@@ -169,7 +169,7 @@ def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyP
 
 
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
-    path, arguments = JobTrigger("hhvm-1.0.0-a-job", deadline=1.5).serialize()
+    path, arguments = JobTrigger("hhvm-1.0.0-a-job", "a-try", {"version": "1.0.0"}, deadline=1.5).serialize()
     assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
     assert JobTrigger(**arguments).serialize() == (path, arguments)
 
@@ -192,8 +192,9 @@ def test_ending_the_task_ends_its_job(bench: Bench) -> None:
 def test_an_engine_that_does_not_answer_is_waited_for_and_then_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "ENGINE_PATIENCE", 2)
+    monkeypatch.setattr(trigger, "PATIENCE", 2)
+    monkeypatch.setattr(runtime, "worker", lambda launch=None: bench.worker)
+    waiting = bench.deferred(bench.task("true")).trigger
     monkeypatch.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
-    monkeypatch.setattr(runtime, "worker", lambda: bench.worker)
-    event: TriggerEvent = asyncio.run(anext(JobTrigger("hhvm-1.0.0-a-job", time.time() + 60).run()))
-    assert str(event.payload).startswith("the Docker engine does not answer")
+    event: TriggerEvent = asyncio.run(anext(waiting.run()))  # type: ignore[attr-defined]
+    assert str(event.payload).startswith("what runs the job does not answer")

@@ -11,14 +11,17 @@ import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
 from hhvm_packaging import packaging
 from hhvm_packaging.jobs import Job, JobFailed, Result
+from hhvm_packaging.workers.worker import LAST_LINES, Found, Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from docker import APIClient
 
     from hhvm_packaging.settings import Settings
@@ -30,14 +33,13 @@ WORK_LABEL = "hhvm.work"
 _BUILD_LABEL = "hhvm.build"
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
-_LAST_LINES = 30
 
 
 @dataclass(frozen=True)
 class State:
     """A job's container, as the engine sees it."""
 
-    phase: Literal["absent", "running", "ended"]
+    phase: Phase
     digest: str = ""
     build: str = ""
     exit_code: int = 0
@@ -58,6 +60,19 @@ class DockerWorker:
     def log_file(self, name: str) -> Path:
         """The job's log, complete at any moment."""
         return self.directory(name) / "log.txt"
+
+    def phase(self, name: str, job: Job, build: str) -> Phase:
+        """Whether the job's container runs, has ended, or is not there."""
+        return self.state(name).phase
+
+    def log(self, name: str, job: Job, build: str, since: int) -> bytes:
+        """What came into the job's log after ``since`` bytes."""
+        try:
+            with self.log_file(name).open("rb") as file:
+                file.seek(since)
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
     def state(self, name: str) -> State:
         """Whether the job's container runs, has ended, or is not there."""
@@ -94,8 +109,8 @@ class DockerWorker:
         self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
         return state.build
 
-    def start(self, name: str, build: str, job: Job, labels: dict[str, str], store: Store) -> None:
-        """Fetch what the job needs and start its container.
+    def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
+        """Fetch what the job needs and start its container. Returns what to call it.
 
         Raises JobFailed if an input is not what it should be, or the engine refuses the container.
         """
@@ -116,6 +131,7 @@ class DockerWorker:
                 raise  # Another process of this task was faster; the next try attaches to its container.
             self.remove(name)
             raise JobFailed(f"{job.title}: the Docker engine refused it: {error.explanation}") from error
+        return f"container {name}"
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """Keep the log, the artifacts and last the result in the store. Returns the result.
@@ -127,7 +143,7 @@ class DockerWorker:
         store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
         if result is None or result.exit_status:
             reason = _fault(state, result, job)
-            lines = "\n".join(log.decode(errors="replace").splitlines()[-_LAST_LINES:])
+            lines = "\n".join(log.decode(errors="replace").splitlines()[-LAST_LINES:])
             raise JobFailed(
                 f"{job.title}: {reason}. The whole log: s3://{store.scratch.name}/{key}log.txt\n"
                 f"Its last lines:\n{lines}"
@@ -150,6 +166,13 @@ class DockerWorker:
         for container in self.engine.containers(all=True, filters={"label": f"{JOB_LABEL}={name}"}):
             self._remove_container(container["Id"])
         self._discard(self.directory(name))
+
+    def found(self) -> Iterator[Found]:
+        """All job containers of this deployment that are there."""
+        own = [f"{WORK_LABEL}={self.settings.docker_work_directory}", JOB_LABEL]
+        for container in self.engine.containers(all=True, filters={"label": own}):
+            labels = container["Labels"]
+            yield Found(labels[JOB_LABEL], f"container {container['Id'][:12]}", labels)
 
     def job_image(self) -> str:
         """The image of the jobs' own containers, built first if this engine does not have it."""
@@ -217,6 +240,7 @@ class DockerWorker:
 def _fetch(job: Job, directory: Path, store: Store) -> None:
     for item in job.inputs:
         path = directory / item.name
+        path.parent.mkdir(parents=True, exist_ok=True)
         store.scratch.download(item.key, path)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import time
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
+from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-module-level-imports] - takes no time
+    EC2InstanceDashboardLink,
+)
 from airflow.sdk import BaseOperator
 
 from hhvm_packaging import runtime
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.jobs import Job
+from hhvm_packaging.jobs import Job, TryAgain, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.steps import STEPS
 from hhvm_packaging.workers.trigger import JobTrigger
@@ -19,7 +22,10 @@ from hhvm_packaging.workers.trigger import JobTrigger
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from airflow.sdk import Context
+
     from hhvm_packaging.steps import Step
+    from hhvm_packaging.workers.worker import Worker
 
 _GRACE = 600
 """Seconds past its limit after which a job that its own timer did not end is ended from here."""
@@ -34,6 +40,7 @@ class JobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
+    operator_extra_links = (EC2InstanceDashboardLink(),)
     ui_color = "#d9e8d2"
 
     def __init__(
@@ -48,7 +55,7 @@ class JobOperator(BaseOperator):
         """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
         step = self._step()
         with runtime.failing_for_good():
-            worker, name, build = runtime.worker(), self._name(context), new_build()
+            worker, name, build = self._worker(context), self._name(context), new_build()
             if done := step.done():
                 worker.remove(name)  # A try that died after it recorded its result left its container.
                 self.log.info("Nothing to do. %s", done)
@@ -56,14 +63,15 @@ class JobOperator(BaseOperator):
             job = step.job(build)
             if adopted := worker.adopt(name, job):
                 build, job = adopted, step.job(adopted)
-                self.log.info("%s: attached to its container %s", job.title, name)
+                self.log.info("%s: attached to %s, which does it already", job.title, name)
             else:
-                worker.start(name, build, job, self._labels(context, job), step.store)
-                self.log.info("%s: started as container %s", job.title, name)
+                started = worker.start(name, build, job, self._labels(context, job), step.store)
+                self.log.info("%s: started on %s", job.title, started)
+        ticket: dict[str, Any] = {"name": name, "build": build, "job": job.model_dump(mode="json")}
         self.defer(
-            trigger=JobTrigger(name, deadline=time.time() + job.time_limit + _GRACE),
+            trigger=JobTrigger(**ticket, deadline=time.time() + job.time_limit + _GRACE),
             method_name="take_in",
-            kwargs={"name": name, "build": build, "job": job.model_dump(mode="json")},
+            kwargs=ticket,
         )
 
     def take_in(
@@ -74,12 +82,30 @@ class JobOperator(BaseOperator):
         with runtime.failing_for_good():
             try:
                 done = step.accept(parsed, worker.collect(name, build, parsed, step.store))
-            except PackagingError:
+            except (PackagingError, TryAgain):
                 worker.remove(name)
                 raise
         worker.remove(name)
         self.log.info("%s", done)
         return done
+
+    def _worker(self, context: Mapping[str, Any]) -> Worker:
+        """The worker, with a way to launch what it needs."""
+        return runtime.worker(partial(self._launch, context))
+
+    def _launch(self, context: Mapping[str, Any], parameters: dict[str, Any]) -> str:
+        """Launch one instance, and link to it from the task's page. Returns its id."""
+        from airflow.providers.amazon.aws.operators.ec2 import EC2CreateInstanceOperator
+
+        image = parameters.pop("ImageId")
+        [instance] = EC2CreateInstanceOperator(
+            task_id=f"{self.task_id}_launch",
+            aws_conn_id=runtime.settings().aws_conn_id,
+            region_name=runtime.settings().ec2.region,
+            image_id=image,
+            config=parameters,
+        ).execute(cast("Context", context))
+        return str(instance)
 
     def _step(self) -> Step:
         return STEPS[self.script](
@@ -103,8 +129,3 @@ class JobOperator(BaseOperator):
             "hhvm.try": str(ti.try_number),
             "hhvm.expires": str(int(time.time()) + job.time_limit + _GRACE),
         }
-
-
-def new_build() -> str:
-    """A name for one try, in the order of time."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"

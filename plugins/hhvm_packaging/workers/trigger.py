@@ -1,4 +1,4 @@
-"""The trigger that waits for a job on a Docker worker, and passes its log on while it runs."""
+"""The trigger that waits for a job on a worker, and passes its log on while it runs."""
 
 from __future__ import annotations
 
@@ -9,51 +9,53 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hhvm_packaging import runtime
+from hhvm_packaging.jobs import Job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hhvm_packaging.workers.docker import DockerWorker
-
-ENGINE_PATIENCE = 60
-"""How long an engine that does not answer is waited for, in seconds: it may be restarting."""
+PATIENCE = 60
+"""How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
 
 
 class JobTrigger(BaseTrigger):
-    """Fires once the job's container no longer runs, or is past ``deadline`` (seconds of the epoch)."""
+    """Fires once the job's worker no longer runs, or is past ``deadline`` (seconds of the epoch)."""
 
-    def __init__(self, name: str, deadline: float) -> None:
+    def __init__(self, name: str, build: str, job: dict[str, Any], deadline: float) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
+        self.build = build
+        self.job = job
         self.deadline = deadline
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer keeps of this trigger."""
         return (
             "hhvm_packaging.workers.trigger.JobTrigger",
-            {"name": self.name, "deadline": self.deadline},
+            {"name": self.name, "build": self.build, "job": self.job, "deadline": self.deadline},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the job every poll interval, in a thread, so that other triggers go on."""
         interval = runtime.settings().poll_interval
-        worker = await asyncio.to_thread(runtime.worker)
+        worker, job = await asyncio.to_thread(runtime.worker), Job.model_validate(self.job)
         read, answered = 0, time.time()
         while True:
             try:
-                state = await asyncio.to_thread(worker.state, self.name)
+                phase = await asyncio.to_thread(worker.phase, self.name, job, self.build)
                 answered = time.time()
             except Exception as error:
-                if time.time() - answered > ENGINE_PATIENCE:
-                    yield TriggerEvent(f"the Docker engine does not answer: {error}")
+                if time.time() - answered > PATIENCE:
+                    yield TriggerEvent(f"what runs the job does not answer: {error}")
                     return
-                self.log.warning("The Docker engine does not answer; asking again: %s", error)
+                self.log.warning("What runs the job does not answer; asking again: %s", error)
                 await asyncio.sleep(interval)
                 continue
-            over = state.phase != "running" or time.time() > self.deadline
-            read = await asyncio.to_thread(self._pass_on_log, worker, read, over)
+            over = phase != "running" or time.time() > self.deadline
+            new = await asyncio.to_thread(worker.log, self.name, job, self.build, read)
+            read += self._pass_on(new, over)
             if over:
-                yield TriggerEvent(state.phase)
+                yield TriggerEvent(phase)
                 return
             await asyncio.sleep(interval)
 
@@ -61,16 +63,10 @@ class JobTrigger(BaseTrigger):
         """A person cleared or ended the task: end the job and whatever it started."""
         await asyncio.to_thread(lambda: runtime.worker().remove(self.name))
 
-    def _pass_on_log(self, worker: DockerWorker, read: int, over: bool) -> int:
-        """Log what came since ``read`` bytes, in whole lines until it is ``over``. Returns the new count."""
-        try:
-            with worker.log_file(self.name).open("rb") as file:
-                file.seek(read)
-                new = file.read()
-        except FileNotFoundError:
-            return read
+    def _pass_on(self, new: bytes, over: bool) -> int:
+        """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""
         if not over:
             new = new[: new.rfind(b"\n") + 1]
         for line in new.decode(errors="replace").splitlines():
             self.log.info(line)
-        return read + len(new)
+        return len(new)

@@ -1,0 +1,313 @@
+"""EC2 workers: each job on an instance of its own, which ends with it.
+
+The instance learns from its user data which job it is to do, and does it as a Docker worker would, in a
+container of the job image. It sends the log up while the job runs, and the result last. What it is to do,
+and what became of it, lies in the store, so that nothing depends on anybody watching.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from hhvm_packaging.jobs import Failure, Job, JobFailed, Result, TryAgain
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers.worker import LAST_LINES, Found, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
+
+    from hhvm_packaging.settings import Machine, Settings
+
+MAXIMUM_USER_DATA = 16 * 1024
+"""Bytes, see "Instance user data" in the EC2 User Guide."""
+
+JOB_TAG = "hhvm.job"
+BUILD_TAG = "hhvm.build"
+DIGEST_TAG = "hhvm.digest"
+WORK_TAG = "hhvm.scratch"
+"""Whose instance it is: several deployments may share an account."""
+
+_LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
+_GRACE = 10 * 60
+"""Seconds from launch to the job's own beginning, and from its end to that of the instance."""
+
+_NO_ROOM = {
+    "InsufficientInstanceCapacity",
+    "InsufficientHostCapacity",
+    "InsufficientCapacity",
+    "SpotMaxPriceTooLow",
+    "Unsupported",
+}
+"""Error codes of EC2 after which another type or subnet may do."""
+_LATER = {
+    "InstanceLimitExceeded",
+    "MaxSpotInstanceCountExceeded",
+    "RequestLimitExceeded",
+    "Throttling",
+    "VcpuLimitExceeded",
+}
+"""Error codes of EC2 after which only time helps."""
+
+_BODY = Path(__file__).with_name("user-data.sh")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to get an instance."""
+
+    instance_type: str
+    subnet: str | None
+    spot: bool
+
+
+def options(machine: Machine, subnets: Sequence[str], failures: Iterable[Failure]) -> Iterator[Option]:
+    """The ways to get an instance for a job that failed so before, in order of preference."""
+    known = set(failures)
+    types = machine.instance_types
+    if known & {Failure.MEMORY, Failure.DISK}:
+        types = machine.bigger or types
+    for instance_type in types:
+        for subnet in subnets or (None,):
+            yield Option(instance_type, subnet, machine.spot and Failure.RECLAIMED not in known)
+
+
+def user_data(job: Job, name: str, build: str, job_sha256: str, settings: Settings) -> str:
+    """The script that the instance runs. Raises JobFailed if EC2 would not take it."""
+    values = {
+        "AWS_DEFAULT_REGION": settings.ec2.region,
+        "HHVM_BUCKET": settings.scratch_bucket,
+        "HHVM_DIRECTORY": Store.job(job.version, name, build),
+        "HHVM_JOB": name,
+        "HHVM_JOB_SHA256": job_sha256,
+        "HHVM_PACKAGING": Store.packaging(job.packaging),
+        "HHVM_PACKAGING_SHA256": job.packaging,
+    }
+    # The machine ends, whatever becomes of the rest.
+    lines = ["#!/bin/bash", f"shutdown -h +{-(-(job.time_limit + 2 * _GRACE) // 60)}"]
+    lines += [f"export {variable}={shlex.quote(value)}" for variable, value in values.items()]
+    script = "\n".join([*lines, _BODY.read_text()])
+    if len(script.encode()) > MAXIMUM_USER_DATA:
+        raise JobFailed(f"{job.title}: its user data has more than {MAXIMUM_USER_DATA} bytes")
+    return script
+
+
+class Ec2Worker:
+    """The jobs on EC2.
+
+    ``launch`` starts one instance with the parameters of RunInstances and returns its id; ``image`` finds
+    the image's id.
+    """
+
+    def __init__(
+        self,
+        ec2: EC2Client,
+        store: Store,
+        settings: Settings,
+        *,
+        image: Callable[[], str],
+        launch: Callable[[dict[str, Any]], str],
+    ) -> None:
+        self.ec2 = ec2
+        self.store = store
+        self.settings = settings
+        self.image = image
+        self.launch = launch
+
+    def phase(self, name: str, job: Job, build: str) -> Phase:
+        """Whether the job's instance runs, has left its result, or is gone without one."""
+        alive = bool(self._instances(name, build, ("pending", "running")))
+        # In this order: an instance leaves its result before it ends.
+        if self._result(name, job, build) is not None:
+            return "ended"
+        return "running" if alive else "absent"
+
+    def log(self, name: str, job: Job, build: str, since: int) -> bytes:
+        """What came into the job's log after ``since`` bytes."""
+        return (self.store.scratch.get(f"{self._directory(name, job, build)}log.txt") or b"")[since:]
+
+    def adopt(self, name: str, job: Job) -> str | None:
+        """The last try's build if it does this very job, or did it well; None, and gone, for any other."""
+        build = max(self._builds(name, job), default=None)
+        if build is not None:
+            known = self.store.scratch.get(f"{self._directory(name, job, build)}job.json")
+            result = self._result(name, job, build)
+            alive = bool(self._instances(name, build))
+            done = result.exit_status == 0 if result else alive
+            if done and known is not None and Job.model_validate_json(known).digest == job.digest:
+                return build
+        self.remove(name)
+        return None
+
+    def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
+        """Say in the store what is to be done, and launch the job's instance. Returns what to call it.
+
+        Raises TryAgain if EC2 has no room for it now; JobFailed if it refuses it.
+        """
+        content = job.model_dump_json(indent=2).encode()
+        store.scratch.put(f"{self._directory(name, job, build)}job.json", content, "application/json")
+        script = user_data(job, name, build, hashlib.sha256(content).hexdigest(), self.settings)
+        machine, image = self.settings.ec2.machine(job.script), self.image()
+        failures = self._failures(name, job)
+        refused = []
+        for option in options(machine, self.settings.ec2.subnets, failures):
+            tags = {
+                **labels,
+                "Name": name,
+                JOB_TAG: name,
+                BUILD_TAG: build,
+                DIGEST_TAG: job.digest,
+                WORK_TAG: self.settings.scratch_bucket,
+            }
+            disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
+            try:
+                return f"instance {self.launch(self._parameters(option, image, disk, script, tags))}"
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                refused.append(f"{option.instance_type} in {option.subnet or 'any subnet'}: {code}")
+                if code in _LATER:
+                    break
+                if code not in _NO_ROOM:
+                    raise JobFailed(f"{job.title}: EC2 refuses its instance: {error}") from error
+        raise TryAgain(f"{job.title}: EC2 has no room for it now: {'; '.join(refused)}")
+
+    def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
+        """The job's result; its artifacts and its log are in the store.
+
+        Raises JobFailed if the job did not succeed, with the reason, the log's last lines and its place;
+        TryAgain if that was the worker's fault.
+        """
+        directory, result = self._directory(name, job, build), self._result(name, job, build)
+        if result is not None and result.exit_status == 0:
+            return result
+        failure, reason = self._fault(name, build, job, result)
+        store.scratch.put_json(f"{directory}failure.json", {"failure": failure.name, "reason": reason})
+        log = (store.scratch.get(f"{directory}log.txt") or b"").decode(errors="replace")
+        lines = "\n".join(log.splitlines()[-LAST_LINES:])
+        message = (
+            f"{job.title}: {failure}: {reason}. The whole log: s3://{store.scratch.name}/{directory}log.txt\n"
+            f"Its last lines:\n{lines}"
+        )
+        again = failure in (Failure.LOST, Failure.RECLAIMED)
+        if failure in (Failure.MEMORY, Failure.DISK):
+            # Once, on the next bigger machine.
+            again = self._failures(name, job).count(failure) == 1
+        raise TryAgain(message) if again else JobFailed(message)
+
+    def remove(self, name: str) -> None:
+        """Terminate the job's instances, whichever try they are of."""
+        if ids := [instance["InstanceId"] for instance in self._instances(name)]:
+            self.ec2.terminate_instances(InstanceIds=ids)
+
+    def found(self) -> Iterator[Found]:
+        """All instances of this deployment that are there."""
+        for instance in self._instances():
+            tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+            yield Found(tags[JOB_TAG], f"instance {instance['InstanceId']}", tags)
+
+    def _parameters(
+        self, option: Option, image: str, disk: int, script: str, tags: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Those of RunInstances."""
+        token = hashlib.sha256("\0".join((*tags.values(), repr(option))).encode()).hexdigest()
+        tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
+        resources = (
+            "instance",
+            "volume",
+            "network-interface",
+            *(["spot-instances-request"] if option.spot else []),
+        )
+        return {
+            "ImageId": image,
+            "InstanceType": option.instance_type,
+            "UserData": script,
+            # The same for the same try, so that an answer that was lost costs no second instance.
+            "ClientToken": token,
+            "InstanceInitiatedShutdownBehavior": "terminate",
+            "MetadataOptions": {
+                "HttpTokens": "required",
+                "HttpPutResponseHopLimit": 1,
+                "HttpEndpoint": "enabled",
+            },
+            "IamInstanceProfile": {"Name": self.settings.ec2.instance_profile},
+            "BlockDeviceMappings": [
+                {
+                    "DeviceName": "/dev/xvda",
+                    "Ebs": {
+                        "VolumeSize": disk,
+                        "VolumeType": "gp3",
+                        "DeleteOnTermination": True,
+                        "Encrypted": True,
+                    },
+                }
+            ],
+            "TagSpecifications": [{"ResourceType": resource, "Tags": tag_list} for resource in resources],
+            **({"SecurityGroupIds": groups} if (groups := self.settings.ec2.security_groups) else {}),
+            **({"SubnetId": option.subnet} if option.subnet else {}),
+            **({"InstanceMarketOptions": {"MarketType": "spot"}} if option.spot else {}),
+        }
+
+    def _instances(
+        self, name: str = "", build: str = "", states: Sequence[str] = _LIVE
+    ) -> list[InstanceTypeDef]:
+        filters: list[FilterTypeDef] = [
+            {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]},
+            {"Name": "instance-state-name", "Values": list(states)},
+        ]
+        if name:
+            filters.append({"Name": f"tag:{JOB_TAG}", "Values": [name]})
+        if build:
+            filters.append({"Name": f"tag:{BUILD_TAG}", "Values": [build]})
+        pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters)
+        return [found for page in pages for group in page["Reservations"] for found in group["Instances"]]
+
+    def _directory(self, name: str, job: Job, build: str) -> str:
+        return Store.job(job.version, name, build)
+
+    def _builds(self, name: str, job: Job) -> Iterator[str]:
+        tries = Store.tries(job.version, name)
+        for key in self.store.scratch.keys(tries):
+            build, _, file = key[len(tries) :].partition("/")
+            if file == "job.json":
+                yield build
+
+    def _result(self, name: str, job: Job, build: str) -> Result | None:
+        content = self.store.scratch.get(f"{self._directory(name, job, build)}result.json")
+        return None if content is None else Result.model_validate_json(content)
+
+    def _failures(self, name: str, job: Job) -> list[Failure]:
+        """Those of the job's earlier tries."""
+        found = []
+        for build in self._builds(name, job):
+            known = self.store.scratch.get_json(f"{self._directory(name, job, build)}failure.json")
+            if known:
+                found.append(Failure[known["failure"]])
+        return found
+
+    def _fault(self, name: str, build: str, job: Job, result: Result | None) -> tuple[Failure, str]:
+        if result is not None:
+            if result.timed_out:
+                return Failure.TIME, f"it did not end within its limit of {job.time_limit} s and was ended"
+            if result.fault:
+                return Failure[result.fault.upper()], f"it failed with exit status {result.exit_status}"
+            return Failure.JOB, f"it failed with exit status {result.exit_status}"
+        for instance in self._instances(name, build, (*_LIVE, "terminated")):
+            reason = instance.get("StateReason", {})
+            if reason.get("Code") == "Server.SpotInstanceTermination":
+                return Failure.RECLAIMED, f"{instance['InstanceId']} was taken back"
+            if instance["State"]["Name"] in ("pending", "running"):
+                return (
+                    Failure.TIME,
+                    f"{instance['InstanceId']} did not end within the limit of {job.time_limit} s",
+                )
+            why = reason.get("Message", "no reason given")
+            return Failure.LOST, f"{instance['InstanceId']} ended without a result ({why})"
+        return Failure.LOST, "its instance is gone, without a result"

@@ -1,0 +1,25 @@
+# shellcheck shell=bash
+# What an instance does at boot, after its values: it fetches the packaging
+# files, and they do the job.
+#
+# HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256  as for jobs/on-instance
+# HHVM_PACKAGING HHVM_PACKAGING_SHA256                 the packaging files' key
+set -euo pipefail
+
+# A machine whose job cannot begin is of no use.
+trap 'shutdown -h now' EXIT
+export HOME=/root DEBIAN_FRONTEND=noninteractive
+for tool in aws docker jq; do
+  command -v "$tool" >/dev/null || {
+    apt-get -o Acquire::Retries=5 update
+    apt-get -o Acquire::Retries=5 install --yes --no-install-recommends awscli docker.io jq
+    break
+  }
+done
+
+work=/var/lib/hhvm-packaging/work/$HHVM_JOB
+mkdir -p "$work/packaging"
+aws s3 cp --only-show-errors "s3://$HHVM_BUCKET/$HHVM_PACKAGING" "$work/packaging.tar.gz"
+printf '%s  %s\n' "$HHVM_PACKAGING_SHA256" "$work/packaging.tar.gz" | sha256sum --check --quiet
+tar -xzf "$work/packaging.tar.gz" -C "$work/packaging"
+"$work/packaging/jobs/on-instance" "$work"

@@ -1,0 +1,56 @@
+"""What every kind of worker can do: jobs by name, each running at most once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hhvm_packaging.jobs import Job, Result
+    from hhvm_packaging.store import Store
+
+LAST_LINES = 30
+"""How much of a failed job's log its error shows."""
+
+
+Phase: TypeAlias = Literal["absent", "running", "ended"]
+"""Of a job's worker. Absent: there is none, or it is gone and left no result."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The worker of some job, as it was found."""
+
+    name: str
+    """The job's."""
+    what: str
+    """What to call it."""
+    labels: Mapping[str, str]
+    """Those that it was started with."""
+
+
+class Worker(Protocol):
+    """One kind of worker."""
+
+    def phase(self, name: str, job: Job, build: str) -> Phase:
+        """Whether the job's worker runs, has ended, or is not there."""
+
+    def log(self, name: str, job: Job, build: str, since: int) -> bytes:
+        """What came into the job's log after ``since`` bytes."""
+
+    def adopt(self, name: str, job: Job) -> str | None:
+        """The build of a worker that does this very job, or did it well; None (and gone) for any other."""
+
+    def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
+        """Start the job's worker. Returns what to call it. Raises JobFailed."""
+
+    def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
+        """Keep log, artifacts and result in the store. Raises JobFailed if the job did not succeed."""
+
+    def remove(self, name: str) -> None:
+        """End the job's worker and all that it started."""
+
+    def found(self) -> Iterator[Found]:
+        """All workers of this deployment that are there, whatever became of their jobs."""

@@ -1,0 +1,250 @@
+"""Jobs on EC2: what an instance does, what is kept of it, and what is said and done when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from hhvm_packaging import packaging
+from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain
+from hhvm_packaging.plans import Plan
+from hhvm_packaging.settings import Ec2, Machine, Settings, settings
+from hhvm_packaging.steps import STEPS, Step
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers.ec2 import Ec2Worker
+from hhvm_packaging.workers.operator import JobOperator
+from tests.ec2 import AMI_PARAMETER, INSTANCE_PROFILE, REGION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.ec2 import EC2
+
+ROOT = Path(__file__).resolve().parents[2]
+VALUE = 'it\'s "quoted" $(id) `id`; \\ done\n\n'
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+class Bench:
+    """An EC2 worker, and packaging files whose job is a script of the test."""
+
+    def __init__(self, root: Path, ec2: EC2) -> None:
+        self.root, self.ec2 = root, ec2
+        self.name = f"hhvm-test-{uuid.uuid4().hex}"
+        self.settings = Settings(
+            packaging_root=root,
+            ec2=Ec2(
+                region=REGION,
+                instance_profile=INSTANCE_PROFILE,
+                machines={"a-job": Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
+            ),
+        )
+        self.store = Store(ec2.client("s3"), self.settings)
+        client = ec2.client("ec2")
+
+        def launch(parameters: dict[str, Any]) -> str:
+            answer = client.run_instances(MinCount=1, MaxCount=1, **parameters)
+            return str(answer["Instances"][0]["InstanceId"])
+
+        self.worker = Ec2Worker(client, self.store, self.settings, image=lambda: ec2.image_id, launch=launch)
+        for part in ("bin", "jobs", "distros"):
+            shutil.copytree(ROOT / part, root / part, symlinks=True)
+
+    def job(self, script: str, *, inputs: tuple[Input, ...] = (), limit: int = 60) -> Job:
+        """The job that runs ``script``."""
+        file = self.root / "jobs/a-job"
+        file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
+        file.chmod(0o755)
+        return Job(
+            version="1.0.0",
+            script="a-job",
+            packaging=packaging.upload(self.store, self.root),
+            environment={"VALUE": VALUE},
+            inputs=inputs,
+            outputs="1.0.0/debian-12-bookworm/build/",
+            time_limit=limit,
+        )
+
+    def start(self, job: Job, build: str = "1") -> None:
+        self.worker.start(self.name, build, job, {"hhvm.test": "yes"}, self.store)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.2)
+
+    def ended(self, job: Job, build: str = "1") -> None:
+        self.until(lambda: self.worker.phase(self.name, job, build) != "running")
+
+    def instance(self) -> str:
+        """The last one that was launched."""
+        launched = self.ec2.launches[-1].instances
+        return str(launched[-1])
+
+
+@pytest.fixture
+def bench(tmp_path: Path, ec2: EC2) -> Bench:
+    return Bench(tmp_path, ec2)
+
+
+def test_a_job_sees_its_values_exactly_and_its_artifacts_log_and_result_are_kept(bench: Bench) -> None:
+    bench.store.scratch.put("an/input", b"")
+    given = Input(key="an/input", name="with/directories", sha256=EMPTY_SHA256)
+    job = bench.job(
+        'printf %s "$VALUE" >"$OUT/value.txt"; [ -f "$IN/with/directories" ]; echo hello', inputs=(given,)
+    )
+    bench.start(job)
+    bench.ended(job)
+    result = bench.worker.collect(bench.name, "1", job, bench.store)
+    assert [artifact.name for artifact in result.artifacts] == ["value.txt"]
+    assert bench.store.scratch.get(f"{job.outputs}value.txt") == VALUE.encode()
+    assert bench.worker.log(bench.name, job, "1", 0) == b"hello\n"
+    assert bench.worker.log(bench.name, job, "1", 5) == b"\n"
+    bench.ec2.wait(bench.instance(), "terminated")
+
+
+def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(bench: Bench) -> None:
+    job = bench.job("echo begun; sleep 600")
+    bench.start(job)
+    bench.until(lambda: bench.worker.log(bench.name, job, "1", 0) == b"begun\n")
+    assert bench.worker.adopt(bench.name, job) == "1"
+    bench.worker.remove(bench.name)
+    bench.ec2.wait(bench.instance(), "terminated")
+    assert bench.ec2.containers(bench.instance()) == []
+
+
+def test_a_failed_job_is_told_with_step_reason_last_lines_and_log_and_not_tried_again(bench: Bench) -> None:
+    job = bench.job("echo the compiler is unhappy; exit 3")
+    bench.start(job)
+    bench.ended(job)
+    with pytest.raises(JobFailed, match=r"(?s)HHVM 1\.0\.0, a-job: the job failed: .*status 3.*unhappy"):
+        bench.worker.collect(bench.name, "1", job, bench.store)
+    assert bench.worker.adopt(bench.name, job) is None
+
+
+def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
+    job = bench.job("echo begun; sleep 600")
+    bench.start(job)
+    bench.until(lambda: bench.worker.log(bench.name, job, "1", 0) == b"begun\n")
+    bench.ec2.kill(bench.instance())
+    assert bench.worker.phase(bench.name, job, "1") == "absent"
+    with pytest.raises(TryAgain, match=r"(?s)worker lost: i-.*begun"):
+        bench.worker.collect(bench.name, "1", job, bench.store)
+
+
+def test_where_there_is_no_room_for_one_type_the_next_is_launched(bench: Bench) -> None:
+    bench.ec2.fail_launches("InsufficientInstanceCapacity", times=9, instance_type="c7i.large")
+    bench.start(bench.job("true"))
+    # Each several times: botocore itself tries some errors again.
+    types = [launch.parameters["InstanceType"] for launch in bench.ec2.launches]
+    assert list(dict.fromkeys(types)) == ["c7i.large", "c7a.large"]
+    assert bench.ec2.launches[-1].instances
+
+
+@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded"])
+def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(bench: Bench, code: str) -> None:
+    bench.ec2.fail_launches(code, times=9)
+    with pytest.raises(TryAgain, match=f"no room for it now: c7i.large in any subnet: {code}"):
+        bench.start(bench.job("true"))
+
+
+def test_every_launch_keeps_metadata_from_containers_and_ends_with_its_power(bench: Bench) -> None:
+    bench.start(bench.job("true"))
+    [launch] = bench.ec2.launches
+    assert launch.parameters["MetadataOptions"]["HttpTokens"] == "required"
+    assert launch.parameters["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
+    assert launch.parameters["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+# The operator
+
+
+class AJob(Step):
+    """A step whose job is the script of the test."""
+
+    script = "a-job"
+    made: ClassVar[Job]
+
+    def job(self, build: str) -> Job:
+        return self.made
+
+
+@pytest.fixture
+def deployed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """The bench as a deployment: settings from the environment, AWS through Airflow's connection."""
+    connection = {
+        "conn_type": "aws",
+        "login": "airflow",
+        "password": "emulated",
+        "extra": {"endpoint_url": bench.ec2.endpoint, "region_name": REGION},
+    }
+    environment = {
+        "AIRFLOW_CONN_HHVM_AWS": json.dumps(connection),
+        "HHVM_PACKAGING_WORKERS": "ec2",
+        "HHVM_PACKAGING_PACKAGING_ROOT": str(bench.root),
+        "HHVM_PACKAGING_POLL_INTERVAL": "1",
+        "HHVM_PACKAGING_EC2__REGION": REGION,
+        "HHVM_PACKAGING_EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
+        "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(STEPS, "a-job", AJob)
+    settings.cache_clear()
+    yield bench
+    settings.cache_clear()
+
+
+class TaskInstance:
+    """What Airflow would give the task."""
+
+    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "task", -1, 1
+
+    def __init__(self) -> None:
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def task(job: Job) -> JobOperator:
+    AJob.made = job
+    plan = Plan(
+        version="1.0.0", nightly=False, commit="", packaging=job.packaging, packaging_revision="", distros=()
+    )
+    return JobOperator(task_id="task", script="a-job", plan=plan.model_dump(mode="json"))
+
+
+def test_one_task_launches_waits_takes_in_and_terminates(deployed: Bench) -> None:
+    instance = TaskInstance()
+    operator = task(deployed.job('echo hello; echo made >"$OUT/made"'))
+    with pytest.raises(TaskDeferred) as deferred:
+        operator.execute({"ti": instance})
+    [launched] = deployed.ec2.launches
+    assert launched.caller == "airflow"
+    assert launched.instances[0] in str(instance.pushed)
+    event: Any = asyncio.run(anext(deferred.value.trigger.run()))  # type: ignore[attr-defined]
+    assert "done" in operator.take_in({"ti": instance}, event=event.payload, **(deferred.value.kwargs or {}))
+    deployed.ec2.wait(launched.instances[0], "terminated")
+
+
+def test_a_task_that_is_run_again_attaches_to_its_instance_also_when_its_answer_was_lost(
+    deployed: Bench,
+) -> None:
+    deployed.ec2.lose_launches()
+    operator = task(deployed.job("sleep 600"))
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as deferred:
+            operator.execute({"ti": TaskInstance()})
+    assert len({name for launch in deployed.ec2.launches for name in launch.instances}) == 1
+    asyncio.run(deferred.value.trigger.on_kill())  # type: ignore[attr-defined]
+    deployed.ec2.wait(deployed.instance(), "terminated")

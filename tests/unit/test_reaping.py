@@ -1,0 +1,72 @@
+"""Which workers are ended because nobody waits for them any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hhvm_packaging.workers.reaping import ALIVE, reap
+from hhvm_packaging.workers.worker import Found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = 1_000_000.0
+
+
+class Worker:
+    """One job's worker."""
+
+    def __init__(self, expires: float = NOW + 60) -> None:
+        self.expires = expires
+        self.ended: list[str] = []
+
+    def found(self) -> Iterator[Found]:
+        labels = {
+            "hhvm.dag": "a_dag",
+            "hhvm.run": "a run",
+            "hhvm.task": "a_task",
+            "hhvm.map_index": "3",
+            "hhvm.expires": str(self.expires),
+        }
+        yield Found("a-job", "instance i-1", labels)
+
+    def remove(self, name: str) -> None:
+        self.ended.append(name)
+
+
+@pytest.mark.parametrize("state", ALIVE)
+def test_a_worker_stays_while_its_task_is_alive(state: str) -> None:
+    worker = Worker()
+    assert list(reap(worker, lambda *_: state, now=NOW)) == []  # type: ignore[arg-type]
+    assert worker.ended == []
+
+
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        ("failed", "failed"),
+        ("success", "success"),
+        ("skipped", "skipped"),
+        ("removed", "removed"),
+        (None, "gone"),
+    ],
+)
+def test_a_worker_whose_task_is_over_or_gone_is_ended_and_named(state: str | None, why: str) -> None:
+    worker, asked = Worker(), []
+
+    def of(*task: object) -> str | None:
+        asked.append(task)
+        return state
+
+    [line] = reap(worker, of, now=NOW)  # type: ignore[arg-type]
+    assert line == f"ended instance i-1 of a-job: its task a_dag.a run.a_task[3] is {why}"
+    assert worker.ended == ["a-job"]
+    assert asked == [("a_dag", "a run", "a_task", 3)]
+
+
+def test_a_worker_past_its_expiry_is_ended_whatever_its_task_does() -> None:
+    worker = Worker(expires=NOW - 1)
+    [line] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
+    assert "past its expiry" in line
