@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,8 +30,8 @@ def main() -> int:
     commands.add_parser("down", help="stop everything that the demo started")
     commands.add_parser("clean", help="stop everything and forget the data")
     commands.add_parser("status", help="show what runs")
-    airflow = commands.add_parser("airflow", help="run Airflow's command line on the demo's Airflow")
-    airflow.add_argument("arguments", nargs=argparse.REMAINDER)
+    run = commands.add_parser("run", help="run a command as the demo's Airflow would")
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
     progress = Progress.since_make()
     try:
@@ -53,9 +54,10 @@ def _run(arguments: argparse.Namespace, progress: Progress) -> int:
             today = datetime.datetime.now(datetime.UTC).date()
             release = Release.parse(arguments.version, today=today)
             Demo(stack, progress).up(release)
-        case "airflow":
-            command = str(Path(sys.executable).parent / "airflow")
-            os.execve(command, [command, *arguments.arguments], stack.environment())  # ruff: ignore[start-process-with-no-shell]
+        case "run":
+            environment = stack.person_environment()
+            command = shutil.which(arguments.arguments[0], path=environment["PATH"]) or arguments.arguments[0]
+            os.execve(command, [command, *arguments.arguments[1:]], environment)  # ruff: ignore[start-process-with-no-shell]
         case command:
             getattr(Demo(stack, progress), command)()
     return 0

@@ -228,8 +228,14 @@ class Stack:
             **self.packaging_environment(),
         }
 
+    def person_environment(self) -> dict[str, str]:
+        """The whole environment of a person's own command. Raises ``StackFailed`` before the first set-up."""
+        if not self._private_key.exists():
+            raise StackFailed(f"there is no demo in {self.var} yet. Run make demo first")
+        return {**self.environment(), "HHVM_DEMO_VAR": str(self.var)}
+
     def environment(self, service: str = "") -> dict[str, str]:
-        """The whole environment of a service; without a name, of a person's own airflow command."""
+        """The whole environment of a service; without a name, of Airflow's own command line."""
         own = {
             # With it, kernel and psutil see the environment of processes that changed their title.
             "SPT_NOENV": "1",

@@ -46,4 +46,4 @@ def job_image(base_images: None) -> str:
     """The image of the jobs' own containers, built as the Docker workers build it."""
     from hhvm_packaging import runtime
 
-    return runtime.worker().job_image()
+    return runtime.docker_worker().job_image()

@@ -1,22 +1,27 @@
 """The DAGs as Airflow loads them: complete, named, explained, and strict about what they are given."""
 
+import datetime
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import ParamValidationError
+from airflow.sdk.definitions.param import process_params
+from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
-from hhvm_packaging import distros
+from hhvm_packaging import distros, runtime
 from tests.unit.test_release import NOT_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
-DAG_IDS = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
+OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
+"""The DAGs that are told a version and distributions."""
+DAG_IDS = OF_A_RELEASE | {"hhvm_prune", "hhvm_reap_workers"}
 
 
 @pytest.fixture(scope="module")
@@ -49,24 +54,45 @@ def test_publishing_runs_one_at_a_time(dags: dict[str, DAG]) -> None:
     assert publish.get_task("update_repositories").pool == "publish"
 
 
+def test_pruning_runs_daily_and_changes_nothing_public_while_somebody_publishes(dags: dict[str, DAG]) -> None:
+    prune = dags["hhvm_prune"]
+    assert (prune.schedule, prune.catchup, prune.max_active_runs) == ("@daily", False, 1)
+    outside = {task.task_id for task in prune.tasks if task.pool != "publish"}
+    assert outside == {"plan", "delete_scratch"}
+
+
+def test_a_scheduled_pruning_is_no_dry_run(dags: dict[str, DAG]) -> None:
+    assert dags["hhvm_prune"].params.get_param("dry_run").resolve() is False
+
+
+def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[str, DAG]) -> None:
+    public = [dag for dag in dags.values() if any(task.pool == "publish" for task in dag.tasks)]
+    assert len(public) == 2
+    assert all("**To undo**" in str(dag.doc_md) for dag in public)
+
+
 def test_wrappers_hold_no_slot_of_the_pool_that_their_children_need(dags: dict[str, DAG]) -> None:
     assert {task.pool for task in dags["hhvm_build_and_publish"].tasks} == {"default_pool"}
 
 
 def test_mapped_tasks_are_shown_by_distribution(dags: dict[str, DAG]) -> None:
     mapped = [task for dag in dags.values() for task in dag.tasks if task.is_mapped]
-    assert {task.task_id for task in mapped} == {"make_binary_package", "verify_published"}
+    assert {task.task_id for task in mapped} == {
+        "make_binary_package",
+        "verify_candidate",
+        "verify_published",
+    }
     assert all("distro" in str(task.map_index_template) for task in mapped)
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+@pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))
 @pytest.mark.parametrize("version", [*NOT_VERSIONS, None, 4.26, ["1.0.0"]])
 def test_the_form_refuses_what_is_not_a_version(dags: dict[str, DAG], dag_id: str, version: Any) -> None:
     with pytest.raises(ParamValidationError):
         dags[dag_id].params.get_param("version").resolve(version)
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+@pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))
 @pytest.mark.parametrize(
     "asked", [[], None, ["debian-99-nothing"], ["../distros"], "debian-12-bookworm", [""]]
 )
@@ -85,12 +111,45 @@ def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(
         assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_reap_workers"}))
+def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
+    """As Airflow hands it to the task: it takes parameters that no form has."""
+    dag, conf = dags[dag_id], {"dryrun": True}
+    context = {
+        "dag": dag,
+        "dag_run": SimpleNamespace(conf=conf, run_after=datetime.datetime.now(datetime.UTC)),
+        "params": process_params(dag, dag.get_task("plan"), conf, suppress_exception=False),
+    }
+    check = runtime.request if dag_id in OF_A_RELEASE else runtime.dry_run
+    with pytest.raises(AirflowFailException, match="dryrun: no such parameter"):
+        check(context)
+
+
+@pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))
 def test_the_form_takes_releases_nightlies_and_every_distribution(dags: dict[str, DAG], dag_id: str) -> None:
     params = dags[dag_id].params
     for version in ("nightly", "1.0.0", "2026.11.22"):
         assert params.get_param("version").resolve(version) == version
     assert params.get_param("distros").resolve() == distros.names(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("action", "revert"),
+        ("action", None),
+        ("undo_to", "yesterday"),
+        ("undo_to", "20261122T000000Z\n"),
+        ("dry_run", "yes"),
+        ("dry_run", None),
+        ("if_one_fails", "panic"),
+    ],
+)
+def test_the_form_refuses_a_way_to_publish_that_there_is_not(
+    dags: dict[str, DAG], name: str, value: Any
+) -> None:
+    with pytest.raises(ParamValidationError):
+        dags["hhvm_publish_release"].params.get_param(name).resolve(value)
 
 
 def test_a_faulty_distribution_breaks_the_import_of_no_dag(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPER, BUILD, PUBLISH = "hhvm_build_and_publish", "hhvm_build", "hhvm_publish_release"
+PRUNE, REAP = "hhvm_prune", "hhvm_reap_workers"
 DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
 POLL_INTERVAL = 2
 
@@ -55,8 +56,13 @@ class Newcomer:
 
     def airflow(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Airflow's command line, on this demo."""
+        return self.run("airflow", *arguments)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command as this demo's Airflow would run it, from the checkout."""
         return subprocess.run(
-            [ROOT / "demo/airflow", *arguments],
+            [ROOT / "demo/run", *command],
+            cwd=ROOT,
             env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
             capture_output=True,
             text=True,
@@ -83,6 +89,11 @@ class Newcomer:
         """A run's state."""
         with self.api() as api:
             return str(api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"])
+
+    def offered(self, suite: str) -> list[str]:
+        """The versions of hhvm that users of a suite are offered."""
+        packages = httpx.get(f"{self.stack.public_url}/debian/dists/{suite}/main/binary-amd64/Packages").text
+        return re.findall(r"^Version: (.*)$", packages, re.MULTILINE)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
         """A run's task instances, a mapped one by its distribution."""
@@ -201,6 +212,9 @@ def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_bu
     newcomer.trigger(WRAPPER, "killed", {"version": "1.0.1"})
     newcomer.until(lambda: len(newcomer.building("1.0.1")) == 2)
     containers = {container.id for container in newcomer.building("1.0.1")}
+    newcomer.trigger(REAP, "meanwhile", {})
+    assert newcomer.ended(REAP, "meanwhile") == "success"
+    assert {container.id for container in newcomer.building("1.0.1")} == containers
     for service in AIRFLOW:
         victims = {process.pid: process for process in newcomer.stack.processes(service)}
         [main] = [process for process in victims.values() if process.ppid() not in victims]
@@ -245,6 +259,77 @@ def test_a_killed_container_fails_its_task_soon_and_clearing_builds_nothing_else
     assert list(newcomer.stack.work_directory.iterdir()) == []
 
 
+def test_a_dry_run_of_an_undo_says_what_users_would_lose_and_changes_nothing(newcomer: Newcomer) -> None:
+    newcomer.trigger(PUBLISH, "dry", {"version": "1.0.2", "action": "undo", "dry_run": True})
+    assert newcomer.ended(PUBLISH, "dry") == "success"
+    tasks = newcomer.tasks(PUBLISH, "dry")
+    assert tasks["verify_candidate debian-13-trixie"]["state"] == "success"
+    assert tasks["update_repositories"]["state"] == "skipped"
+    said = newcomer.log(PUBLISH, "dry", tasks["publish_report"])
+    assert "this was a dry run" in said
+    assert "- hhvm 1.0.2-1~bookworm amd64" in said
+    assert "1.0.2-1~bookworm" in newcomer.offered("bookworm")
+
+
+def test_an_undo_takes_a_version_from_users_and_a_release_again_gives_it_back(newcomer: Newcomer) -> None:
+    newcomer.trigger(PUBLISH, "undo", {"version": "1.0.2", "action": "undo"})
+    assert newcomer.ended(PUBLISH, "undo") == "success"
+    assert "1.0.2-1~bookworm" not in newcomer.offered("bookworm")
+    assert "1.0.2-1~trixie" not in newcomer.offered("trixie-1.0")
+    told = newcomer.log(PUBLISH, "undo", newcomer.tasks(PUBLISH, "undo")["publish_report"])
+    assert "--allow-downgrades hhvm=1.0.1-1~bookworm hhvm-dev=1.0.1-1~bookworm" in told
+
+    newcomer.trigger(PUBLISH, "resumed", {"version": "1.0.2"})
+    assert newcomer.ended(PUBLISH, "resumed") == "failed"
+    said = newcomer.log(PUBLISH, "resumed", newcomer.tasks(PUBLISH, "resumed")["candidate"])
+    assert "was withdrawn from debian bookworm: hhvm 1.0.2-1~bookworm amd64" in said
+
+    newcomer.trigger(PUBLISH, "again", {"version": "1.0.2", "action": "release again"})
+    assert newcomer.ended(PUBLISH, "again") == "success"
+    assert "1.0.2-1~bookworm" in newcomer.offered("bookworm")
+
+
+def test_the_command_shows_what_a_suite_was_and_puts_it_back(newcomer: Newcomer) -> None:
+    history = newcomer.run("bin/apt-suite", "history", "debian", "trixie").stdout
+    [_, undone, before, *_] = [line.split()[0] for line in history.splitlines() if line[0] != " "]
+    done = newcomer.run("bin/apt-suite", "undo", "debian", "trixie", undone)
+    assert "withdrawn: hhvm 1.0.2-1~trixie amd64" in done.stdout, done.stderr
+    assert "1.0.2-1~trixie" not in newcomer.offered("trixie")
+    refused = newcomer.run("bin/apt-suite", "undo", "debian", "trixie", before)
+    assert refused.returncode == 1
+    assert "has what was withdrawn" in refused.stderr
+    released = newcomer.run("bin/apt-suite", "release", "debian", "trixie", "1.0.2-1~trixie")
+    assert "may be published again: hhvm 1.0.2-1~trixie amd64" in released.stdout, released.stderr
+
+
+def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None:
+    labels = {
+        "hhvm.job": "forgotten",
+        "hhvm.work": str(newcomer.stack.work_directory),
+        "hhvm.dag": BUILD,
+        "hhvm.run": "container__1.0.2",
+        "hhvm.task": "make_binary_package",
+        "hhvm.map_index": "0",
+        "hhvm.expires": str(int(time.time()) + 600),
+    }
+    newcomer.engine.containers.run(
+        "debian:bookworm", ["sleep", "600"], name="forgotten", labels=labels, detach=True
+    )
+    newcomer.trigger(REAP, "reap", {})
+    assert newcomer.ended(REAP, "reap") == "success"
+    assert newcomer.containers() == []
+    said = newcomer.log(REAP, "reap", newcomer.tasks(REAP, "reap")["reap"])
+    assert "of forgotten: its task hhvm_build.container__1.0.2.make_binary_package[0] is success" in said
+
+
+def test_pruning_takes_nothing_that_is_young_or_a_release(newcomer: Newcomer) -> None:
+    root = newcomer.var / "s3"
+    before = sorted(path for path in root.rglob("*") if "/jobs/" not in str(path))
+    newcomer.trigger(PRUNE, "pruned", {})
+    assert newcomer.ended(PRUNE, "pruned") == "success"
+    assert sorted(path for path in root.rglob("*") if "/jobs/" not in str(path)) == before
+
+
 def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(newcomer: Newcomer) -> None:
     subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.3"], check=True)
     newcomer.trigger(BUILD, "cancelled", {"version": "1.0.3"})
@@ -283,11 +368,13 @@ def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Ne
     assert newcomer.ended(dag_id, "misspelt") == "failed"
     tasks = newcomer.tasks(dag_id, "misspelt")
     assert tasks["plan"]["state"] == "failed"
-    assert "verison: no such parameter. Allowed: version and distros." in newcomer.log(
+    assert "verison: no such parameter. Allowed: version, distros" in newcomer.log(
         dag_id, "misspelt", tasks["plan"]
     )
-    states = {task["state"] for name, task in tasks.items() if name not in ("plan", "build_report")}
-    assert states == {"upstream_failed"}
+    # They run whatever happened before them, and say what did.
+    whatever = {"plan", "build_report", "update_repositories", "publish_report"}
+    assert {task["state"] for name, task in tasks.items() if name not in whatever} == {"upstream_failed"}
+    assert {tasks[name]["state"] for name in whatever & set(tasks)} == {"failed"}
     assert newcomer.containers() == []
 
 

@@ -235,9 +235,9 @@ def test_a_stopped_build_leaves_no_container(packaging: Path, sent: signal.Signa
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     script = packaging / "bin/make-package-in-throwaway-container"
-    with subprocess.Popen(
-        [script, "test-1"], env=os.environ | {"VERSION": "1.0.0", "HHVM_JOB": job}
-    ) as build:
+    # Tests that run in a shell's background have it ignored, and what they start inherits that.
+    command = ["env", f"--default-signal={sent.name}", script, "test-1"]
+    with subprocess.Popen(command, env=os.environ | {"VERSION": "1.0.0", "HHVM_JOB": job}) as build:
         deadline = time.monotonic() + 30
         try:
             while not containers():

@@ -427,42 +427,46 @@ def published(tmp_path: Path, docker_engine: None, job_image: str) -> Path:
     return root
 
 
-def verify(published: Path, version: str) -> subprocess.CompletedProcess[str]:
+def verify(published: Path, expected: str) -> subprocess.CompletedProcess[str]:
     with served(published) as url:
         return run(
             ROOT / "jobs/verify-published",
             DISTRO="debian-12-bookworm",
             PUBLIC_URL=url,
             REPOSITORY="debian",
-            SUITE="bookworm",
-            PACKAGE="hhvm",
-            PACKAGE_VERSION=version,
+            EXPECTED=f"bookworm {expected}",
             HHVM_DOCKER_NETWORK="host",
         )
 
 
 def test_a_published_package_is_offered_to_a_user(published: Path) -> None:
-    verified = verify(published, "1.0.0-1~bookworm")
+    verified = verify(published, "hhvm=1.0.0-1~bookworm")
     assert verified.returncode == 0, verified.stderr
-    assert "apt offers hhvm 1.0.0-1~bookworm" in verified.stdout
+    assert "bookworm: apt offers hhvm=1.0.0-1~bookworm" in verified.stdout
 
 
 def test_a_version_that_apt_does_not_offer_is_an_error(published: Path) -> None:
-    verified = verify(published, "1.0.0-1")
+    verified = verify(published, "hhvm=1.0.0-1")
     assert verified.returncode != 0
-    assert "apt does not offer it" in verified.stderr
+    assert "apt does not offer hhvm=1.0.0-1" in verified.stderr
+
+
+def test_a_withdrawn_version_that_apt_still_offers_is_an_error(published: Path) -> None:
+    verified = verify(published, "!hhvm=1.0.0-1~bookworm")
+    assert verified.returncode != 0
+    assert "apt still offers hhvm=1.0.0-1~bookworm" in verified.stderr
 
 
 def test_a_suite_that_was_never_published_is_an_error(published: Path) -> None:
     (published / "debian/dists").rename(published / "elsewhere")
-    verified = verify(published, "1.0.0-1~bookworm")
+    verified = verify(published, "hhvm=1.0.0-1~bookworm")
     assert verified.returncode != 0
     assert "nothing is published there yet" in verified.stderr
 
 
 def test_a_package_whose_file_is_missing_is_an_error(published: Path) -> None:
     (published / "debian/pool").rename(published / "elsewhere")
-    verified = verify(published, "1.0.0-1~bookworm")
+    verified = verify(published, "hhvm=1.0.0-1~bookworm")
     assert verified.returncode != 0
     assert "cannot fetch it" in verified.stderr
 
@@ -471,6 +475,6 @@ def test_an_index_that_its_signature_does_not_cover_is_an_error(published: Path)
     packages = published / "debian/dists/bookworm/main/binary-amd64/Packages"
     (published / "Packages").write_text(packages.read_text() + "\n")
     (published / "Packages").replace(packages)
-    verified = verify(published, "1.0.0-1~bookworm")
+    verified = verify(published, "hhvm=1.0.0-1~bookworm")
     assert verified.returncode != 0
     assert "apt refuses" in verified.stderr

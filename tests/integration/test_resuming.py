@@ -17,10 +17,11 @@ from hhvm_packaging import packaging, plans, report, sources
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.jobs import Artifact, JobFailed, Result
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.plans import Plan, Request
+from hhvm_packaging.plans import Plan
 from hhvm_packaging.release import Release
+from hhvm_packaging.request import Refused, Request
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource, VerifyPublished
+from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
 from hhvm_packaging.store import PUBLIC_KEY, Store
 
 if TYPE_CHECKING:
@@ -292,31 +293,15 @@ def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Be
     assert "are public" in str(step.done())
 
 
-def test_a_series_with_a_suite_of_its_own_alone_is_looked_at_there(bench: Bench) -> None:
-    bench.settings = Settings(
-        public_repository=bench.settings.public_repository,
-        staging_repository=bench.settings.staging_repository,
-        suites={"1.0": ["DISTRO-lts-x.y"]},
-    )
-    plan = bench.plan()
-    bench.make_source(plan)
-    bench.sign(plan)
-    bench.make_packages(plan)
-    job = VerifyPublished(plan, bench.store, bench.settings, BOOKWORM).job("a-try")
-    assert job.environment["SUITE"] == "bookworm-lts-1.0"
-
-
 def test_publishing_what_is_not_built_is_refused_by_name(bench: Bench) -> None:
-    with pytest.raises(plans.Refused, match=r"^version: HHVM 1\.0\.0 has no signed source yet"):
+    with pytest.raises(Refused, match=r"^version: HHVM 1\.0\.0 has no signed source yet"):
         plans.publish(bench.request(), bench.store, bench.settings)
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
     bench.make_packages(plan)
     assert plans.publish(bench.request(), bench.store, bench.settings).distros
-    with pytest.raises(
-        plans.Refused, match=r"^distros: nothing is published\. debian-13-trixie: HHVM 1\.0\.0"
-    ):
+    with pytest.raises(Refused, match=r"^distros: nothing is published\. debian-13-trixie: HHVM 1\.0\.0"):
         plans.publish(bench.request(RELEASE, BOOKWORM, "debian-13-trixie"), bench.store, bench.settings)
 
 
@@ -333,7 +318,7 @@ def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is
     bench.sign(plan)
     bench.make_packages(plan)
     with pytest.raises(report.Incomplete) as red:
-        report.check(plan, bench.store, bench.settings)
+        report.built(plan, bench.store, bench.settings)
     assert "FAILED distros/debian-13-trixie: DOCKER_BASE says 'not an image'" in str(red.value)
     assert "built  debian-12-bookworm" in str(red.value)
 
@@ -346,14 +331,14 @@ def test_the_report_names_a_failed_build_with_the_log_of_its_last_try(bench: Ben
     for build in ("20261122T000000.000000Z", "20261122T010000.000000Z"):
         bench.store.scratch.put(f"{bench.store.job('1.0.0', name, build)}log.txt", b"")
     with pytest.raises(report.Incomplete) as red:
-        report.check(plan, bench.store, bench.settings)
+        report.built(plan, bench.store, bench.settings)
     assert f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package. Its log: s3://" in str(red.value)
     assert "20261122T010000" in str(red.value)
 
 
 def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:
     with pytest.raises(report.Incomplete, match="`plan` failed"):
-        report.check(None, bench.store, bench.settings)
+        report.built(None, bench.store, bench.settings)
 
 
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:

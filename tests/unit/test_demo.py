@@ -205,3 +205,23 @@ class TestForgetting:
         with pytest.raises(Exception, match="does not look like"):
             demo.clean()
         assert precious.exists()
+
+
+class TestAPersonsCommand:
+    def run(self, var: Path, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [REPOSITORY / "demo/run", *command],
+            env={**os.environ, "HHVM_DEMO_VAR": str(var)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_that_runs_another_one_stays_on_its_demo(self, stack: Stack) -> None:
+        done = self.run(stack.var, str(REPOSITORY / "demo/run"), "printenv", "HHVM_DEMO_VAR")
+        assert done.stdout == f"{stack.var}\n", done.stderr
+
+    def test_before_there_is_a_demo_says_what_to_do(self, tmp_path: Path) -> None:
+        refused = self.run(tmp_path / "var", "true")
+        assert refused.returncode == 1
+        assert "Run make demo first" in refused.stdout + refused.stderr
