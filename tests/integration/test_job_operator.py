@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).resolve().parents[2]
+# A run of its own: the engine is shared, and containers are named for the run.
 CONTEXT: Any = {
-    "ti": SimpleNamespace(dag_id="dag", run_id="run", task_id="task", map_index=-1, try_number=1),
+    "ti": SimpleNamespace(dag_id="dag", run_id=str(uuid.uuid4()), task_id="task", map_index=-1, try_number=1),
 }
 
 

@@ -8,7 +8,9 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,15 +23,22 @@ from demo.progress import Progress
 from demo.stack import AIRFLOW, MARK, REPOSITORY, STORAGE, Ports, Stack, StackFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 ANY = Ports(0, 0, 0)
 SERVICES = (*STORAGE, *AIRFLOW)
 
 
 @pytest.fixture
-def stack(tmp_path: Path) -> Stack:
-    stack = Stack(tmp_path / "var", preferred_ports=ANY)
+def near() -> Iterator[Path]:
+    """A directory whose path leaves room for a Unix socket's, however deep pytest's own lie."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
+def stack(near: Path) -> Stack:
+    stack = Stack(near / "var", preferred_ports=ANY)
     stack.prepare()
     return stack
 
@@ -38,18 +47,18 @@ class TestPorts:
     def test_are_kept_once_chosen(self, stack: Stack) -> None:
         assert Stack(stack.var).ports == stack.ports
 
-    def test_avoid_what_others_listen_on(self, tmp_path: Path) -> None:
+    def test_avoid_what_others_listen_on(self, near: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             taken = other.getsockname()[1]
-            assert Stack(tmp_path / "var", preferred_ports=Ports(taken, 0, 0)).ports.ui != taken
+            assert Stack(near / "var", preferred_ports=Ports(taken, 0, 0)).ports.ui != taken
 
     def test_are_chosen_anew_where_a_stranger_took_one(self, stack: Stack) -> None:
         with socket.create_server(("127.0.0.1", stack.ports.s3)):
             assert Stack(stack.var).ports.s3 != stack.ports.s3
             assert Stack(stack.var).ports.ui == stack.ports.ui
 
-    def test_differ_from_each_other(self, tmp_path: Path) -> None:
-        ports = Stack(tmp_path / "var", preferred_ports=Ports(8099, 8099, 8099)).ports
+    def test_differ_from_each_other(self, near: Path) -> None:
+        ports = Stack(near / "var", preferred_ports=Ports(8099, 8099, 8099)).ports
         assert len(set(asdict(ports).values())) == 3
 
 
@@ -61,8 +70,8 @@ class TestSecrets:
         assert again.secrets == stack.secrets
         assert (stack.var / "signing-key.asc").read_text() == private
 
-    def test_differ_between_demos(self, stack: Stack, tmp_path: Path) -> None:
-        other = asdict(Stack(tmp_path / "other").secrets)
+    def test_differ_between_demos(self, stack: Stack, near: Path) -> None:
+        other = asdict(Stack(near / "other").secrets)
         assert not set(other.values()) & set(asdict(stack.secrets).values())
 
     @pytest.mark.parametrize("name", ["secrets.json", "signing-key.asc", "airflow/passwords.json"])
@@ -103,8 +112,8 @@ class TestEnvironment:
         monkeypatch.setenv(name, "foreign")
         assert stack.environment("scheduler").get(name) == before
 
-    def test_has_no_path_or_port_of_another_demo(self, stack: Stack, tmp_path: Path) -> None:
-        other = Stack(tmp_path / "other", preferred_ports=ANY)
+    def test_has_no_path_or_port_of_another_demo(self, stack: Stack, near: Path) -> None:
+        other = Stack(near / "other", preferred_ports=ANY)
         other.prepare()
         values = "\n".join([*other.airflow_environment().values(), *other.command("s3")])
         assert str(stack.var) not in values
