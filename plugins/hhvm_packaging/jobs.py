@@ -78,6 +78,8 @@ class Failure(StrEnum):
     MEMORY = "out of memory"
     DISK = "out of disk"
     CAPACITY = "no capacity"
+    THROTTLED = "API throttling"
+    LIMIT = "account limit"
 
 
 class Result(BaseModel):
@@ -93,13 +95,27 @@ class Result(BaseModel):
     finished: datetime.datetime
     artifacts: tuple[Artifact, ...] = ()
 
+    def failure(self, job: Job) -> tuple[Failure, str]:
+        """Why ``job`` failed, as far as it said so itself: the class and the reason."""
+        if self.timed_out:
+            return Failure.TIME, f"it did not end within {job.time_limit} s and was ended"
+        failure = Failure[self.fault.upper()] if self.fault else Failure.JOB
+        return failure, f"exit status {self.exit_status}"
+
 
 class JobFailed(PackagingError):
     """A job did not do its work. The message says which, why, and where its log is."""
 
 
 class TryAgain(Exception):
-    """A job did not do its work, but another try may: elsewhere, later, or on a bigger worker."""
+    """A job did not do its work, but another try may: elsewhere, later, or on a bigger worker.
+
+    ``delay`` says after how many seconds.
+    """
+
+    def __init__(self, message: str, delay: float) -> None:
+        super().__init__(message)
+        self.delay = delay
 
 
 def new_build() -> str:

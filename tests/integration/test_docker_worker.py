@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hhvm_packaging import packaging, runtime
-from hhvm_packaging.jobs import Input, Job, JobFailed
+from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
@@ -122,7 +122,7 @@ def test_a_failed_job_is_told_with_version_distribution_step_reason_last_lines_a
     with pytest.raises(JobFailed) as failure:
         bench.worker.collect(bench.name, BUILD, job, bench.store)
     message = str(failure.value)
-    assert message.startswith("HHVM 1.0.0, debian-12-bookworm, a-job: the job failed with exit status 3")
+    assert message.startswith("HHVM 1.0.0, debian-12-bookworm, a-job: the job failed: exit status 3")
     assert "the compiler is unhappy" in message
     log = f"{bench.store.job('1.0.0', bench.name, BUILD)}log.txt"
     assert f"s3://hhvm-scratch/{log}" in message
@@ -132,7 +132,7 @@ def test_a_failed_job_is_told_with_version_distribution_step_reason_last_lines_a
 def test_a_job_past_its_limit_ends_itself(bench: Bench) -> None:
     job = bench.job("sleep 600", limit=1)
     bench.run(job)
-    with pytest.raises(JobFailed, match="did not end within its limit of 1 s"):
+    with pytest.raises(JobFailed, match=r"a-job: time limit: it did not end within 1 s and was ended"):
         bench.worker.collect(bench.name, BUILD, job, bench.store)
 
 
@@ -141,7 +141,7 @@ def test_a_killed_container_is_told_from_a_failed_job(bench: Bench) -> None:
     bench.start(job)
     bench.worker.engine.kill(bench.name)
     bench.ended()
-    with pytest.raises(JobFailed, match=r"container was killed or died \(exit status 137\)"):
+    with pytest.raises(TryAgain, match=r"worker lost: its container was killed or died \(exit status 137\)"):
         bench.worker.collect(bench.name, BUILD, job, bench.store)
 
 
@@ -150,7 +150,7 @@ def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
     bench.start(job)
     bench.worker.engine.remove_container(bench.name, force=True)
     assert bench.worker.state(bench.name).phase == "absent"
-    with pytest.raises(JobFailed, match="container is gone, without a result"):
+    with pytest.raises(TryAgain, match="worker lost: its container is gone, without a result"):
         bench.worker.collect(bench.name, BUILD, job, bench.store)
 
 

@@ -21,12 +21,10 @@ from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.operator import JobOperator
-from tests.ec2 import AMI_PARAMETER, INSTANCE_PROFILE, REGION
+from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from tests.ec2 import EC2
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUE = 'it\'s "quoted" $(id) `id`; \\ done\n\n'
@@ -92,6 +90,13 @@ class Bench:
 
 
 @pytest.fixture
+def ec2(job_image: str) -> Iterator[EC2]:
+    """With minutes of sixty seconds, so that no timer ends an instance here, however busy this machine is."""
+    with emulated_ec2() as ec2:
+        yield ec2
+
+
+@pytest.fixture
 def bench(tmp_path: Path, ec2: EC2) -> Bench:
     return Bench(tmp_path, ec2)
 
@@ -150,10 +155,19 @@ def test_where_there_is_no_room_for_one_type_the_next_is_launched(bench: Bench) 
     assert bench.ec2.launches[-1].instances
 
 
-@pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "VcpuLimitExceeded"])
-def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(bench: Bench, code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "failure"),
+    [
+        ("InsufficientInstanceCapacity", "no capacity"),
+        ("RequestLimitExceeded", "API throttling"),
+        ("VcpuLimitExceeded", "account limit"),
+    ],
+)
+def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(
+    bench: Bench, code: str, failure: str
+) -> None:
     bench.ec2.fail_launches(code, times=9)
-    with pytest.raises(TryAgain, match=f"no room for it now: c7i.large in any subnet: {code}"):
+    with pytest.raises(TryAgain, match=f"{failure}: c7i.large in any subnet: {code}"):
         bench.start(bench.job("true"))
 
 

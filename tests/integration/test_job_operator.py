@@ -149,7 +149,7 @@ def test_a_task_that_died_after_it_recorded_the_result_leaves_nothing_when_it_pa
 
 def test_a_failed_job_fails_its_task_without_a_retry_and_is_cleaned_up(bench: Bench) -> None:
     task = bench.task("echo the compiler is unhappy; exit 2")
-    with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed with exit status 2"):
+    with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed: exit status 2"):
         bench.take_in(task, bench.deferred(task))
     assert bench.containers() == []
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from hhvm_packaging import packaging
-from hhvm_packaging.jobs import Job, JobFailed, Result
-from hhvm_packaging.workers.worker import LAST_LINES, Found, Phase
+from hhvm_packaging import packaging, tries
+from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
+from hhvm_packaging.workers.worker import Found, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,18 +136,13 @@ class DockerWorker:
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """Keep the log, the artifacts and last the result in the store. Returns the result.
 
-        Raises JobFailed, with the reason, the log's last lines and its place, if the job did not succeed.
+        Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
         key, state, result = store.job(job.version, name, build), self.state(name), self.result(name)
         log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
         store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
         if result is None or result.exit_status:
-            reason = _fault(state, result, job)
-            lines = "\n".join(log.decode(errors="replace").splitlines()[-LAST_LINES:])
-            raise JobFailed(
-                f"{job.title}: {reason}. The whole log: s3://{store.scratch.name}/{key}log.txt\n"
-                f"Its last lines:\n{lines}"
-            )
+            raise tries.failed(store, job, name, build, *_fault(state, result, job), log)
         if job.outputs is not None:
             for artifact in result.artifacts:
                 store.scratch.upload(
@@ -250,16 +245,17 @@ def _fetch(job: Job, directory: Path, store: Store) -> None:
             )
 
 
-def _fault(state: State, result: Result | None, job: Job) -> str:
+def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:
+    """The class and the reason."""
     if result is not None:
-        if result.timed_out:
-            return f"the job did not end within its limit of {job.time_limit} s and was ended"
-        return f"the job failed with exit status {result.exit_status}"
+        return result.failure(job)
     if state.phase == "running":
-        return f"the job did not end within its limit of {job.time_limit} s, nor did its own timer end it"
+        return Failure.TIME, f"it did not end within {job.time_limit} s, nor did its own timer end it"
     if state.phase == "absent":
-        return "the job's container is gone, without a result. Clear this task to run it again"
-    why = (
-        "ran out of memory" if state.out_of_memory else f"was killed or died (exit status {state.exit_code})"
+        return Failure.LOST, "its container is gone, without a result"
+    if state.out_of_memory:
+        return Failure.MEMORY, "its container ran out of memory and left no result"
+    return (
+        Failure.LOST,
+        f"its container was killed or died (exit status {state.exit_code}) and left no result",
     )
-    return f"the job's container {why} and left no result. Clear this task to run it again"

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from hhvm_packaging.jobs import Failure, Job, JobFailed, Result, TryAgain
+from hhvm_packaging import tries
+from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
 from hhvm_packaging.store import Store
-from hhvm_packaging.workers.worker import LAST_LINES, Found, Phase
+from hhvm_packaging.workers.worker import Found, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,25 +38,35 @@ WORK_TAG = "hhvm.scratch"
 """Whose instance it is: several deployments may share an account."""
 
 _LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
+_SERVER_ERROR = 500
 _GRACE = 10 * 60
 """Seconds from launch to the job's own beginning, and from its end to that of the instance."""
 
-_NO_ROOM = {
-    "InsufficientInstanceCapacity",
-    "InsufficientHostCapacity",
-    "InsufficientCapacity",
-    "SpotMaxPriceTooLow",
-    "Unsupported",
+_REFUSALS = {
+    **dict.fromkeys(
+        (
+            "InsufficientCapacity",
+            "InsufficientFreeAddressesInSubnet",
+            "InsufficientHostCapacity",
+            "InsufficientInstanceCapacity",
+            "SpotMaxPriceTooLow",
+            "Unsupported",
+        ),
+        Failure.CAPACITY,
+    ),
+    **dict.fromkeys(("EC2ThrottledException", "RequestLimitExceeded", "Throttling"), Failure.THROTTLED),
+    **dict.fromkeys(
+        (
+            "InstanceLimitExceeded",
+            "MaxSpotInstanceCountExceeded",
+            "PendingVerification",
+            "VcpuLimitExceeded",
+            "VolumeLimitExceeded",
+        ),
+        Failure.LIMIT,
+    ),
 }
-"""Error codes of EC2 after which another type or subnet may do."""
-_LATER = {
-    "InstanceLimitExceeded",
-    "MaxSpotInstanceCountExceeded",
-    "RequestLimitExceeded",
-    "Throttling",
-    "VcpuLimitExceeded",
-}
-"""Error codes of EC2 after which only time helps."""
+"""What EC2's error codes mean: after CAPACITY another type or subnet may do, after the others only time."""
 
 _BODY = Path(__file__).with_name("user-data.sh")
 
@@ -136,14 +147,9 @@ class Ec2Worker:
 
     def adopt(self, name: str, job: Job) -> str | None:
         """The last try's build if it does this very job, or did it well; None, and gone, for any other."""
-        build = max(self._builds(name, job), default=None)
-        if build is not None:
-            known = self.store.scratch.get(f"{self._directory(name, job, build)}job.json")
-            result = self._result(name, job, build)
-            alive = bool(self._instances(name, build))
-            done = result.exit_status == 0 if result else alive
-            if done and known is not None and Job.model_validate_json(known).digest == job.digest:
-                return build
+        known = tries.of_job(self.store, job.version, name)
+        if known and self._does(known[-1], job):
+            return known[-1].build
         self.remove(name)
         return None
 
@@ -156,9 +162,9 @@ class Ec2Worker:
         store.scratch.put(f"{self._directory(name, job, build)}job.json", content, "application/json")
         script = user_data(job, name, build, hashlib.sha256(content).hexdigest(), self.settings)
         machine, image = self.settings.ec2.machine(job.script), self.image()
-        failures = self._failures(name, job)
-        refused = []
-        for option in options(machine, self.settings.ec2.subnets, failures):
+        known = tries.failures(store, tries.of_job(store, job.version, name))
+        refused, failure = [], Failure.CAPACITY
+        for option in options(machine, self.settings.ec2.subnets, known):
             tags = {
                 **labels,
                 "Name": name,
@@ -172,35 +178,26 @@ class Ec2Worker:
                 return f"instance {self.launch(self._parameters(option, image, disk, script, tags))}"
             except ClientError as error:
                 code = error.response["Error"]["Code"]
-                refused.append(f"{option.instance_type} in {option.subnet or 'any subnet'}: {code}")
-                if code in _LATER:
-                    break
-                if code not in _NO_ROOM:
+                if code not in _REFUSALS:
+                    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR:
+                        raise  # Who knows whether it launched: another try looks first.
                     raise JobFailed(f"{job.title}: EC2 refuses its instance: {error}") from error
-        raise TryAgain(f"{job.title}: EC2 has no room for it now: {'; '.join(refused)}")
+                failure = _REFUSALS[code]
+                refused.append(f"{option.instance_type} in {option.subnet or 'any subnet'}: {code}")
+                if failure is not Failure.CAPACITY:
+                    break
+        raise tries.failed(store, job, name, build, failure, "; ".join(refused))
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """The job's result; its artifacts and its log are in the store.
 
-        Raises JobFailed if the job did not succeed, with the reason, the log's last lines and its place;
-        TryAgain if that was the worker's fault.
+        Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
         directory, result = self._directory(name, job, build), self._result(name, job, build)
         if result is not None and result.exit_status == 0:
             return result
         failure, reason = self._fault(name, build, job, result)
-        store.scratch.put_json(f"{directory}failure.json", {"failure": failure.name, "reason": reason})
-        log = (store.scratch.get(f"{directory}log.txt") or b"").decode(errors="replace")
-        lines = "\n".join(log.splitlines()[-LAST_LINES:])
-        message = (
-            f"{job.title}: {failure}: {reason}. The whole log: s3://{store.scratch.name}/{directory}log.txt\n"
-            f"Its last lines:\n{lines}"
-        )
-        again = failure in (Failure.LOST, Failure.RECLAIMED)
-        if failure in (Failure.MEMORY, Failure.DISK):
-            # Once, on the next bigger machine.
-            again = self._failures(name, job).count(failure) == 1
-        raise TryAgain(message) if again else JobFailed(message)
+        raise tries.failed(store, job, name, build, failure, reason, store.scratch.get(f"{directory}log.txt"))
 
     def remove(self, name: str) -> None:
         """Terminate the job's instances, whichever try they are of."""
@@ -272,33 +269,25 @@ class Ec2Worker:
     def _directory(self, name: str, job: Job, build: str) -> str:
         return Store.job(job.version, name, build)
 
-    def _builds(self, name: str, job: Job) -> Iterator[str]:
-        tries = Store.tries(job.version, name)
-        for key in self.store.scratch.keys(tries):
-            build, _, file = key[len(tries) :].partition("/")
-            if file == "job.json":
-                yield build
+    def _does(self, last: tries.Try, job: Job) -> bool:
+        """Whether the try does this very job now, or did it well."""
+        if "job.json" not in last.files:
+            return False
+        known = self.store.scratch.get(f"{last.directory}job.json") or b"{}"
+        if Job.model_validate_json(known).digest != job.digest:
+            return False
+        alive = bool(self._instances(last.name, last.build))
+        # In this order: an instance leaves its result before it ends.
+        result = self._result(last.name, job, last.build)
+        return result.exit_status == 0 if result else alive
 
     def _result(self, name: str, job: Job, build: str) -> Result | None:
         content = self.store.scratch.get(f"{self._directory(name, job, build)}result.json")
         return None if content is None else Result.model_validate_json(content)
 
-    def _failures(self, name: str, job: Job) -> list[Failure]:
-        """Those of the job's earlier tries."""
-        found = []
-        for build in self._builds(name, job):
-            known = self.store.scratch.get_json(f"{self._directory(name, job, build)}failure.json")
-            if known:
-                found.append(Failure[known["failure"]])
-        return found
-
     def _fault(self, name: str, build: str, job: Job, result: Result | None) -> tuple[Failure, str]:
         if result is not None:
-            if result.timed_out:
-                return Failure.TIME, f"it did not end within its limit of {job.time_limit} s and was ended"
-            if result.fault:
-                return Failure[result.fault.upper()], f"it failed with exit status {result.exit_status}"
-            return Failure.JOB, f"it failed with exit status {result.exit_status}"
+            return result.failure(job)
         for instance in self._instances(name, build, (*_LIVE, "terminated")):
             reason = instance.get("StateReason", {})
             if reason.get("Code") == "Server.SpotInstanceTermination":
@@ -306,7 +295,7 @@ class Ec2Worker:
             if instance["State"]["Name"] in ("pending", "running"):
                 return (
                     Failure.TIME,
-                    f"{instance['InstanceId']} did not end within the limit of {job.time_limit} s",
+                    f"{instance['InstanceId']} did not end within {job.time_limit} s, nor by itself",
                 )
             why = reason.get("Message", "no reason given")
             return Failure.LOST, f"{instance['InstanceId']} ended without a result ({why})"

@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from hhvm_packaging.jobs import Job, Result
     from hhvm_packaging.store import Store
 
-LAST_LINES = 30
-"""How much of a failed job's log its error shows."""
-
-
 Phase: TypeAlias = Literal["absent", "running", "ended"]
 """Of a job's worker. Absent: there is none, or it is gone and left no result."""
 
