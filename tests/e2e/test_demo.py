@@ -227,30 +227,40 @@ def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_bu
     assert len(newcomer.jobs("1.0.1", "make-source-tarball")) == 1
 
 
-def test_a_killed_container_is_noticed_soon_and_costs_one_more_try_of_that_job_alone(
+def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
     newcomer: Newcomer,
 ) -> None:
     child = "container__1.0.2"
     subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.2"], check=True)
     newcomer.trigger(WRAPPER, "container", {"version": "1.0.2"})
     newcomer.until(lambda: len(newcomer.building("1.0.2")) == 2)
-    [victim] = [container for container in newcomer.building("1.0.2") if "bookworm" in container.name]
+    [broken] = [container for container in newcomer.building("1.0.2") if "bookworm" in container.name]
+    [victim] = [container for container in newcomer.building("1.0.2") if "trixie" in container.name]
     victim.kill()
     killed = time.monotonic()
+    [build] = [container for container in newcomer.job_containers(broken.name) if container.id != broken.id]
+    build.kill("SIGTERM")
     newcomer.until(lambda: victim.id not in {one.id for one in newcomer.containers()}, limit=60)
     print(f"the killed container was noticed and cleaned up within {time.monotonic() - killed:.1f} s")
 
-    assert newcomer.ended(WRAPPER, "container") == "success"
+    assert newcomer.ended(WRAPPER, "container") == "failed"
     tasks = newcomer.tasks(BUILD, child)
-    tries = {name: task["try_number"] for name, task in tasks.items()}
-    assert tries.pop("make_binary_package debian-12-bookworm") == 2
-    assert set(tries.values()) == {1}
-    lost = {**tasks["make_binary_package debian-12-bookworm"], "try_number": 1}
-    log = newcomer.log(BUILD, child, lost)
-    assert "HHVM 1.0.2, debian-12-bookworm, make-binary-package: worker lost: its container was killed" in log
+    failed, lost = (tasks[f"make_binary_package {name}"] for name in DISTROS)
+    assert (failed["state"], failed["try_number"]) == ("failed", 1)
+    assert (lost["state"], lost["try_number"]) == ("success", 2)
+    log = newcomer.log(BUILD, child, failed)
+    assert "HHVM 1.0.2, debian-12-bookworm, make-binary-package: the job failed: exit status 143" in log
     assert "log.txt" in log
+    assert "worker lost: its container was killed" in newcomer.log(BUILD, child, {**lost, "try_number": 1})
+    assert "debian-12-bookworm, make_binary_package" in newcomer.log(BUILD, child, tasks["build_report"])
+
+    newcomer.clear(BUILD, child)
+    assert newcomer.ended(BUILD, child) == "success"
+    newcomer.clear(WRAPPER, "container")
+    assert newcomer.ended(WRAPPER, "container") == "success"
+    assert newcomer.state(PUBLISH, child) == "success"
     assert len(newcomer.jobs("1.0.2", "make-binary-package-debian-12-bookworm")) == 2
-    assert len(newcomer.jobs("1.0.2", "make-binary-package-debian-13-trixie")) == 1
+    assert len(newcomer.jobs("1.0.2", "make-binary-package-debian-13-trixie")) == 2
     assert newcomer.containers() == []
     assert list(newcomer.stack.work_directory.iterdir()) == []
 
