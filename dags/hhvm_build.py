@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form
-from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -73,7 +73,9 @@ def build_report(plan: dict[str, Any] | None) -> str:
 )
 def hhvm_build() -> None:
     planned = plan()
-    tarball = JobOperator(task_id="make_source_tarball", script="make-source-tarball", plan=planned)
+    tarball = JobOperator(
+        task_id="make_source_tarball", script="make-source-tarball", plan=planned, **ON_A_WORKER
+    )
     signature = sign_source_tarball(planned)
     distros = plan_packages(planned)
     packages = JobOperator.partial(
@@ -81,6 +83,7 @@ def hhvm_build() -> None:
         script="make-binary-package",
         plan=planned,
         map_index_template="{{ task.distro }}",
+        **ON_A_WORKER,
     ).expand(distro=distros)
     # All done, not all successful: it must name every failure, and itself fails if there is any.
     report = build_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)

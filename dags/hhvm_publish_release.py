@@ -25,7 +25,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form
-from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -103,16 +103,20 @@ def hhvm_publish_release() -> None:
         script="verify-candidate",
         plan=planned,
         map_index_template="{{ task.distro }}",
+        **ON_A_WORKER,
     ).expand(distro=candidates)
     # All done, not all successful: the plan says whether the others wait for one that failed.
     exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
-    source = JobOperator(task_id="publish_release_source", script="publish-release-source", plan=planned)
+    source = JobOperator(
+        task_id="publish_release_source", script="publish-release-source", plan=planned, **ON_A_WORKER
+    )
     indices = update_indices()
     verified = JobOperator.partial(
         task_id="verify_published",
         script="verify-published",
         plan=planned,
         map_index_template="{{ task.distro }}",
+        **ON_A_WORKER,
     ).expand(distro=exposed)
     # All done: it must say what failed, and itself fails if anything did.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)

@@ -135,6 +135,7 @@ class Demo:
             self.stack.up(say)
             api = self.api()
             api.ensure_pool("publish", 1, include_deferred=True)
+            api.ensure_pool("workers", Settings().workers_at_once, include_deferred=True)
             api.wait_for_dags((WRAPPER, *CHILDREN))
             say("the DAGs are there")
 

@@ -226,7 +226,14 @@ class Stack:
             **{f"AIRFLOW__{name}": value for name, value in config.items()},
             **{f"AIRFLOW_CONN_{name}": json.dumps(value) for name, value in connections.items()},
             **self.packaging_environment(),
+            **self._set_otherwise(),
         }
+
+    def _set_otherwise(self) -> dict[str, str]:
+        """What this data directory's own environment.json sets, whatever the demo would."""
+        file = self.var / "environment.json"
+        found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+        return found
 
     def person_environment(self) -> dict[str, str]:
         """The whole environment of a person's own command. Raises ``StackFailed`` before the first set-up."""

@@ -97,6 +97,8 @@ set_container_options() {
   container_options=(--init)
   # Whoever started the job finds and removes all its containers by this label.
   if [ -n "${HHVM_JOB-}" ]; then container_options+=(--label "hhvm.job=$HHVM_JOB"); fi
+  # And whose job it is, where several share an engine.
+  if [ -n "${HHVM_WORK-}" ]; then container_options+=(--label "hhvm.work=$HHVM_WORK"); fi
   if [ -n "${HHVM_DOCKER_NETWORK-}" ]; then container_options+=(--network "$HHVM_DOCKER_NETWORK"); fi
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import time
 from enum import StrEnum
 from typing import Literal
 
@@ -40,6 +41,8 @@ class Job(BaseModel):
     """Under which prefix in scratch the worker leaves the artifacts; None where there are none."""
     needs_engine: bool = False
     """Whether the script starts containers of its own."""
+    needs_keys: bool = False
+    """Whether it clones from, or pushes to, repositories that know it by a key."""
     time_limit: int
     """Seconds."""
 
@@ -119,5 +122,21 @@ class TryAgain(Exception):
 
 
 def new_build() -> str:
-    """A name for one try, in the order of time."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
+    """A name for a try that begins now."""
+    return build_at(time.time())
+
+
+def job_name(version: str, script: str, distro: str | None, task: str) -> str:
+    """The name of the job that the task so identified runs: the same for each of its tries."""
+    identity = hashlib.sha256(task.encode()).hexdigest()[:12]
+    return "-".join(filter(None, ["hhvm", version, script, distro, identity]))
+
+
+def build_at(when: float) -> str:
+    """A name for a try that begins at ``when`` (seconds of the epoch), in the order of time."""
+    return f"{datetime.datetime.fromtimestamp(when, datetime.UTC):%Y%m%dT%H%M%S.%fZ}"
+
+
+def begun(build: str) -> float:
+    """When the try so named began, in seconds of the epoch."""
+    return datetime.datetime.strptime(f"{build}+0000", "%Y%m%dT%H%M%S.%fZ%z").timestamp()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import logging
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from hhvm_packaging.plans import Plan
+    from hhvm_packaging.settings import Settings
     from hhvm_packaging.workers.docker import DockerWorker
     from hhvm_packaging.workers.worker import Worker
 
@@ -30,6 +33,7 @@ __all__ = [
     "failing_for_good",
     "request",
     "settings",
+    "shared_worker",
     "shown",
     "signer",
     "store",
@@ -71,16 +75,24 @@ def signer() -> Signer:
     return Signer(password)
 
 
+BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}}
+"""For EC2, which throttles: each call is tried again after growing, random waits."""
+
+
 def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
     """The kind of worker that the settings name; ``launch`` is how an EC2 worker gets an instance."""
     if settings().workers == "ec2":
         from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+        from botocore.config import Config
 
         from hhvm_packaging.workers.ec2 import Ec2Worker
 
         def client(kind: str) -> Any:
             return AwsBaseHook(
-                aws_conn_id=settings().aws_conn_id, client_type=kind, region_name=settings().ec2.region
+                aws_conn_id=settings().aws_conn_id,
+                client_type=kind,
+                region_name=settings().ec2.region,
+                config=Config(**BOTO),
             ).get_conn()
 
         return Ec2Worker(
@@ -93,6 +105,32 @@ def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
             launch=launch or _cannot_launch,
         )
     return docker_worker()
+
+
+def shared_worker() -> Worker:
+    """The worker of all who wait in this process: its clients take megabytes, and its answers serve all."""
+    return _shared.worker()
+
+
+class _Shared:
+    """One worker for many threads, made anew every now and then, as the connection may have changed."""
+
+    SECONDS = 15 * 60
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: tuple[Worker, Settings, float] | None = None
+
+    def worker(self) -> Worker:
+        """The worker of these settings."""
+        with self._lock:
+            deployment, now = settings(), time.monotonic()
+            if not self._made or self._made[1] is not deployment or now - self._made[2] > self.SECONDS:
+                self._made = worker(), deployment, now
+            return self._made[0]
+
+
+_shared = _Shared()
 
 
 def docker_worker() -> DockerWorker:

@@ -63,6 +63,9 @@ class Ec2(BaseModel):
     """Empty for the network's default."""
     subnets: list[NonEmpty] = []
     """In order of preference; empty for the default network's."""
+    keys_parameters: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = ""
+    """An SSM path. Each parameter right below it is a file of ``~/.ssh`` for the jobs that clone the staging
+    repository or push to the public one: ``id_ed25519``, ``config``, ``known_hosts``. Empty for none."""
     machines: dict[str, Machine] = {"make-binary-package": _BUILDER}
     """By the job's script; the others have a small one."""
 
@@ -117,7 +120,12 @@ class Settings(BaseSettings):
     workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5
     """How often a running job is looked at; a lost worker is noticed within two of these."""
+    workers_at_once: Annotated[int, Field(gt=0)] = 10
+    """Slots of Airflow's pool ``workers``: how many jobs may have a worker at the same time."""
     time_limits: TimeLimits = TimeLimits()
+    grace: Seconds = 10 * 60
+    """How long past its limit a job that its own timer did not end is ended from outside; as long again,
+    and the reaper and the instance's own timer do so."""
 
     ec2: Ec2 = Ec2()
 
@@ -135,6 +143,10 @@ class Settings(BaseSettings):
     @classmethod
     def _complete(cls, suites: dict[str, list[str]]) -> dict[str, list[str]]:
         return _SUITES | suites
+
+    def lifetime(self, time_limit: int) -> int:
+        """Seconds from its start after which no worker of a job with that limit may be there."""
+        return time_limit + 2 * self.grace
 
     def published(self, key: str) -> str:
         """The public URL of ``key`` in the downloads bucket."""

@@ -79,6 +79,7 @@ class MakeSourceTarball(Step):
                 "SOURCE_REPOSITORY": sources.repository(self.plan.release, self.settings),
             },
             outputs="",
+            needs_keys=not self.plan.release.nightly,
             time_limit=self.settings.time_limits.make_source_tarball,
         )
 
@@ -207,6 +208,7 @@ class PublishReleaseSource(Step):
                 "STAGING_REPOSITORY": self.settings.staging_repository,
                 "PUBLIC_REPOSITORY": self.settings.public_repository,
             },
+            needs_keys=True,
             time_limit=self.settings.time_limits.publish_release_source,
         )
 

@@ -89,6 +89,18 @@ class Bucket:
         content, _ = self.get_with_etag(key)
         return content
 
+    def get_from(self, key: str, start: int) -> bytes:
+        """The object's bytes from ``start`` on; empty where there are none, or no such object."""
+        try:
+            answer = self.s3.get_object(Bucket=self.name, Key=key, Range=f"bytes={start}-")
+        except self.s3.exceptions.NoSuchKey:
+            return b""
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) != _NOTHING_THERE:
+                raise
+            return b""
+        return answer["Body"].read()
+
     def get_with_etag(self, key: str) -> tuple[bytes | None, str | None]:
         """The object's bytes and its ETag for a later conditional write; both None where it is absent."""
         try:
@@ -220,6 +232,7 @@ class Bucket:
 
 _CONDITION_FAILED = (404, 409, 412)
 """As S3 has them: the object is gone, is being written, or is another one."""
+_NOTHING_THERE = 416
 _NOT_IMPLEMENTED = 501
 _HEEDING: dict[str, bool] = {}
 """By the store's address."""

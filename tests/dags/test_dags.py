@@ -16,6 +16,7 @@ from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from hhvm_packaging import distros, runtime
+from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,22 @@ def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[
 
 def test_wrappers_hold_no_slot_of_the_pool_that_their_children_need(dags: dict[str, DAG]) -> None:
     assert {task.pool for task in dags["hhvm_build_and_publish"].tasks} == {"default_pool"}
+
+
+def test_every_task_with_a_worker_takes_its_place_among_them_and_is_tried_as_its_failures_ask(
+    dags: dict[str, DAG],
+) -> None:
+    tasks = [task for dag in dags.values() for task in dag.tasks if task.task_type == "JobOperator"]
+    assert {task.task_id for task in tasks} == {
+        "make_source_tarball",
+        "make_binary_package",
+        "verify_candidate",
+        "publish_release_source",
+        "verify_published",
+    }
+    assert {task.pool for task in tasks} == {"workers"}
+    assert {task.retries for task in tasks} == {RETRIES}
+    assert all(isinstance(task.retry_policy, RetryByFailure) for task in tasks)
 
 
 def test_mapped_tasks_are_shown_by_distribution(dags: dict[str, DAG]) -> None:

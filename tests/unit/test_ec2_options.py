@@ -7,12 +7,18 @@ from hhvm_packaging.workers.ec2 import Option, options
 MACHINE = Machine(instance_types=["small", "other"], bigger=["big"], disk=16, spot=True)
 
 
-def test_each_type_is_asked_for_in_each_subnet_before_the_next_type() -> None:
+def test_each_type_is_asked_for_in_each_subnet_before_the_next_type_and_on_demand_where_spot_has_none() -> (
+    None
+):
     assert list(options(MACHINE, ["a", "b"], [])) == [
         Option("small", "a", spot=True),
         Option("small", "b", spot=True),
         Option("other", "a", spot=True),
         Option("other", "b", spot=True),
+        Option("small", "a", spot=False),
+        Option("small", "b", spot=False),
+        Option("other", "a", spot=False),
+        Option("other", "b", spot=False),
     ]
 
 
@@ -26,11 +32,11 @@ def test_after_a_reclaim_the_machine_is_on_demand() -> None:
 
 def test_after_too_little_memory_or_disk_the_machine_is_bigger() -> None:
     for failure in (Failure.MEMORY, Failure.DISK):
-        assert [option.instance_type for option in options(MACHINE, [], [failure])] == ["big"]
+        assert {option.instance_type for option in options(MACHINE, [], [failure])} == {"big"}
 
 
 def test_a_job_without_a_bigger_machine_is_tried_on_the_same_again() -> None:
-    machine = MACHINE.model_copy(update={"bigger": []})
+    machine = MACHINE.model_copy(update={"bigger": [], "spot": False})
     assert [option.instance_type for option in options(machine, [], [Failure.MEMORY])] == ["small", "other"]
 
 

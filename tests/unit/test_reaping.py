@@ -30,10 +30,10 @@ class Worker:
             "hhvm.map_index": "3",
             "hhvm.expires": str(self.expires),
         }
-        yield Found("a-job", "instance i-1", labels)
+        yield Found("a-job", "instance", "i-1", labels)
 
-    def remove(self, name: str) -> None:
-        self.ended.append(name)
+    def end(self, found: Found) -> None:
+        self.ended.append(found.id)
 
 
 @pytest.mark.parametrize("state", ALIVE)
@@ -62,7 +62,7 @@ def test_a_worker_whose_task_is_over_or_gone_is_ended_and_named(state: str | Non
 
     [line] = reap(worker, of, now=NOW)  # type: ignore[arg-type]
     assert line == f"ended instance i-1 of a-job: its task a_dag.a run.a_task[3] is {why}"
-    assert worker.ended == ["a-job"]
+    assert worker.ended == ["i-1"]
     assert asked == [("a_dag", "a run", "a_task", 3)]
 
 

@@ -8,6 +8,7 @@ container's name is the job's identity, so the engine itself sees to it that no 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ WORK_LABEL = "hhvm.work"
 _BUILD_LABEL = "hhvm.build"
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
+_LABELS = "labels.json"
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,13 @@ class DockerWorker:
         """
         directory = self.directory(name)
         self._discard(directory)
+        directory.mkdir(parents=True)
+        (directory / _LABELS).write_text(json.dumps(dict(labels)))
         for part in ("in", "out"):
-            (directory / part).mkdir(parents=True)
+            (directory / part).mkdir()
         packaging.unpack(store, job.packaging, directory / "packaging")
-        _fetch(job, directory / "in", store)
+        if damaged := _fetch(job, directory / "in", store):
+            raise tries.failed(store, job, name, build, Failure.JOB, damaged)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
             self._create(
@@ -130,7 +135,8 @@ class DockerWorker:
             if error.status_code == 409:
                 raise  # Another process of this task was faster; the next try attaches to its container.
             self.remove(name)
-            raise JobFailed(f"{job.title}: the Docker engine refused it: {error.explanation}") from error
+            reason = f"the Docker engine refused it: {error.explanation}"
+            raise tries.failed(store, job, name, build, Failure.JOB, reason) from error
         return f"container {name}"
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
@@ -162,12 +168,40 @@ class DockerWorker:
             self._remove_container(container["Id"])
         self._discard(self.directory(name))
 
+    def instance(self, name: str, build: str) -> str | None:
+        """None: a container is no instance."""
+        return None
+
     def found(self) -> Iterator[Found]:
-        """All job containers of this deployment that are there."""
+        """All jobs of this deployment that have a container, and what is left of those that have none."""
         own = [f"{WORK_LABEL}={self.settings.docker_work_directory}", JOB_LABEL]
-        for container in self.engine.containers(all=True, filters={"label": own}):
+        containers = self.engine.containers(all=True, filters={"label": own})
+        seen = set()
+        for container in containers:
             labels = container["Labels"]
-            yield Found(labels[JOB_LABEL], f"container {container['Id'][:12]}", labels)
+            if f"/{labels[JOB_LABEL]}" in container["Names"]:
+                seen.add(labels[JOB_LABEL])
+                yield Found(labels[JOB_LABEL], "container", container["Id"][:12], labels)
+        for container in containers:
+            name = container["Labels"][JOB_LABEL]
+            if name not in seen:
+                seen.add(name)
+                yield Found(name, "container", container["Id"][:12], self._labels(name))
+        for file in self.settings.docker_work_directory.glob(f"*/{_LABELS}"):
+            if file.parent.name not in seen:
+                yield Found(file.parent.name, "directory", str(file.parent), self._labels(file.parent.name))
+
+    def end(self, found: Found) -> None:
+        """End the job's containers and forget its directory: a job has no others."""
+        self.remove(found.name)
+
+    def _labels(self, name: str) -> dict[str, str]:
+        """What the job was started with, as its directory has it; empty where that is gone."""
+        try:
+            labels: dict[str, str] = json.loads((self.directory(name) / _LABELS).read_text())
+        except FileNotFoundError:
+            return {}
+        return labels
 
     def job_image(self) -> str:
         """The image of the jobs' own containers, built first if this engine does not have it."""
@@ -196,6 +230,7 @@ class DockerWorker:
             environment={
                 **job.environment,
                 "HHVM_JOB": name,
+                "HHVM_WORK": str(self.settings.docker_work_directory),
                 "HHVM_TIME_LIMIT": str(job.time_limit),
                 "HHVM_DOCKER_NETWORK": self.settings.docker_network,
             },
@@ -232,7 +267,8 @@ class DockerWorker:
                 self._remove_container(container["Id"])
 
 
-def _fetch(job: Job, directory: Path, store: Store) -> None:
+def _fetch(job: Job, directory: Path, store: Store) -> str:
+    """Fetch the inputs. Returns what is wrong with one of them, or nothing."""
     for item in job.inputs:
         path = directory / item.name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,9 +276,8 @@ def _fetch(job: Job, directory: Path, store: Store) -> None:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != item.sha256:
-            raise JobFailed(
-                f"{job.title}: s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
-            )
+            return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
+    return ""
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:

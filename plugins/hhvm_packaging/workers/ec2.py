@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from hhvm_packaging import tries
-from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
+from hhvm_packaging.jobs import Failure, Job, JobFailed, Result, build_at
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.worker import Found, Phase
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef
+    from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, TagTypeDef
 
     from hhvm_packaging.settings import Machine, Settings
 
@@ -39,8 +41,8 @@ WORK_TAG = "hhvm.scratch"
 
 _LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 _SERVER_ERROR = 500
-_GRACE = 10 * 60
-"""Seconds from launch to the job's own beginning, and from its end to that of the instance."""
+_SEEN_AFTER = 60
+"""Seconds from a launch until what EC2 tells of its instances surely has it."""
 
 _REFUSALS = {
     **dict.fromkeys(
@@ -86,9 +88,11 @@ def options(machine: Machine, subnets: Sequence[str], failures: Iterable[Failure
     types = machine.instance_types
     if known & {Failure.MEMORY, Failure.DISK}:
         types = machine.bigger or types
-    for instance_type in types:
-        for subnet in subnets or (None,):
-            yield Option(instance_type, subnet, machine.spot and Failure.RECLAIMED not in known)
+    markets = [True, False] if machine.spot and Failure.RECLAIMED not in known else [False]
+    for spot in markets:
+        for instance_type in types:
+            for subnet in subnets or (None,):
+                yield Option(instance_type, subnet, spot)
 
 
 def user_data(job: Job, name: str, build: str, job_sha256: str, settings: Settings) -> str:
@@ -99,11 +103,13 @@ def user_data(job: Job, name: str, build: str, job_sha256: str, settings: Settin
         "HHVM_DIRECTORY": Store.job(job.version, name, build),
         "HHVM_JOB": name,
         "HHVM_JOB_SHA256": job_sha256,
+        "HHVM_KEYS": settings.ec2.keys_parameters if job.needs_keys else "",
         "HHVM_PACKAGING": Store.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
     }
     # The machine ends, whatever becomes of the rest.
-    lines = ["#!/bin/bash", f"shutdown -h +{-(-(job.time_limit + 2 * _GRACE) // 60)}"]
+    minutes = -(-settings.lifetime(job.time_limit) // 60)
+    lines = ["#!/bin/bash", f"shutdown -h +{minutes}"]
     lines += [f"export {variable}={shlex.quote(value)}" for variable, value in values.items()]
     script = "\n".join([*lines, _BODY.read_text()])
     if len(script.encode()) > MAXIMUM_USER_DATA:
@@ -132,10 +138,14 @@ class Ec2Worker:
         self.settings = settings
         self.image = image
         self.launch = launch
+        self._states: dict[tuple[str, str], str] = {}
+        """What EC2 last told of all instances: their states, by job and build."""
+        self._asked = 0.0
+        self._asking = threading.Lock()
 
     def phase(self, name: str, job: Job, build: str) -> Phase:
         """Whether the job's instance runs, has left its result, or is gone without one."""
-        alive = bool(self._instances(name, build, ("pending", "running")))
+        alive = self._alive(name, build)
         # In this order: an instance leaves its result before it ends.
         if self._result(name, job, build) is not None:
             return "ended"
@@ -143,7 +153,11 @@ class Ec2Worker:
 
     def log(self, name: str, job: Job, build: str, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
-        return (self.store.scratch.get(f"{self._directory(name, job, build)}log.txt") or b"")[since:]
+        return self.store.scratch.get_from(f"{self._directory(name, job, build)}log.txt", since)
+
+    def instance(self, name: str, build: str) -> str | None:
+        """The id of the job's instance, None where it is not there."""
+        return next((found["InstanceId"] for found in self._instances(name, build)), None)
 
     def adopt(self, name: str, job: Job) -> str | None:
         """The last try's build if it does this very job, or did it well; None, and gone, for any other."""
@@ -156,37 +170,29 @@ class Ec2Worker:
     def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Say in the store what is to be done, and launch the job's instance. Returns what to call it.
 
-        Raises TryAgain if EC2 has no room for it now; JobFailed if it refuses it.
+        Raises TryAgain if EC2 has no room for it now, JobFailed if it refuses it, and the error itself
+        where nobody knows whether EC2 launched it.
         """
         content = job.model_dump_json(indent=2).encode()
         store.scratch.put(f"{self._directory(name, job, build)}job.json", content, "application/json")
-        script = user_data(job, name, build, hashlib.sha256(content).hexdigest(), self.settings)
-        machine, image = self.settings.ec2.machine(job.script), self.image()
-        known = tries.failures(store, tries.of_job(store, job.version, name))
-        refused, failure = [], Failure.CAPACITY
-        for option in options(machine, self.settings.ec2.subnets, known):
-            tags = {
-                **labels,
-                "Name": name,
-                JOB_TAG: name,
-                BUILD_TAG: build,
-                DIGEST_TAG: job.digest,
-                WORK_TAG: self.settings.scratch_bucket,
-            }
-            disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
+        failure, reasons = Failure.CAPACITY, []
+        for parameters in self._ways(name, build, job, labels, hashlib.sha256(content).hexdigest()):
             try:
-                return f"instance {self.launch(self._parameters(option, image, disk, script, tags))}"
+                instance = self.launch(parameters)
             except ClientError as error:
                 code = error.response["Error"]["Code"]
-                if code not in _REFUSALS:
-                    if error.response["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR:
-                        raise  # Who knows whether it launched: another try looks first.
-                    raise JobFailed(f"{job.title}: EC2 refuses its instance: {error}") from error
-                failure = _REFUSALS[code]
-                refused.append(f"{option.instance_type} in {option.subnet or 'any subnet'}: {code}")
+                if code not in _REFUSALS and _status(error) >= _SERVER_ERROR:
+                    raise  # Who knows whether it launched: another try looks first.
+                failure = _REFUSALS.get(code, Failure.JOB)
+                where = f"{parameters['InstanceType']} in {parameters.get('SubnetId', 'any subnet')}"
+                reasons.append(f"{where}: {code if code in _REFUSALS else error}")
                 if failure is not Failure.CAPACITY:
                     break
-        raise tries.failed(store, job, name, build, failure, "; ".join(refused))
+            else:
+                with self._asking:
+                    self._asked = 0.0
+                return f"instance {instance}"
+        raise tries.failed(store, job, name, build, failure, f"EC2 launches nothing: {'; '.join(reasons)}")
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """The job's result; its artifacts and its log are in the store.
@@ -205,10 +211,43 @@ class Ec2Worker:
             self.ec2.terminate_instances(InstanceIds=ids)
 
     def found(self) -> Iterator[Found]:
-        """All instances of this deployment that are there."""
+        """All instances of this deployment that are there, and volumes that their instances left behind."""
         for instance in self._instances():
-            tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
-            yield Found(tags[JOB_TAG], f"instance {instance['InstanceId']}", tags)
+            yield _found("instance", instance["InstanceId"], instance["Tags"])
+        left: list[FilterTypeDef] = [self._own, {"Name": "status", "Values": ["available", "error"]}]
+        for page in self.ec2.get_paginator("describe_volumes").paginate(Filters=left):
+            for volume in page["Volumes"]:
+                yield _found("volume", volume["VolumeId"], volume["Tags"])
+
+    def end(self, found: Found) -> None:
+        """End exactly that instance or volume."""
+        if found.kind == "instance":
+            self.ec2.terminate_instances(InstanceIds=[found.id])
+            return
+        try:
+            self.ec2.delete_volume(VolumeId=found.id)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
+                raise
+
+    def _ways(
+        self, name: str, build: str, job: Job, labels: Mapping[str, str], job_sha256: str
+    ) -> Iterator[dict[str, Any]]:
+        """The parameters of RunInstances for each way to get an instance, in order of preference."""
+        script, image = user_data(job, name, build, job_sha256, self.settings), self.image()
+        machine = self.settings.ec2.machine(job.script)
+        known = tries.failures(self.store, tries.of_job(self.store, job.version, name))
+        tags = {
+            **labels,
+            "Name": name,
+            JOB_TAG: name,
+            BUILD_TAG: build,
+            DIGEST_TAG: job.digest,
+            WORK_TAG: self.settings.scratch_bucket,
+        }
+        for option in options(machine, self.settings.ec2.subnets, known):
+            disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
+            yield self._parameters(option, image, disk, script, tags)
 
     def _parameters(
         self, option: Option, image: str, disk: int, script: str, tags: Mapping[str, str]
@@ -216,13 +255,10 @@ class Ec2Worker:
         """Those of RunInstances."""
         token = hashlib.sha256("\0".join((*tags.values(), repr(option))).encode()).hexdigest()
         tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
-        resources = (
-            "instance",
-            "volume",
-            "network-interface",
-            *(["spot-instances-request"] if option.spot else []),
-        )
-        return {
+        resources = ["instance", "volume", "network-interface"]
+        if option.spot:
+            resources.append("spot-instances-request")
+        parameters: dict[str, Any] = {
             "ImageId": image,
             "InstanceType": option.instance_type,
             "UserData": script,
@@ -247,16 +283,45 @@ class Ec2Worker:
                 }
             ],
             "TagSpecifications": [{"ResourceType": resource, "Tags": tag_list} for resource in resources],
-            **({"SecurityGroupIds": groups} if (groups := self.settings.ec2.security_groups) else {}),
-            **({"SubnetId": option.subnet} if option.subnet else {}),
-            **({"InstanceMarketOptions": {"MarketType": "spot"}} if option.spot else {}),
         }
+        if groups := self.settings.ec2.security_groups:
+            parameters["SecurityGroupIds"] = groups
+        if option.subnet:
+            parameters["SubnetId"] = option.subnet
+        if option.spot:
+            parameters["InstanceMarketOptions"] = {"MarketType": "spot"}
+        return parameters
+
+    def _alive(self, name: str, build: str) -> bool:
+        """Whether the try's instance is on its way or running.
+
+        All who wait in this process share one question to EC2 per poll interval, however many they are.
+        """
+        with self._asking:
+            now = time.monotonic()
+            if not self._asked or now - self._asked >= self.settings.poll_interval:
+                self._states = {
+                    (tags[JOB_TAG], tags[BUILD_TAG]): instance["State"]["Name"]
+                    for instance in self._instances(states=(*_LIVE, "terminated"))
+                    if (tags := _tags(instance["Tags"]))
+                }
+                self._asked = now
+            state = self._states.get((name, build))
+        if state is None:
+            # EC2 may tell of what was just launched only after a while.
+            return build > build_at(time.time() - _SEEN_AFTER)
+        return state in ("pending", "running")
+
+    @property
+    def _own(self) -> FilterTypeDef:
+        """What is of this deployment."""
+        return {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]}
 
     def _instances(
         self, name: str = "", build: str = "", states: Sequence[str] = _LIVE
     ) -> list[InstanceTypeDef]:
         filters: list[FilterTypeDef] = [
-            {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]},
+            self._own,
             {"Name": "instance-state-name", "Values": list(states)},
         ]
         if name:
@@ -276,7 +341,7 @@ class Ec2Worker:
         known = self.store.scratch.get(f"{last.directory}job.json") or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
-        alive = bool(self._instances(last.name, last.build))
+        alive = self._alive(last.name, last.build) and last.failed(self.store) is None
         # In this order: an instance leaves its result before it ends.
         result = self._result(last.name, job, last.build)
         return result.exit_status == 0 if result else alive
@@ -300,3 +365,16 @@ class Ec2Worker:
             why = reason.get("Message", "no reason given")
             return Failure.LOST, f"{instance['InstanceId']} ended without a result ({why})"
         return Failure.LOST, "its instance is gone, without a result"
+
+
+def _found(kind: str, name: str, tags: Iterable[TagTypeDef]) -> Found:
+    labels = _tags(tags)
+    return Found(labels[JOB_TAG], kind, name, labels)
+
+
+def _tags(tags: Iterable[TagTypeDef]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in tags}
+
+
+def _status(error: ClientError) -> int:
+    return error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
+import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-module-level-imports] - takes no time
-    EC2InstanceDashboardLink,
+from airflow.providers.amazon.aws.links.base_aws import (  # ruff: ignore[banned-module-level-imports] - takes no time
+    BASE_AWS_CONSOLE_LINK,
+    BaseAwsLink,
 )
-from airflow.sdk import BaseOperator
+from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-module-level-imports] - takes no time
+    EC2InstanceLink,
+)
+from airflow.sdk import BaseOperator, RetryPolicy
+from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from hhvm_packaging import runtime
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.jobs import Job, TryAgain, new_build
+from hhvm_packaging.jobs import Job, TryAgain, begun, job_name, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.steps import STEPS
 from hhvm_packaging.workers.trigger import JobTrigger
@@ -27,8 +31,42 @@ if TYPE_CHECKING:
     from hhvm_packaging.steps import Step
     from hhvm_packaging.workers.worker import Worker
 
-_GRACE = 600
-"""Seconds past its limit after which a job that its own timer did not end is ended from here."""
+RETRIES = 12
+"""With the waits for a worker, these are about an hour and a half."""
+_OTHER_TRIES = 4
+"""How often a task is tried that fails for another reason than its job or its worker: S3 does not answer."""
+_OTHER_DELAY = 15
+"""Seconds until the second of these, then twice as long each time."""
+
+
+class RetryByFailure(RetryPolicy):
+    """Tries a task again when what it raised says; what nobody foresaw, a few times."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
+    ) -> RetryDecision:
+        """Decide on the ``try_number``-th try of at most ``max_tries`` + 1."""
+        if isinstance(exception, TryAgain):
+            return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), str(exception))
+        # A person who clears the task grants as many tries again.
+        since_cleared = try_number - (max_tries - RETRIES)
+        if since_cleared >= _OTHER_TRIES:
+            return RetryDecision.fail(f"It failed {since_cleared} times")
+        return RetryDecision.retry(datetime.timedelta(seconds=_OTHER_DELAY * 2 ** (since_cleared - 1)))
+
+
+ON_A_WORKER: Mapping[str, Any] = {"pool": "workers", "retries": RETRIES, "retry_policy": RetryByFailure()}
+"""What every task that has a worker is given: its place among them, and tries as its failures ask for."""
+
+
+class LogLink(BaseAwsLink):
+    """To the whole log of a job, in the console."""
+
+    name: ClassVar[str] = "Whole log"
+    key: ClassVar[str] = "_whole_log"
+    format_str: ClassVar[str] = (
+        BASE_AWS_CONSOLE_LINK + "/s3/object/{bucket}?region={region_name}&prefix={prefix}"
+    )
 
 
 class JobOperator(BaseOperator):
@@ -40,7 +78,7 @@ class JobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
-    operator_extra_links = (EC2InstanceDashboardLink(),)
+    operator_extra_links = (EC2InstanceLink(), LogLink())
     ui_color = "#d9e8d2"
 
     def __init__(
@@ -65,11 +103,12 @@ class JobOperator(BaseOperator):
                 build, job = adopted, step.job(adopted)
                 self.log.info("%s: attached to %s, which does it already", job.title, name)
             else:
-                started = worker.start(name, build, job, self._labels(context, job), step.store)
+                started = worker.start(name, build, job, self._labels(context, job, build), step.store)
                 self.log.info("%s: started on %s", job.title, started)
+            self._link(context, worker, name, build, step)
         ticket: dict[str, Any] = {"name": name, "build": build, "job": job.model_dump(mode="json")}
         self.defer(
-            trigger=JobTrigger(**ticket, deadline=time.time() + job.time_limit + _GRACE),
+            trigger=JobTrigger(**ticket, deadline=begun(build) + job.time_limit + step.settings.grace),
             method_name="take_in",
             kwargs=ticket,
         )
@@ -94,7 +133,7 @@ class JobOperator(BaseOperator):
         return runtime.worker(partial(self._launch, context))
 
     def _launch(self, context: Mapping[str, Any], parameters: dict[str, Any]) -> str:
-        """Launch one instance, and link to it from the task's page. Returns its id."""
+        """Launch one instance. Returns its id."""
         from airflow.providers.amazon.aws.operators.ec2 import EC2CreateInstanceOperator
 
         image = parameters.pop("ImageId")
@@ -102,6 +141,7 @@ class JobOperator(BaseOperator):
             task_id=f"{self.task_id}_launch",
             aws_conn_id=runtime.settings().aws_conn_id,
             region_name=runtime.settings().ec2.region,
+            botocore_config=runtime.BOTO,
             image_id=image,
             config=parameters,
         ).execute(cast("Context", context))
@@ -115,11 +155,27 @@ class JobOperator(BaseOperator):
     def _name(self, context: Mapping[str, Any]) -> str:
         """The same for every try of this task instance, and for no other."""
         ti = context["ti"]
-        identity = hashlib.sha256("\0".join((ti.dag_id, ti.run_id, ti.task_id)).encode()).hexdigest()
-        return "-".join(filter(None, ["hhvm", self.plan["version"], self.script, self.distro, identity[:12]]))
+        task = "\0".join((ti.dag_id, ti.run_id, ti.task_id))
+        return job_name(self.plan["version"], self.script, self.distro, task)
 
-    def _labels(self, context: Mapping[str, Any], job: Job) -> dict[str, str]:
-        """What tells a person, and who cleans up, whose container it is."""
+    def _link(self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step) -> None:
+        """Link from the task's page to the instance and to the whole log, where these are at AWS."""
+        s3, region = step.store.scratch.s3, step.settings.ec2.region
+        if step.settings.workers != "ec2" and "amazonaws.com" not in s3.meta.endpoint_url:
+            return
+        common: Any = {
+            "context": context,
+            "operator": self,
+            "region_name": region,
+            "aws_partition": s3.meta.partition,
+        }
+        log = f"{step.store.job(step.plan.version, name, build)}log.txt"
+        LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
+        if instance := worker.instance(name, build):
+            EC2InstanceLink.persist(**common, instance_id=instance)
+
+    def _labels(self, context: Mapping[str, Any], job: Job, build: str) -> dict[str, str]:
+        """What tells a person, and who cleans up, whose worker it is."""
         ti = context["ti"]
         return {
             "hhvm.dag": ti.dag_id,
@@ -127,5 +183,5 @@ class JobOperator(BaseOperator):
             "hhvm.task": ti.task_id,
             "hhvm.map_index": str(ti.map_index),
             "hhvm.try": str(ti.try_number),
-            "hhvm.expires": str(int(time.time()) + job.time_limit + _GRACE),
+            "hhvm.expires": str(int(begun(build)) + runtime.settings().lifetime(job.time_limit)),
         }

@@ -21,12 +21,14 @@ def reap(worker: Worker, state: Callable[[str, str, str, int], str | None], *, n
     """
     for found in worker.found():
         if why := _why(found, state, now):
-            worker.remove(found.name)
-            yield f"ended {found.what} of {found.name}: {why}"
+            worker.end(found)
+            yield f"ended {found.kind} {found.id} of {found.name}: {why}"
 
 
 def _why(found: Found, state: Callable[[str, str, str, int], str | None], now: float) -> str:
     labels = found.labels
+    if not labels:
+        return "the worker that started it is gone"
     if float(labels["hhvm.expires"]) < now:
         return "it is past its expiry"
     task = labels["hhvm.dag"], labels["hhvm.run"], labels["hhvm.task"], int(labels["hhvm.map_index"])

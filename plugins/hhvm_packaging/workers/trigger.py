@@ -14,6 +14,8 @@ from hhvm_packaging.jobs import Job
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from hhvm_packaging.workers.worker import Phase
+
 PATIENCE = 60
 """How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
 
@@ -38,11 +40,11 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the job every poll interval, in a thread, so that other triggers go on."""
         interval = runtime.settings().poll_interval
-        worker, job = await asyncio.to_thread(runtime.worker), Job.model_validate(self.job)
+        job = Job.model_validate(self.job)
         read, answered = 0, time.time()
         while True:
             try:
-                phase = await asyncio.to_thread(worker.phase, self.name, job, self.build)
+                phase, new = await asyncio.to_thread(self._look, job, read)
                 answered = time.time()
             except Exception as error:
                 if time.time() - answered > PATIENCE:
@@ -52,7 +54,6 @@ class JobTrigger(BaseTrigger):
                 await asyncio.sleep(interval)
                 continue
             over = phase != "running" or time.time() > self.deadline
-            new = await asyncio.to_thread(worker.log, self.name, job, self.build, read)
             read += self._pass_on(new, over)
             if over:
                 yield TriggerEvent(phase)
@@ -61,7 +62,12 @@ class JobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """A person cleared or ended the task: end the job and whatever it started."""
-        await asyncio.to_thread(lambda: runtime.worker().remove(self.name))
+        await asyncio.to_thread(lambda: runtime.shared_worker().remove(self.name))
+
+    def _look(self, job: Job, read: int) -> tuple[Phase, bytes]:
+        """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
+        worker = runtime.shared_worker()
+        return worker.phase(self.name, job, self.build), worker.log(self.name, job, self.build, read)
 
     def _pass_on(self, new: bytes, over: bool) -> int:
         """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""

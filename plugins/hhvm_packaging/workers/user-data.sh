@@ -2,12 +2,20 @@
 # What an instance does at boot, after its values: it fetches the packaging
 # files, and they do the job.
 #
-# HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256  as for jobs/on-instance
-# HHVM_PACKAGING HHVM_PACKAGING_SHA256                 the packaging files' key
+# HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256 HHVM_KEYS  as for jobs/on-instance
+# HHVM_PACKAGING HHVM_PACKAGING_SHA256  the packaging files' key
 set -euo pipefail
 
-# A machine whose job cannot begin is of no use.
-trap 'shutdown -h now' EXIT
+# A machine whose job cannot begin is of no use, but for what it says.
+began=''
+leave() {
+  if [ -z "$began" ]; then
+    timeout 60 aws s3 cp --only-show-errors /var/log/cloud-init-output.log \
+      "s3://$HHVM_BUCKET/${HHVM_DIRECTORY}log.txt" || true
+  fi
+  shutdown -h now
+}
+trap leave EXIT
 export HOME=/root DEBIAN_FRONTEND=noninteractive
 for tool in aws docker jq; do
   command -v "$tool" >/dev/null || {
@@ -22,4 +30,5 @@ mkdir -p "$work/packaging"
 aws s3 cp --only-show-errors "s3://$HHVM_BUCKET/$HHVM_PACKAGING" "$work/packaging.tar.gz"
 printf '%s  %s\n' "$HHVM_PACKAGING_SHA256" "$work/packaging.tar.gz" | sha256sum --check --quiet
 tar -xzf "$work/packaging.tar.gz" -C "$work/packaging"
+began=yes
 "$work/packaging/jobs/on-instance" "$work"

@@ -17,14 +17,15 @@ Phase: TypeAlias = Literal["absent", "running", "ended"]
 
 @dataclass(frozen=True)
 class Found:
-    """The worker of some job, as it was found."""
+    """The worker of some job, or what is left of it, as it was found."""
 
     name: str
     """The job's."""
-    what: str
-    """What to call it."""
+    kind: str
+    """Such as container or instance."""
+    id: str
     labels: Mapping[str, str]
-    """Those that it was started with."""
+    """Those that it was started with; empty where they are lost, and its job with them."""
 
 
 class Worker(Protocol):
@@ -40,13 +41,19 @@ class Worker(Protocol):
         """The build of a worker that does this very job, or did it well; None (and gone) for any other."""
 
     def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
-        """Start the job's worker. Returns what to call it. Raises JobFailed."""
+        """Start the job's worker. Returns what to call it. Raises JobFailed or TryAgain."""
 
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
-        """Keep log, artifacts and result in the store. Raises JobFailed if the job did not succeed."""
+        """Keep log, artifacts and result in the store. Raises JobFailed or TryAgain if the job failed."""
 
     def remove(self, name: str) -> None:
         """End the job's worker and all that it started."""
 
+    def instance(self, name: str, build: str) -> str | None:
+        """The id of the job's EC2 instance; None where there is none."""
+
     def found(self) -> Iterator[Found]:
-        """All workers of this deployment that are there, whatever became of their jobs."""
+        """All of this deployment that is there, whatever became of the jobs."""
+
+    def end(self, found: Found) -> None:
+        """End what was found, and no worker of another try."""

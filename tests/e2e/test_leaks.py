@@ -1,0 +1,390 @@
+"""No instance outlives its job or its task, whatever fails, is killed or is cleared: with a real Airflow.
+
+The instances are those of ``tests.ec2``, one stack of Airflow's services serves all cases, and each case
+ends with nothing left: neither a tagged instance nor a container.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from demo.airflow_api import AirflowApi
+from demo.stack import AIRFLOW, USER, Ports, Stack
+from hhvm_packaging import packaging
+from hhvm_packaging.plans import Plan
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers.ec2 import JOB_TAG
+from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+CONNECTION = "leaks_aws"
+SETTINGS = {
+    "AWS_CONN_ID": CONNECTION,
+    "WORKERS": "ec2",
+    "POLL_INTERVAL": "1",
+    "GRACE": "15",
+    "EC2__REGION": REGION,
+    "EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
+    "EC2__IMAGE_PARAMETER": AMI_PARAMETER,
+}
+LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
+ENDLESS = "echo begun; sleep 600"
+
+
+class Deployment:
+    """Airflow's services, the EC2 that they use, and a person with Airflow's API."""
+
+    def __init__(self, var: Path, ec2: EC2) -> None:
+        self.ec2 = ec2
+        self.dags = var / "dags"
+        self.dags.mkdir()
+        for file in (ROOT / "tests/e2e/leaks/leaks.py", ROOT / "dags/hhvm_reap_workers.py"):
+            shutil.copy(file, self.dags)
+        self.stack = Stack(var, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=self.dags)
+        settings = {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()}
+        (var / "environment.json").write_text(json.dumps(settings))
+        self.packaging_root = var / "packaging"
+        for part in ("bin", "jobs", "distros"):
+            shutil.copytree(ROOT / part, self.packaging_root / part, symlinks=True)
+        self.store = Store(ec2.client("s3"), Settings())
+        self.runs = itertools.count()
+        self.token = ""
+
+    def up(self) -> None:
+        self.stack.up()
+        api = AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
+        api.ensure_pool("workers", 10, include_deferred=True)
+        extra = {"endpoint_url": self.ec2.endpoint, "region_name": REGION}
+        connection = {
+            "connection_id": CONNECTION,
+            "conn_type": "aws",
+            "login": "airflow",
+            "password": "emulated",
+            "extra": json.dumps(extra),
+        }
+        self.call("POST", "/connections", connection)
+        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 4)
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """What Airflow's API answers."""
+        url = f"{self.stack.ui_url}/api/v2{path}"
+        if not self.token:
+            login = {"username": USER, "password": self.stack.secrets.password}
+            self.token = httpx.post(f"{self.stack.ui_url}/auth/token", json=login).json()["access_token"]
+        headers = {"Authorization": f"Bearer {self.token}"}
+        answer = httpx.request(method, url, json=body, params=query, headers=headers, timeout=30)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def until(self, condition: Callable[[], Any], limit: float = 240) -> Any:
+        """Wait for something that must become true, through outages."""
+        deadline = time.monotonic() + limit
+        while True:
+            try:
+                if found := condition():
+                    return found
+            except (httpx.HTTPError, KeyError, ValueError):
+                pass
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.1)
+
+    def run(self, script: str, dag: str = "job") -> Run:
+        """A run whose job runs ``script``."""
+        for name in ("a-job", "a-short-job"):
+            file = self.packaging_root / "jobs" / name
+            file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
+            file.chmod(0o755)
+        plan = Plan(
+            version=f"1.0.{next(self.runs)}",
+            nightly=False,
+            commit="",
+            packaging=packaging.upload(self.store, self.packaging_root),
+            packaging_revision="",
+            distros=(),
+        )
+        run = Run(self, dag, plan.version)
+        body = {
+            "dag_run_id": plan.version,
+            "logical_date": None,
+            "conf": {"plan": plan.model_dump(mode="json")},
+        }
+        self.call("POST", f"/dags/{dag}/dagRuns", body)
+        return run
+
+    def reap(self) -> str:
+        """Run the reaper, and return what it says."""
+        run = Run(self, "hhvm_reap_workers", f"reap-{next(self.runs)}")
+        self.call("POST", f"/dags/{run.dag}/dagRuns", {"dag_run_id": run.name, "logical_date": None})
+        assert run.ended() == "success"
+        path = f"/dags/{run.dag}/dagRuns/{run.name}/taskInstances/reap/xcomEntries/return_value"
+        return str(self.call("GET", path)["value"])
+
+    def left(self) -> list[str]:
+        """Instances that bear our tags and live, and containers of any instance."""
+        found = self.ec2.client("ec2").describe_instances(
+            Filters=[
+                {"Name": "tag-key", "Values": [JOB_TAG]},
+                {"Name": "instance-state-name", "Values": list(LIVE)},
+            ]
+        )
+        instances = [one["InstanceId"] for group in found["Reservations"] for one in group["Instances"]]
+        containers = [id for name in self.launched for id in self.ec2.containers(name)]
+        return instances + containers
+
+    @property
+    def launched(self) -> list[str]:
+        """All instances that there ever were."""
+        return list(dict.fromkeys(name for launch in self.ec2.launches for name in launch.instances))
+
+    def nothing_is_left(self, case: str, since: float, by: str = "the task") -> None:
+        """Wait until nothing is, and print how long that took."""
+        self.until(lambda: not self.left())
+        print(f"\nLEAK {case}: nothing left after {time.monotonic() - since:.1f} s, by {by}")
+
+
+class Run:
+    """One run of a DAG with one task, named job."""
+
+    def __init__(self, deployment: Deployment, dag: str, name: str) -> None:
+        self.deployment, self.dag, self.name = deployment, dag, name
+        self.path = f"/dags/{dag}/dagRuns/{name}"
+        self.before = set(deployment.launched)
+
+    @property
+    def state(self) -> str:
+        return str(self.deployment.call("GET", self.path)["state"])
+
+    @property
+    def task(self) -> Any:
+        return self.deployment.call("GET", f"{self.path}/taskInstances/job")
+
+    def instances(self) -> list[str]:
+        """Those that were launched since this run was triggered."""
+        return [name for name in self.deployment.launched if name not in self.before]
+
+    def waits(self) -> str:
+        """Wait until the task waits and its job has begun. Returns the instance's id."""
+        self.deployment.until(lambda: self.task["state"] == "deferred" and "begun" in self.log())
+        return self.instances()[-1]
+
+    def log(self) -> str:
+        """What the last try's job left in the store."""
+        store = self.deployment.store
+        keys = [key for key in store.scratch.keys(store.jobs(self.name)) if key.endswith("log.txt")]
+        return (store.scratch.get(max(keys)) or b"").decode() if keys else ""
+
+    def task_log(self) -> str:
+        task = self.task
+        return str(
+            self.deployment.call(
+                "GET", f"{self.path}/taskInstances/job/logs/{task['try_number']}", full_content="true"
+            )
+        )
+
+    def ended(self) -> str:
+        return str(self.deployment.until(lambda: (state := self.state) in ("success", "failed") and state))
+
+    def mark_failed(self) -> None:
+        """Mark its task failed, as a person does."""
+        self.deployment.call("PATCH", f"{self.path}/taskInstances/job", {"new_state": "failed"})
+
+    def fail(self) -> None:
+        """Mark the run failed."""
+        self.deployment.call("PATCH", self.path, {"state": "failed"})
+
+    def clear(self) -> None:
+        body = {"dry_run": False, "dag_run_id": self.name, "task_ids": ["job"], "only_failed": False}
+        self.deployment.call("POST", f"/dags/{self.dag}/clearTaskInstances", body)
+
+
+@pytest.fixture(scope="module")
+def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with emulated_ec2() as ec2:
+        deployment = Deployment(tmp_path_factory.mktemp("leaks"), ec2)
+        try:
+            deployment.up()
+            yield deployment
+        finally:
+            deployment.stack.down()
+
+
+def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment: Deployment) -> None:
+    run = deployment.run("echo begun; sleep 3; echo ended")
+    instance = run.waits()
+    links = deployment.call("GET", f"{run.path}/taskInstances/job/links")["extra_links"]
+    assert f"instanceId={instance}" in links["Instance"]
+    assert links["Whole log"].endswith("log.txt")
+    deployment.until(lambda: "begun" in run.task_log())
+    assert run.ended() == "success"
+    deployment.nothing_is_left("job succeeds", time.monotonic())
+    assert "ended" in run.task_log()
+
+
+def test_a_job_fails(deployment: Deployment) -> None:
+    run = deployment.run("echo begun; exit 3")
+    assert run.ended() == "failed"
+    deployment.nothing_is_left("job fails", time.monotonic())
+    assert "the job failed: exit status 3" in run.task_log()
+    assert run.task["try_number"] == 1
+
+
+def test_a_job_hangs_past_its_limit(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS, dag="short_job")
+    assert run.ended() == "failed"
+    deployment.nothing_is_left("job hangs past its limit", time.monotonic())
+    assert "time limit: " in run.task_log()
+    assert len(run.instances()) == 1
+
+
+def test_an_instance_hangs_past_its_jobs_limit(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS, dag="short_job")
+    deployment.until(lambda: run.instances() and deployment.ec2.state(run.instances()[-1]) == "running")
+    deployment.ec2.hang(run.instances()[-1])
+    assert run.ended() == "failed"
+    deployment.nothing_is_left("instance hangs", time.monotonic())
+    assert "time limit: " in run.task_log()
+
+
+def test_a_task_is_marked_failed_while_it_waits(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS)
+    run.waits()
+    since = time.monotonic()
+    run.mark_failed()
+    deployment.nothing_is_left("task marked failed", since, by="on_kill")
+
+
+def test_a_run_is_marked_failed_while_its_task_waits(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS)
+    run.waits()
+    since = time.monotonic()
+    run.fail()
+    deployment.nothing_is_left("run marked failed", since, by="on_kill")
+
+
+def test_a_task_is_cleared_while_it_waits(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS)
+    first = run.waits()
+    since = time.monotonic()
+    run.clear()
+    deployment.ec2.wait(first, "terminated", limit=240)
+    print(f"\nLEAK task cleared: its instance ended after {time.monotonic() - since:.1f} s, by on_kill")
+    deployment.until(lambda: len(run.instances()) == 2)
+    assert run.waits() != first
+    run.fail()
+    deployment.nothing_is_left("task cleared, then its run failed", time.monotonic(), by="on_kill")
+
+
+def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> None:
+    ways = {"task marked failed": Run.mark_failed, "run marked failed": Run.fail, "task cleared": Run.clear}
+    runs = {}
+    for what, do in ways.items():
+        run = deployment.run(ENDLESS)
+        deployment.until(lambda: run.task["state"] == "deferred")  # ruff: ignore[function-uses-loop-variable]
+        [runs[what]] = run.instances()
+        do(run)
+    since = time.monotonic()
+    # Cleared, it begins anew.
+    deployment.until(lambda: len(run.instances()) == 2)
+    said = deployment.reap()
+    for what, instance in runs.items():
+        deployment.ec2.wait(instance, "terminated", limit=240)
+        print(f"\nLEAK at once: {what}: ended by {'the reaper' if instance in said else 'on_kill'}")
+    run.waits()
+    run.fail()
+    deployment.nothing_is_left("at once, all of them", since, by="as above")
+
+
+@pytest.mark.parametrize("service", ["triggerer", "scheduler"])
+def test_a_service_is_killed_while_a_job_runs(deployment: Deployment, service: str) -> None:
+    run = deployment.run("echo begun; sleep 5")
+    run.waits()
+    for process in deployment.stack.processes(service):
+        process.kill()
+    assert run.ended() == "success"
+    deployment.nothing_is_left(f"{service} killed", time.monotonic())
+    assert len(run.instances()) == 1
+
+
+def test_a_task_is_killed_between_the_launch_and_waiting(deployment: Deployment) -> None:
+    run = deployment.run("echo begun; sleep 5", dag="dying_task")
+    assert run.ended() == "success"
+    deployment.nothing_is_left("task killed between launch and defer", time.monotonic())
+    assert run.task["try_number"] == 2
+    assert len(run.instances()) == 1
+
+
+def test_the_launch_answers_with_an_error_after_launching(deployment: Deployment) -> None:
+    deployment.ec2.lose_launches("InternalError", times=5)
+    run = deployment.run("echo begun; sleep 5")
+    assert run.ended() == "success"
+    deployment.nothing_is_left("error after launching", time.monotonic())
+    assert run.task["try_number"] == 2
+    assert len(run.instances()) == 1
+
+
+def test_an_instance_dies(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS)
+    instance = run.waits()
+    killed = time.monotonic()
+    deployment.ec2.kill(instance)
+    deployment.until(lambda: run.task["state"] == "up_for_retry")
+    print(f"\nLEAK instance dies: noticed after {time.monotonic() - killed:.1f} s")
+    assert "worker lost: " in run.task_log()
+    run.fail()
+    deployment.nothing_is_left("instance dies", killed)
+
+
+def test_the_reaper_leaves_what_somebody_waits_for_and_ends_what_is_left_of_others(
+    deployment: Deployment,
+) -> None:
+    run = deployment.run(ENDLESS)
+    instance = run.waits()
+    client = deployment.ec2.client("ec2")
+    zone = next(iter(deployment.ec2.subnets))
+    tags = {**deployment.ec2.launches[-1].tags(), "hhvm.run": "gone"}
+    volume = client.create_volume(
+        AvailabilityZone=zone,
+        Size=8,
+        TagSpecifications=[
+            {
+                "ResourceType": "volume",
+                "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+            }
+        ],
+    )["VolumeId"]
+    said = deployment.reap()
+    assert f"ended volume {volume}" in said
+    assert instance not in said
+    assert deployment.ec2.state(instance) == "running"
+    run.fail()
+    deployment.nothing_is_left("reaper beside a live task", time.monotonic(), by="on_kill")
+
+
+def test_airflow_is_stopped_altogether_and_the_reaper_runs_later(deployment: Deployment) -> None:
+    run = deployment.run(ENDLESS)
+    instance = run.waits()
+    deployment.stack.down()
+    without_triggers = Stack(
+        deployment.stack.var,
+        services=tuple(set(AIRFLOW) - {"triggerer"}),
+        dags_folder=deployment.dags,
+    )
+    without_triggers.up()
+    run.fail()
+    since = time.monotonic()
+    said = deployment.reap()
+    assert f"ended instance {instance}" in said
+    assert "is failed" in said
+    deployment.nothing_is_left("Airflow stopped altogether", since, by="the reaper")
