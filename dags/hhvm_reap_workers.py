@@ -1,6 +1,8 @@
 """End workers that nobody waits for: their task is not alive any more, or they are past their expiry.
 
-**To run**: it runs by itself, every five minutes. Its log and its result say what it ended and why.
+**To run**: it runs by itself, every five minutes. It looks at all that bears this deployment's tags or
+labels (instances, volumes that they left, containers, work directories) and ends exactly what it found; a
+worker of a newer try stays. Its log and its result say what it ended and why.
 
 **When this fails**: the workers end at their own time limits. Its log has the reason; clear the failed task,
 or leave it to the next run.

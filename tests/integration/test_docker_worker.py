@@ -213,6 +213,43 @@ def test_removing_a_job_ends_the_containers_that_it_started(bench: Bench) -> Non
     assert not bench.worker.directory(bench.name).exists()
 
 
+@pytest.mark.parametrize(
+    ("script", "failure"),
+    [
+        ("echo cc1plus: No space left on device; exit 1", "out of disk"),
+        ("echo c++: fatal error: Killed signal terminated program cc1plus; exit 1", "out of memory"),
+        ("exit 137", "out of memory"),
+    ],
+)
+def test_what_a_job_had_too_little_of_is_told_from_its_own_failure(
+    bench: Bench, script: str, failure: str
+) -> None:
+    bench.run(job := bench.job(script))
+    with pytest.raises(TryAgain, match=f"a-job: {failure}: exit status 1"):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+
+
+def test_what_is_left_of_a_job_is_found_with_its_labels_and_ended(bench: Bench) -> None:
+    job = bench.job(
+        'docker run --detach --label "hhvm.job=$HHVM_JOB" --label "hhvm.work=$HHVM_WORK" debian:bookworm '
+        "sleep 600; sleep 600",
+        needs_engine=True,
+    )
+    bench.start(job)
+    bench.until(lambda: len(bench.containers()) == 2)
+    assert [found.kind for found in bench.worker.found()] == ["container"]
+    bench.worker.engine.remove_container(bench.name, force=True)
+    [left] = bench.worker.found()
+    assert (left.name, left.kind, left.labels["hhvm.test"]) == (bench.name, "container", "yes")
+    for container in bench.containers():
+        bench.worker.engine.remove_container(container, force=True)
+    [left] = bench.worker.found()
+    assert (left.name, left.kind, left.labels["hhvm.test"]) == (bench.name, "directory", "yes")
+    bench.worker.end(left)
+    assert list(bench.worker.found()) == []
+    assert not bench.worker.directory(bench.name).exists()
+
+
 def test_an_input_with_other_bytes_than_named_is_refused_before_the_container_starts(bench: Bench) -> None:
     bench.store.scratch.put("hhvm-1.0.0.tar.gz", b"damaged")
     item = Input(key="hhvm-1.0.0.tar.gz", name="hhvm-1.0.0.tar.gz", sha256=EMPTY_SHA256)
@@ -223,9 +260,7 @@ def test_an_input_with_other_bytes_than_named_is_refused_before_the_container_st
 
 def test_a_job_that_the_engine_refuses_says_why_and_leaves_nothing(bench: Bench) -> None:
     bench.settings.docker_volumes.append("no/such:relative:volume:at:all")
-    with pytest.raises(
-        JobFailed, match=r"HHVM 1\.0\.0, .*, a-job: .*: the Docker engine refused it: "
-    ):
+    with pytest.raises(JobFailed, match=r"HHVM 1\.0\.0, .*, a-job: .*: the Docker engine refused it: "):
         bench.start(bench.job("true"))
     assert bench.containers() == []
     assert not bench.worker.directory(bench.name).exists()

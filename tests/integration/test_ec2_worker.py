@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from hhvm_packaging import packaging
-from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain
+from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain, build_at, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.steps import STEPS, Step
@@ -144,6 +144,49 @@ def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
     assert bench.worker.phase(bench.name, job, "1") == "absent"
     with pytest.raises(TryAgain, match=r"(?s)worker lost: i-.*begun"):
         bench.worker.collect(bench.name, "1", job, bench.store)
+
+
+def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_the_disk(bench: Bench) -> None:
+    job = bench.job("echo cc1plus: No space left on device; exit 1")
+    bench.start(job)
+    bench.ended(job)
+    with pytest.raises(TryAgain, match=r"out of disk: exit status 1"):
+        bench.worker.collect(bench.name, "1", job, bench.store)
+    bench.start(job, "2")
+    [volume] = bench.ec2.launches[-1].parameters["BlockDeviceMapping"]
+    assert bench.ec2.launches[-1].parameters["InstanceType"] == "c7i.xlarge"
+    assert int(volume["Ebs"]["VolumeSize"]) == 2 * bench.settings.ec2.machine("a-job").disk
+    bench.ended(job, "2")
+    with pytest.raises(JobFailed, match=r"out of disk: exit status 1"):
+        bench.worker.collect(bench.name, "2", job, bench.store)
+
+
+def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> None:
+    job = bench.job("true")
+    bench.store.scratch.put(Store.packaging(job.packaging), b"other bytes")
+    bench.start(job)
+    bench.ended(job)
+    with pytest.raises(TryAgain, match=r"(?s)worker lost: .*packaging\.tar\.gz: FAILED"):
+        bench.worker.collect(bench.name, "1", job, bench.store)
+
+
+def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: Bench) -> None:
+    bench.settings.ec2.keys_parameters = "/hhvm/keys"
+    bench.ec2.client("ssm").put_parameter(Name="/hhvm/keys/id_ed25519", Value="a key\n", Type="SecureString")
+    job = bench.job('stat -c %a ~/.ssh/id_ed25519; cp ~/.ssh/id_ed25519 "$OUT"')
+    job = job.model_copy(update={"needs_keys": True})
+    bench.start(job)
+    bench.ended(job)
+    bench.worker.collect(bench.name, "1", job, bench.store)
+    assert bench.store.scratch.get(f"{job.outputs}id_ed25519") == b"a key\n"
+    assert bench.worker.log(bench.name, job, "1", 0) == b"600\n"
+    assert "a key" not in bench.ec2.launches[-1].user_data
+
+
+def test_a_launch_that_ec2_does_not_tell_of_yet_is_waited_for_a_minute(bench: Bench) -> None:
+    job = bench.job("true")
+    assert bench.worker.phase(bench.name, job, new_build()) == "running"
+    assert bench.worker.phase(bench.name, job, build_at(time.time() - 61)) == "absent"
 
 
 def test_where_there_is_no_room_for_one_type_the_next_is_launched(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""One job per run, whose script is the packaging files' own; for ``test_leaks.py``."""
+"""One job per run, whose script is the packaging files' own; for ``test_ec2.py``."""
 
 from __future__ import annotations
 

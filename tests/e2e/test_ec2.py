@@ -1,35 +1,45 @@
-"""No instance outlives its job or its task, whatever fails, is killed or is cleared: with a real Airflow.
+"""Jobs on EC2 with a real Airflow: a build as in production, and no instance that outlives its job or task.
 
-The instances are those of ``tests.ec2``, one stack of Airflow's services serves all cases, and each case
-ends with nothing left: neither a tagged instance nor a container.
+The instances are those of ``tests.ec2``. One stack of Airflow's services serves all cases, and each case of a
+leak ends with nothing left: neither a tagged instance nor a container.
 """
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import json
 import shutil
+import socket
+import subprocess
+import threading
 import time
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import docker
 import httpx
 import pytest
 
 from demo.airflow_api import AirflowApi
 from demo.stack import AIRFLOW, USER, Ports, Stack
-from hhvm_packaging import packaging
+from hhvm_packaging import packaging, tries
+from hhvm_packaging.manifests import PackageManifest
 from hhvm_packaging.plans import Plan
+from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import PUBLIC_KEY, Store
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-CONNECTION = "leaks_aws"
+CONNECTION = "ec2_aws"
+DISTRO = "debian-12-bookworm"
 SETTINGS = {
     "AWS_CONN_ID": CONNECTION,
     "WORKERS": "ec2",
@@ -46,14 +56,18 @@ ENDLESS = "echo begun; sleep 600"
 class Deployment:
     """Airflow's services, the EC2 that they use, and a person with Airflow's API."""
 
-    def __init__(self, var: Path, ec2: EC2) -> None:
+    def __init__(self, var: Path, ec2: EC2, public_url: str, repositories: str) -> None:
         self.ec2 = ec2
         self.dags = var / "dags"
         self.dags.mkdir()
-        for file in (ROOT / "tests/e2e/leaks/leaks.py", ROOT / "dags/hhvm_reap_workers.py"):
-            shutil.copy(file, self.dags)
+        for file in ("tests/e2e/ec2_dags/one_job.py", "dags/hhvm_build.py", "dags/hhvm_reap_workers.py"):
+            shutil.copy(ROOT / file, self.dags)
         self.stack = Stack(var, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=self.dags)
-        settings = {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()}
+        settings = {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()} | {
+            "HHVM_PACKAGING_PUBLIC_URL": public_url,
+            "HHVM_PACKAGING_PUBLIC_REPOSITORY": f"{repositories}/hhvm.git",
+            "HHVM_PACKAGING_STAGING_REPOSITORY": f"{repositories}/hhvm-staging.git",
+        }
         (var / "environment.json").write_text(json.dumps(settings))
         self.packaging_root = var / "packaging"
         for part in ("bin", "jobs", "distros"):
@@ -75,7 +89,9 @@ class Deployment:
             "extra": json.dumps(extra),
         }
         self.call("POST", "/connections", connection)
-        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 4)
+        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 5)
+        key = (self.stack.var / "hhvm.gpg.key").read_bytes()
+        self.store.downloads.put(PUBLIC_KEY, key)
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """What Airflow's API answers."""
@@ -107,7 +123,7 @@ class Deployment:
             file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
             file.chmod(0o755)
         plan = Plan(
-            version=f"1.0.{next(self.runs)}",
+            version=f"2.0.{next(self.runs)}",
             nightly=False,
             commit="",
             packaging=packaging.upload(self.store, self.packaging_root),
@@ -209,15 +225,89 @@ class Run:
         self.deployment.call("POST", f"/dags/{self.dag}/clearTaskInstances", body)
 
 
+@contextmanager
+def published(address: str, store: Store) -> Generator[str]:
+    """The URL at which the instances' containers see the downloads bucket."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = store.downloads.get(self.path.lstrip("/"))
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://{address}:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def git_repositories(address: str, directory: Path) -> Generator[str]:
+    """The URL at which they see the demo's repositories, of which staging has HHVM 1.0.0."""
+    subprocess.run([ROOT / "demo/make-git-repositories", directory, "1.0.0"], check=True)
+    with socket.socket() as free:
+        free.bind((address, 0))
+        port = free.getsockname()[1]
+    daemon = subprocess.Popen([
+        *("git", "daemon", "--export-all", "--reuseaddr", f"--base-path={directory}"),
+        *(f"--listen={address}", f"--port={port}"),
+    ])
+    try:
+        yield f"git://{address}:{port}"
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
 @pytest.fixture(scope="module")
 def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with emulated_ec2() as ec2:
-        deployment = Deployment(tmp_path_factory.mktemp("leaks"), ec2)
-        try:
-            deployment.up()
-            yield deployment
-        finally:
-            deployment.stack.down()
+    var = tmp_path_factory.mktemp("ec2")
+    bridge = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    with ExitStack() as stack:
+        ec2 = stack.enter_context(emulated_ec2())
+        public_url = stack.enter_context(published(bridge, Store(ec2.client("s3"), Settings())))
+        repositories = stack.enter_context(git_repositories(bridge, var / "git"))
+        deployment = Deployment(var, ec2, public_url, repositories)
+        stack.callback(deployment.stack.down)
+        deployment.up()
+        yield deployment
+
+
+def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
+    run = Run(deployment, "hhvm_build", "whole")
+    body = {
+        "dag_run_id": run.name,
+        "logical_date": None,
+        "conf": {"version": "1.0.0", "distros": [DISTRO]},
+    }
+    deployment.call("POST", f"/dags/{run.dag}/dagRuns", body)
+    assert run.ended() == "success"
+    release, store = Release.parse("1.0.0", today=datetime.date(2026, 1, 1)), deployment.store
+    manifest = PackageManifest.read(store, release, DISTRO)
+    assert manifest is not None
+    assert manifest.is_built(store, release)
+    assert [deb.name for deb in manifest.packages] == [
+        "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
+        "hhvm_1.0.0-1~bookworm_amd64.deb",
+    ]
+    assert store.scratch.head(f"{store.tarball(release)}.sig")
+    [log] = [
+        key for key in store.scratch.keys(store.jobs("1.0.0")) if DISTRO in key and key.endswith("log.txt")
+    ]
+    assert "1.0.0, debian-12-bookworm, fresh install: 1.0.0-1~bookworm installs and runs" in str(
+        store.scratch.get(log)
+    )
+    assert len(run.instances()) == 2
+    deployment.nothing_is_left("a whole build", time.monotonic())
 
 
 def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment: Deployment) -> None:
