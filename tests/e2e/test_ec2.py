@@ -209,8 +209,11 @@ class Run:
             )
         )
 
-    def ended(self) -> str:
-        return str(self.deployment.until(lambda: (state := self.state) in ("success", "failed") and state))
+    def ended(self, limit: float = 240) -> str:
+        """The run's final state."""
+        return str(
+            self.deployment.until(lambda: (state := self.state) in ("success", "failed") and state, limit)
+        )
 
     def mark_failed(self) -> None:
         """Mark its task failed, as a person does."""
