@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -36,7 +37,7 @@ RETRIES = 12
 _OTHER_TRIES = 4
 """How often a task is tried that fails for another reason than its job or its worker: S3 does not answer."""
 _OTHER_DELAY = 15
-"""Seconds until the second of these, then twice as long each time."""
+"""Seconds until the second of these, then twice as long each time, up to half more or less."""
 
 
 class RetryByFailure(RetryPolicy):
@@ -47,12 +48,15 @@ class RetryByFailure(RetryPolicy):
     ) -> RetryDecision:
         """Decide on the ``try_number``-th try of at most ``max_tries`` + 1."""
         if isinstance(exception, TryAgain):
-            return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), str(exception))
+            reason = str(exception).partition("\n")[0]
+            return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), reason)
         # A person who clears the task grants as many tries again.
         since_cleared = try_number - (max_tries - RETRIES)
         if since_cleared >= _OTHER_TRIES:
             return RetryDecision.fail(f"It failed {since_cleared} times")
-        return RetryDecision.retry(datetime.timedelta(seconds=_OTHER_DELAY * 2 ** (since_cleared - 1)))
+        # By chance, so that tasks that failed together do not come back together.
+        delay = _OTHER_DELAY * 2 ** (since_cleared - 1) * random.uniform(0.5, 1.5)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
+        return RetryDecision.retry(datetime.timedelta(seconds=delay))
 
 
 ON_A_WORKER: Mapping[str, Any] = {"pool": "workers", "retries": RETRIES, "retry_policy": RetryByFailure()}
@@ -80,6 +84,7 @@ class JobOperator(BaseOperator):
     template_fields: Sequence[str] = ("plan", "distro")
     operator_extra_links = (EC2InstanceLink(), LogLink())
     ui_color = "#d9e8d2"
+    _launched: str | None = None
 
     def __init__(
         self, *, script: str, plan: Mapping[str, Any], distro: str | None = None, **kwargs: Any
@@ -145,7 +150,8 @@ class JobOperator(BaseOperator):
             image_id=image,
             config=parameters,
         ).execute(cast("Context", context))
-        return str(instance)
+        self._launched = str(instance)
+        return self._launched
 
     def _step(self) -> Step:
         return STEPS[self.script](
@@ -171,7 +177,7 @@ class JobOperator(BaseOperator):
         }
         log = f"{step.store.job(step.plan.version, name, build)}log.txt"
         LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
-        if instance := worker.instance(name, build):
+        if instance := self._launched or worker.instance(name, build):
             EC2InstanceLink.persist(**common, instance_id=instance)
 
     def _labels(self, context: Mapping[str, Any], job: Job, build: str) -> dict[str, str]:
