@@ -196,10 +196,10 @@ class Run:
         return self.instances()[-1]
 
     def log(self) -> str:
-        """What the last try's job left in the store."""
+        """What the last try's job left in the store so far."""
         store = self.deployment.store
-        keys = [key for key in store.scratch.keys(store.jobs(self.name)) if key.endswith("log.txt")]
-        return (store.scratch.get(max(keys)) or b"").decode() if keys else ""
+        directories = {key.rpartition("/")[0] for key in store.scratch.keys(store.jobs(self.name))}
+        return (store.scratch.get(f"{max(directories)}/log.txt") or b"").decode() if directories else ""
 
     def task_log(self) -> str:
         task = self.task
