@@ -75,7 +75,7 @@ class Bench:
         self.worker.start(self.name, build, job, {"hhvm.test": "yes"}, self.store)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.2)
