@@ -271,10 +271,17 @@ def git_repositories(address: str, directory: Path) -> Generator[str]:
         daemon.wait()
 
 
+def host_address(image: str) -> str:
+    """Ours, as containers on the engine's default network reach it: the gateway of their default route."""
+    routes = docker.from_env().containers.run(image, ["cat", "/proc/net/route"], remove=True).decode()
+    [gateway] = [row.split()[2] for row in routes.splitlines() if row.split()[1] == "00000000"]
+    return socket.inet_ntoa(bytes.fromhex(gateway)[::-1])
+
+
 @pytest.fixture(scope="module")
 def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     var = tmp_path_factory.mktemp("ec2")
-    bridge = docker.from_env().networks.get("bridge").attrs["IPAM"]["Config"][0]["Gateway"]
+    bridge = host_address(job_image)
     with ExitStack() as stack:
         ec2 = stack.enter_context(emulated_ec2())
         public_url = stack.enter_context(published(bridge, Store(ec2.client("s3"), Settings())))
