@@ -74,7 +74,7 @@ class Pruning:
             return []
         first = nightlies.first_day(self.now, self.settings)
         with fenced(target.downloads, target.scratch, str(target), directory=self.settings.lock_directory):
-            change = nightlies.ageing(target.read(trusted=signer.public_key()), first)
+            change = nightlies.ageing(target.read(signer=signer), first)
             if change:
                 log.info("%s", difference.describe(target, change, ()))
             if not self.dry_run:

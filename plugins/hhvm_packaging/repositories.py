@@ -60,7 +60,7 @@ def change(
     Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, and whatever repository.publish raises before it
     writes.
     """
-    current = target.read(trusted=signer.public_key())
+    current = target.read(signer=signer)
     if plan.action == "undo":
         if plan.undo_to:
             return undo.going_back(target, current, plan.undo_to, signer)

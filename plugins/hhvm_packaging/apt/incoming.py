@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from hhvm_packaging.jobs import Artifact
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store import Bucket, Head
 
 # Debian policy 5.6.1 (package), 5.6.12 (version, whose epoch file names leave out) and 5.6.8.
 _PACKAGE, _VERSION = "(?P<package>[a-z0-9][a-z0-9+.-]+)", "(?P<version>[0-9][A-Za-z0-9.+~-]*)"
@@ -46,11 +46,9 @@ class PoolFile:
     pool_key: str
     """In downloads."""
 
-    def is_there(self, downloads: Bucket, where: str) -> bool:
-        """Whether the pool has it. Raises index.AlreadyPublished if it has other bytes by that name."""
-        artifact, head = self.artifact, downloads.head(self.pool_key)
-        if head is None:
-            return False
+    def check_published(self, head: Head, downloads: Bucket, where: str) -> None:
+        """Raises index.AlreadyPublished if what the pool has by that name, as ``head`` tells, is not this."""
+        artifact = self.artifact
         if not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
             raise index.AlreadyPublished(
                 f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
@@ -58,11 +56,10 @@ class PoolFile:
                 f"bytes, SHA-256 {artifact.sha256}, MD5 {artifact.md5}. What is published is immutable: "
                 "publish another version."
             )
-        return True
 
-    def check(self, scratch: Bucket, where: str) -> None:
-        """Raises Unpublishable if scratch has not these bytes."""
-        artifact, head = self.artifact, scratch.head(self.key)
+    def check_built(self, head: Head | None, scratch: Bucket, where: str) -> None:
+        """Raises Unpublishable if what scratch has, as ``head`` tells, is not this."""
+        artifact = self.artifact
         if head is None or not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
             state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
             raise Unpublishable(

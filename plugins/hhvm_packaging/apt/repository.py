@@ -92,7 +92,7 @@ def publish(
     target = Suite(downloads, scratch, repository, suite, at_once=at_once)
     new = Incoming.check(str(target), repository, pool, packages, sources or {}, architectures)
     with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(trusted=signer.public_key())
+        current = target.read(signer=signer)
         change = adding(target, current, new, architectures)
         carry_out(target, change, signer)
     had, has = current.identities, change.identities
@@ -128,10 +128,16 @@ def absent(target: Suite, change: Change) -> list[PoolFile]:
     Raises index.AlreadyPublished if the pool has one with other bytes; Unpublishable if scratch has not
     the bytes of one that is absent.
     """
-    at_once, where = target.at_once, str(target)
-    there = each((partial(file.is_there, target.downloads, where) for file in change.files), at_once=at_once)
-    files = [file for file, is_there in zip(change.files, there, strict=True) if not is_there]
-    each((partial(file.check, target.scratch, where) for file in files), at_once=at_once)
+    looks = [partial(target.downloads.head, file.pool_key) for file in change.files]
+    looks += [partial(target.scratch.head, file.key) for file in change.files]
+    heads = each(looks, at_once=target.at_once)
+    files, where = [], str(target)
+    for file, in_pool, built in zip(change.files, heads, heads[len(change.files) :], strict=False):
+        if in_pool:
+            file.check_published(in_pool, target.downloads, where)
+        else:
+            file.check_built(built, target.scratch, where)
+            files.append(file)
     return files
 
 

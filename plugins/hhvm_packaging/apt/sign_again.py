@@ -31,7 +31,7 @@ def sign_again(
     """
     target = Suite(downloads, scratch, repository, suite)
     with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(trusted=signer.public_key())
+        current = target.read(signer=signer)
         if current.release is None:
             return False
         target.commit(Change(current, current.indices, current.withdrawn, "sign again"), signer)

@@ -91,6 +91,14 @@ class Signer:
         with content.open("rb") as file:
             return self._sign(file, detach=True)
 
+    def signed_text(self, content: bytes) -> bytes:
+        """The text that one of these keys clearsigned, and nothing that was put around it.
+
+        A key that expired since will do: it was good when it signed, and its successor has to read this.
+        Raises BadSignature.
+        """
+        return _signed_text(self._gpg, content)
+
     def _sign(self, file: io.BufferedIOBase, *, detach: bool = False) -> bytes:
         by = [f"--local-user={fingerprint}" for fingerprint in self.fingerprints]
         result = self._gpg.sign_file(file, detach=detach, extra_args=by)
@@ -123,16 +131,16 @@ def verify(content: bytes | Path, signature: bytes, public_keys: bytes) -> str:
 
 
 def signed_text(content: bytes, public_keys: bytes) -> bytes:
-    """The text that one of ``public_keys`` clearsigned, and nothing that was put around it.
-
-    A key that expired since will do: it was good when it signed, and its successor has to read this.
-    Raises BadSignature; UnusableKey if ``public_keys`` has no key.
-    """
+    """As Signer.signed_text, by one of ``public_keys``; raises UnusableKey if they have no key."""
     with _keyring(public_keys) as gpg:
-        result = gpg.decrypt_file(io.BytesIO(content))
-        _signer(result, but_for={_EXPIRED})
-        text: bytes = result.data
-        return text
+        return _signed_text(gpg, content)
+
+
+def _signed_text(gpg: gnupg.GPG, content: bytes) -> bytes:
+    result = gpg.decrypt_file(io.BytesIO(content))
+    _signer(result, but_for={_EXPIRED})
+    text: bytes = result.data
+    return text
 
 
 def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:

@@ -115,19 +115,19 @@ class Suite:
 
     # What is there
 
-    def read(self, *, trusted: bytes | None = None) -> State:
-        """The suite now; with ``trusted`` public keys, only if one of them signed it."""
+    def read(self, *, signer: Signer | None = None) -> State:
+        """The suite now; with a ``signer``, only if a key that he knows signed it."""
         names = ("InRelease", "Release")
         (in_release, etag), (text, release_etag) = each(
             (partial(self.downloads.get_with_etag, self.directory + name) for name in names),
             at_once=self.at_once,
         )
-        state = State() if in_release is None else self.state(in_release, etag, trusted=trusted)
+        state = State() if in_release is None else self.state(in_release, etag, signer=signer)
         return replace(state, followed=text == (state.text or None), release_etag=release_etag)
 
-    def state(self, in_release: bytes, etag: str | None, *, trusted: bytes | None = None) -> State:
+    def state(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
         """The suite as ``in_release`` has it. Raises signing.BadSignature, Damaged, index.InvalidIndex."""
-        text = self.text(in_release, trusted)
+        text = self.text(in_release, signer)
         release = index.Release.parse(text)
         names = [index.packages_of(architecture) for architecture in release.architectures]
         names += [SOURCES] if SOURCES in release.sha256 else []
@@ -140,13 +140,15 @@ class Suite:
         sources = Sources.parse(found[SOURCES]) if SOURCES in found else Sources()
         return State(etag, text, release, packages, sources)
 
-    def text(self, in_release: bytes, trusted: bytes | None) -> bytes:
-        """InRelease without its signature, which one of the ``trusted`` public keys must have made if any are
-        given. Raises signing.BadSignature."""
-        if trusted is None:
+    def text(self, in_release: bytes, signer: Signer | None) -> bytes:
+        """InRelease without its signature, which must be by a key that the ``signer`` knows, if he is given.
+
+        Raises signing.BadSignature.
+        """
+        if signer is None:
             return _unsigned(in_release)
         try:
-            return signing.signed_text(in_release, trusted)
+            return signer.signed_text(in_release)
         except signing.BadSignature as error:
             raise signing.BadSignature(
                 f"{self}: InRelease: {error}. If the signing key was replaced, let the public key of the "
@@ -230,7 +232,7 @@ class Suite:
         each(first, at_once=self.at_once)
         self.put_over("InRelease", signed.in_release, current.etag)
         then = [partial(self.copy_plain, name, content) for name, content in new.items()]
-        then.append(partial(self.put_plain, "Release.gpg", signer.detach(signed.text)))
+        then.append(partial(self.put_signature, signed.text, signer))
         each(then, at_once=self.at_once)
         self.follow(current, signed, signer)
         return snapshot
@@ -267,7 +269,7 @@ class Suite:
         in_release = self.downloads.get(f"{self.directory}InRelease")
         if in_release is None:
             return {}
-        text = self.text(in_release, signer.public_key())
+        text = self.text(in_release, signer)
         release = index.Release.parse(text)
         names = [*release.sha256, "Release.gpg", "Release"]
         found = each(
@@ -304,6 +306,10 @@ class Suite:
         self.downloads.copy_from(
             self.downloads, by_hash, key, content_type=_content_type(name), cache=CACHE_BRIEFLY
         )
+
+    def put_signature(self, text: bytes, signer: Signer) -> None:
+        """Write Release.gpg for that Release."""
+        self.put_plain("Release.gpg", signer.detach(text))
 
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its name without a digest."""

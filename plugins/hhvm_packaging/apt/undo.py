@@ -75,7 +75,7 @@ def undo(
     """
     target = Suite(downloads, scratch, repository, suite)
     with fenced(downloads, scratch, str(target), directory=locks):
-        change = going_back(target, target.read(trusted=signer.public_key()), to, signer)
+        change = going_back(target, target.read(signer=signer), to, signer)
         carry_out(target, change, signer)
     return Undone(
         index.words(change.added), index.words(change.removed), downgrade(change.indices, change.removed)
@@ -89,7 +89,7 @@ def going_back(target: Suite, current: State, to: str, signer: Signer) -> Change
     CannotUndo; Damaged if a file of that state is gone; signing.BadSignature.
     """
     snapshot = _find(target, current, to)
-    wanted = target.state(snapshot.in_release.encode(), None, trusted=signer.public_key())
+    wanted = target.state(snapshot.in_release.encode(), None, signer=signer)
     if again := ", ".join(index.words(wanted.identities & current.withdrawn)):
         raise CannotUndo(
             f"{target}: the snapshot {snapshot.name} has what was withdrawn: {again}. Choose another one, or "
@@ -129,7 +129,7 @@ def release(
     """
     target = Suite(downloads, scratch, repository, suite)
     with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(trusted=signer.public_key())
+        current = target.read(signer=signer)
         released = frozenset(identity for identity in current.withdrawn if identity[1] == version)
         if released:
             change = Change(current, current.indices, current.withdrawn - released, f"release {version}")
