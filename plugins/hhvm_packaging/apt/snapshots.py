@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.apt import index
 from hhvm_packaging.store import Store
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Snapshot(BaseModel):
+@dataclass(frozen=True)
+class Snapshot:
     """One commit of a suite. Only those that InRelease leads back to were ever seen by users."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     """When it was made and of what: people choose by it."""
@@ -32,9 +31,9 @@ class Snapshot(BaseModel):
     """What made the commit: ``publish``, ``undo to NAME`` or ``release``."""
     previous: str | None
     """The name of the one that this one replaced; None for the first."""
-    added: tuple[str, ...] = ()
+    added: tuple[str, ...]
     """As "package version architecture", like ``removed``."""
-    removed: tuple[str, ...] = ()
+    removed: tuple[str, ...]
     in_release: str
     """InRelease as it was signed."""
 
@@ -46,12 +45,15 @@ class Snapshot(BaseModel):
     @classmethod
     def read(cls, scratch: Bucket, repository: str, suite: str, name: str) -> Snapshot | None:
         """The suite's snapshot of that name, or None where there is none."""
-        content = scratch.get(Store.snapshot(repository, suite, name))
-        return None if content is None else cls.model_validate_json(content)
+        found = scratch.get_json(Store.snapshot(repository, suite, name))
+        if found is None:
+            return None
+        date, added, removed = datetime.fromisoformat(found["date"]), found["added"], found["removed"]
+        return cls(**found | {"date": date, "added": tuple(added), "removed": tuple(removed)})
 
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
         """Keep it, and warn if the store does not keep this machine's publishers from those of others."""
-        content = self.model_dump_json(indent=2).encode()
+        content = json.dumps(asdict(self) | {"date": self.date.isoformat()}, indent=2).encode()
         key = Store.snapshot(repository, suite, self.name)
         if not scratch.put_new(key, content, "application/json"):
             log.warning(
