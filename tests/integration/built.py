@@ -20,7 +20,7 @@ from hhvm_packaging.store import PUBLIC_KEY, Store
 from tests.debs import Deb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, s3: S3Client, signer: Signer, settings: Settings) -> None:
         self.store, self.signer, self.settings = Store(s3, settings), signer, settings
 
-    def build(self, version: str, extra: str = "") -> Plan:
+    def build(self, version: str, extra: str = "", architectures: Iterable[str] = ("amd64",)) -> Plan:
         """A plan to publish a version that was built for both; ``extra`` are more lines of its control."""
         distros = tuple(
             Distro(
@@ -58,18 +58,22 @@ class Bench:
             distros=distros,
         )
         for distro in distros:
-            deb = Deb(f"{version}-{distro.pkgver}", package=release.package, extra=extra)
+            package_version = f"{version}-{distro.pkgver}"
+            debs = [
+                Deb(package_version, release.package, architecture, extra) for architecture in architectures
+            ]
             build = self.store.build(plan.release, distro.name, "a-try")
-            self.store.scratch.put(build + deb.name, deb.content)
+            for deb in debs:
+                self.store.scratch.put(build + deb.name, deb.content)
             PackageManifest(
                 version=version,
                 distro=distro.name,
-                package_version=deb.version,
+                package_version=package_version,
                 inputs="",
                 source_sha256="",
                 docker_base=distro.docker_base,
                 build=build,
-                artifacts=(deb.artifact,),
+                artifacts=tuple(deb.artifact for deb in debs),
             ).write(self.store, plan.release)
         return plan
 
@@ -91,8 +95,9 @@ class Bench:
     def report(self, plan: Plan) -> str:
         return report.published(plan, self.store, self.settings)
 
-    def offered(self, suite: str) -> list[str]:
-        return [stanza.version for stanza in repository.read(self.store.downloads, "debian", suite).stanzas]
+    def offered(self, suite: str, architecture: str = "amd64") -> list[str]:
+        packages = repository.read(self.store.downloads, "debian", suite, architecture)
+        return [stanza.version for stanza in packages.stanzas]
 
     def snapshots(self, suite: str) -> list[str]:
         """By name, newest first."""

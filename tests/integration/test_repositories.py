@@ -26,6 +26,20 @@ def test_a_release_goes_to_the_distribution_and_to_its_series(bench: Bench) -> N
     assert bench.offered("trixie-1.1") == ["1.1.0-1~trixie"]
 
 
+def test_a_suite_has_the_architectures_that_the_settings_name(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    bench.settings = bench.settings.model_copy(update={"architectures": ["amd64", "arm64"]})
+    bench.update(bench.build("1.0.1", architectures=["amd64", "arm64"]))
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "1.0.1-1~bookworm"]
+    assert bench.offered("bookworm", "arm64") == ["1.0.1-1~bookworm"]
+
+
+def test_an_architecture_that_the_settings_do_not_name_is_refused(bench: Bench) -> None:
+    plan = bench.build("1.0.0", architectures=["amd64", "arm64"])
+    with pytest.raises(candidates.NoCandidate, match=r"_arm64\.deb: the suite is for amd64 and all"):
+        bench.propose(plan)
+
+
 def test_what_was_built_before_sources_were_described_is_published_without_them(bench: Bench) -> None:
     bench.update(bench.build("1.0.0"))
     assert repository.read_sources(bench.store.downloads, "debian", "bookworm").stanzas == ()
