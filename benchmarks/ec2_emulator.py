@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from hhvm_packaging.settings import Settings
-from tests.ec2 import EC2, INSTANCE_PROFILE, emulated_ec2
+from tests.ec2 import EC2, IMDS, INSTANCE_PROFILE, emulated_ec2
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIVIAL = "#!/bin/sh\nshutdown -h now\n"
@@ -25,8 +25,8 @@ instance=$(curl -sSf -H "X-aws-ec2-metadata-token: $token" "$metadata/meta-data/
 job=/var/lib/hhvm-packaging/job
 mkdir -p "$job"
 docker run --rm --volume "$job:$job" debian:bookworm sh -c "seq 100000 >$job/package"
-aws s3 cp --no-progress "$job/package" "s3://hhvm-scratch/$instance/package"
-aws s3 cp --no-progress /var/log/cloud-init-output.log "s3://hhvm-scratch/$instance/log.txt"
+aws s3 cp --no-progress "$job/package" "s3://hhvm-scratch/jobs/$instance/result.json"
+aws s3 cp --no-progress /var/log/cloud-init-output.log "s3://hhvm-scratch/jobs/$instance/log.txt"
 shutdown -h now
 """
 
@@ -57,6 +57,7 @@ def run(ec2: EC2, user_data: str, instances: int) -> None:
             UserData=user_data,
             IamInstanceProfile={"Name": INSTANCE_PROFILE},
             InstanceInitiatedShutdownBehavior="terminate",
+            MetadataOptions=IMDS,
         )
     for launch in ec2.launches:
         ec2.wait(launch.instances[0], "terminated", limit=1200)

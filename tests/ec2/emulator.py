@@ -27,6 +27,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 from hhvm_packaging.settings import Settings
+from tests.ec2.demands import ACCOUNT, REGION
 from tests.ec2.gateway import Call, Fault, Gateway, Launch
 from tests.ec2.machine import Host, Machine, exited, instance_image
 from tests.ec2.metadata import Metadata
@@ -34,11 +35,9 @@ from tests.ec2.metadata import Metadata
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-REGION = "us-west-2"
 AMI_PARAMETER = "/hhvm-packaging/worker-ami"
-INSTANCE_PROFILE = "hhvm-packaging-worker"
+INSTANCE_PROFILE = Settings().ec2.instance_profile
 
-_ACCOUNT = "123456789012"  # moto's
 _SECRET_KEY = "emulated"  # ruff: ignore[hardcoded-password-string]
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 _END_OF = {"shutting-down": "terminated", "stopping": "stopped"}
@@ -83,7 +82,7 @@ class EC2:
         self._host = host
         self._image = instance_image(host.engine)
         self._seconds_per_minute = seconds_per_minute
-        self._backend: Any = get_backend("ec2")[_ACCOUNT][REGION]
+        self._backend: Any = get_backend("ec2")[ACCOUNT][REGION]
         self._lock = threading.RLock()
         """Held while states are read or changed."""
         self._machines: dict[str, Machine] = {}
@@ -99,6 +98,7 @@ class EC2:
             self._lock,
             self._settle,
             self._zone_of,
+            self._alive,
         )
         """The server's WSGI application."""
 
@@ -113,6 +113,11 @@ class EC2:
     def launches(self) -> list[Launch]:
         """Every RunInstances call so far, also those that failed."""
         return list(self.gateway.launches)
+
+    @property
+    def peak(self) -> int:
+        """How many instances there were at once."""
+        return self.gateway.peak
 
     def environment(self, caller: str = "test") -> dict[str, str]:
         """What lets a process use this EC2; its calls are recorded as ``caller``'s."""
@@ -179,6 +184,10 @@ class EC2:
         """
         self.gateway.faults.append(Fault(code, times, False, instance_type, zone, market))
 
+    def limit_instances(self, at_once: int) -> None:
+        """Let launches beyond so many instances fail, as those beyond an account's limit do."""
+        self.gateway.account_limit = at_once
+
     def lose_launches(self, code: str = "", times: int = 1) -> None:
         """Let the next launches happen but answer the error ``code``; without one, the connection dies."""
         self.gateway.faults.append(Fault(code, times, True))
@@ -229,6 +238,10 @@ class EC2:
             for machine in self._machines.values():
                 if not machine.gone:
                     everything.callback(machine.remove)
+
+    def _alive(self) -> int:
+        """How many instances count against the account's limit."""
+        return sum(each.state in ("pending", "running") for each in self._backend.all_instances())
 
     def _zone_of(self, subnet: str) -> str:
         return next((zone for zone, name in self.subnets.items() if name == subnet), "")

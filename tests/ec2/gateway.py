@@ -1,4 +1,5 @@
-"""What stands before moto: it writes down who calls what, and has faults where a test wants them.
+"""What stands before moto: it writes down who calls what, refuses what their role may not do, and has faults
+where a test wants them.
 
 It is part of the server, so it works for every process that calls, and for the instances.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 import socket
 import threading
@@ -17,11 +19,20 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
+from tests.ec2 import demands
+from tests.ec2.policy import Policy
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+    from tests.ec2.policy import Demand
+
 USER_DATA_LIMIT = 16 * 1024
+AIRFLOW = "airflow"
+"""The caller that has the role of Airflow's connection, as ``docs/iam/airflow.json`` has it."""
+IMDS: dict[str, Any] = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+"""Without these metadata options nothing is launched."""
 
 _STATUS = {"InternalError": 500, "InsufficientInstanceCapacity": 500, "RequestLimitExceeded": 503}
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/[^/]*/([^/]+)/")
@@ -101,7 +112,8 @@ class Gateway:
     """The WSGI application before ``moto``.
 
     ``lock`` is held during each EC2 call, and ``settle`` called at its end with the lock still held, so that
-    nobody sees the states that moto skips to. ``zone_of`` knows a subnet's zone.
+    nobody sees the states that moto skips to. ``zone_of`` knows a subnet's zone, ``alive`` how many instances
+    there are.
     """
 
     def __init__(
@@ -111,15 +123,25 @@ class Gateway:
         lock: threading.RLock,
         settle: Callable[[], None],
         zone_of: Callable[[str], str],
+        alive: Callable[[], int],
     ) -> None:
         self.calls: list[Call] = []
         self.launches: list[Launch] = []
         self.faults: list[Fault] = []
+        self.policies = {"airflow": Policy("airflow"), "worker": Policy("worker")}
+        """By role. Other callers than Airflow and the instances may do everything."""
+        self.denied: list[Demand] = []
+        """What no policy allowed."""
+        self.account_limit = 1000
+        """How many instances there may be at once."""
+        self.peak = 0
+        """How many there were at once."""
         self._moto = moto
         self._metadata = metadata
         self._lock = lock
         self._settle = settle
         self._zone_of = zone_of
+        self._alive = alive
         self._answered: dict[str, _Answered] = {}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -128,14 +150,19 @@ class Gateway:
             return self._metadata(environ, start_response)
         caller, service = _signer(environ)
         if service == "s3":
-            self.calls += _s3_calls(caller, environ)
-            return self._moto(environ, start_response)
+            calls = _s3_calls(caller, environ)
+            self.calls += calls
+            wanted = [demand for call in calls for demand in demands.of_s3(call.action, call.resource)]
+            answer = self._denial(caller, wanted, _s3_error) or self._moto
+            return answer(environ, start_response)
         content = _content(environ)
         form = dict(parse_qsl(content.decode(), keep_blank_values=True))
         action = form.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         self.calls.append(Call(caller, f"{service}:{action}"))
         if service != "ec2":
-            return self._moto(environ, start_response)
+            wanted = [] if "Action" in form else list(demands.of_json(service, action, content))
+            answer = self._denial(caller, wanted, _json_error) or self._moto
+            return answer(environ, start_response)
         with self._lock:
             answer = self._ec2(action, caller, form, environ)
             self._settle()
@@ -150,13 +177,28 @@ class Gateway:
         """What is answered, or None for a lost connection."""
         if action in _BOOTS_ONCE:
             return _error("UnsupportedOperation", "An emulated instance boots once.")
-        if action != "RunInstances":
-            return Response.from_app(self._moto, environ)
         token = form.pop("ClientToken", "")
         parameters = _nested(form)
+        if denial := self._denial(caller, demands.of_ec2(action, parameters), _error):
+            return denial
+        if action != "RunInstances":
+            return Response.from_app(self._moto, environ)
         answer, instances, error = self._launch(token, parameters, environ)
         self.launches.append(Launch(caller, parameters, instances, error))
         return answer
+
+    def _denial(
+        self, caller: str, wanted: Iterable[Demand], error: Callable[[str, str], Response]
+    ) -> Response | None:
+        """The answer, if the caller has a role and its policy does not allow all of that."""
+        role = "airflow" if caller == AIRFLOW else "worker" if caller.startswith("i-") else ""
+        if role:
+            denied = [demand for demand in wanted if not self.policies[role].allows(demand)]
+            self.denied += denied
+            for demand in denied:
+                message = f"docs/iam/{role}.json does not allow {demand.action} on {demand.resource}"
+                return error("AccessDenied", message)
+        return None
 
     def _launch(
         self, token: str, parameters: dict[str, Any], environ: WSGIEnvironment
@@ -174,6 +216,7 @@ class Gateway:
             if response.status_code != 200:
                 return response, (), (re.findall(r"<Code>(.*?)</Code>", content.decode()) or ["?"])[0]
             instances = tuple(re.findall(r"<instanceId>(.*?)</instanceId>", content.decode()))
+            self.peak = max(self.peak, self._alive())
             answered = _Answered(parameters, content, instances)
             if token:
                 self._answered[token] = answered
@@ -201,6 +244,11 @@ class Gateway:
         """What EC2 refuses and moto does not: a code and a message."""
         if len(_user_data(parameters)) > USER_DATA_LIMIT:
             return "InvalidParameterValue", f"User data is limited to {USER_DATA_LIMIT} bytes"
+        options = parameters.get("MetadataOptions", {})
+        if any(options.get(name) != str(value) for name, value in IMDS.items()):
+            return "UnauthorizedOperation", f"Each launch must have the metadata options {IMDS}"
+        if token not in self._answered and self._alive() >= self.account_limit:
+            return "VcpuLimitExceeded", f"The account may have {self.account_limit} instances at once."
         if token in self._answered and self._answered[token].parameters != parameters:
             return "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent"
         return None
@@ -279,3 +327,13 @@ def _error(code: str, message: str) -> Response:
         "</Error></Errors><RequestID>emulated</RequestID></Response>"
     )
     return Response(content, _STATUS.get(code, 400), mimetype="text/xml")
+
+
+def _s3_error(code: str, message: str) -> Response:
+    content = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    return Response(content, 403, mimetype="application/xml")
+
+
+def _json_error(code: str, message: str) -> Response:
+    content = json.dumps({"__type": f"{code}Exception", "message": message})
+    return Response(content, 400, mimetype="application/x-amz-json-1.1")

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from tests.ec2 import AMI_PARAMETER, INSTANCE_PROFILE, USER_DATA_LIMIT, Call, emulated_ec2, until
+from tests.ec2 import (
+    AIRFLOW,
+    AMI_PARAMETER,
+    IMDS,
+    INSTANCE_PROFILE,
+    USER_DATA_LIMIT,
+    Call,
+    emulated_ec2,
+    until,
+)
 
 if TYPE_CHECKING:
     from tests.ec2 import EC2
@@ -27,6 +36,7 @@ def launch(ec2: EC2, script: str, *, client: Any = None, shutdown: str = "termin
         "InstanceType": "c7i.large",
         "InstanceInitiatedShutdownBehavior": shutdown,
         "UserData": f"#!/bin/bash\n{script}\n",
+        "MetadataOptions": IMDS,
         **more,
     }
     answer = (client or ec2.client("ec2")).run_instances(MinCount=1, MaxCount=1, **parameters)
@@ -82,6 +92,16 @@ def test_user_data_beyond_16_kilobytes_is_refused(ec2: EC2, excess: int) -> None
         ec2.wait(launch(ec2, "", UserData=user_data), "running")
 
 
+@pytest.mark.parametrize("options", [{}, {**IMDS, "HttpTokens": "optional"}, {"HttpTokens": "required"}])
+def test_no_instance_is_launched_whose_metadata_its_containers_could_read(
+    ec2: EC2, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ClientError, match="must have the metadata options") as error:
+        launch(ec2, STAYS, MetadataOptions=options)
+    assert code(error) == "UnauthorizedOperation"
+    assert instances(ec2) == []
+
+
 def test_an_instance_uses_s3_with_its_role_and_learns_of_itself_by_imdsv2_only(ec2: EC2) -> None:
     instance = launch(
         ec2,
@@ -90,16 +110,38 @@ def test_an_instance_uses_s3_with_its_role_and_learns_of_itself_by_imdsv2_only(e
         curl -s -o /dev/null -w 'without a token: %{http_code}\\n' $metadata/meta-data/instance-id
         token=$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $metadata/api/token)
         id=$(curl -s -H "X-aws-ec2-metadata-token: $token" $metadata/meta-data/instance-id)
-        aws s3 cp - "s3://hhvm-scratch/$id" <<<hello
+        aws s3 cp - "s3://hhvm-scratch/jobs/$id/log.txt" <<<hello
         shutdown -h now
         """,
         IamInstanceProfile={"Name": INSTANCE_PROFILE},
-        MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
     )
     ec2.wait(instance, "terminated")
     assert "without a token: 401" in ec2.console(instance)
-    assert ec2.client("s3").get_object(Bucket="hhvm-scratch", Key=instance)["Body"].read() == b"hello\n"
-    assert Call(instance, "s3:PutObject", f"hhvm-scratch/{instance}") in ec2.calls
+    key = f"jobs/{instance}/log.txt"
+    assert ec2.client("s3").get_object(Bucket="hhvm-scratch", Key=key)["Body"].read() == b"hello\n"
+    assert Call(instance, "s3:PutObject", f"hhvm-scratch/{key}") in ec2.calls
+
+
+def test_a_role_may_do_what_its_policy_says_and_nothing_else(ec2: EC2) -> None:
+    s3 = ec2.client("s3", AIRFLOW)
+    s3.put_object(Bucket="hhvm-downloads", Key="debian/dists/bookworm/InRelease", Body=b"")
+    with pytest.raises(ClientError, match=r"airflow\.json does not allow s3:PutObject on .*hhvm\.gpg\.key"):
+        s3.put_object(Bucket="hhvm-downloads", Key="conf/hhvm.gpg.key", Body=b"")
+    stranger = launch(ec2, STAYS)
+    with pytest.raises(ClientError, match=r"airflow\.json does not allow ec2:TerminateInstances"):
+        ec2.client("ec2", AIRFLOW).terminate_instances(InstanceIds=[stranger])
+    assert ec2.state(stranger) in ("pending", "running")
+
+
+def test_launches_beyond_the_accounts_limit_are_refused(ec2: EC2) -> None:
+    ec2.limit_instances(1)
+    first = launch(ec2, STAYS)
+    with pytest.raises(ClientError) as error:
+        launch(ec2, STAYS)
+    assert code(error) == "VcpuLimitExceeded"
+    ec2.client("ec2").terminate_instances(InstanceIds=[first])
+    launch(ec2, STAYS)
+    assert ec2.peak == 1
 
 
 def test_an_instance_without_a_profile_has_no_credentials(ec2: EC2) -> None:
@@ -274,16 +316,15 @@ def test_a_launch_is_recorded_with_what_it_asked_for(ec2: EC2) -> None:
     instance = launch(
         ec2,
         STAYS,
-        client=ec2.client("ec2", "airflow"),
+        client=ec2.client("ec2", "somebody"),
         SecurityGroupIds=[ec2.security_group_id],
-        MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
         TagSpecifications=[
             {"ResourceType": "instance", "Tags": [{"Key": key, "Value": tags[key]} for key in tags]}
         ],
     )
     [seen] = ec2.launches
     assert (seen.caller, seen.instances, seen.tags(), seen.tags("volume")) == (
-        "airflow", (instance,), tags, {},
+        "somebody", (instance,), tags, {},
     )  # fmt: skip
     assert seen.user_data == f"#!/bin/bash\n{STAYS}\n"
     assert seen.parameters["MetadataOptions"] == {"HttpTokens": "required", "HttpPutResponseHopLimit": "1"}
@@ -292,18 +333,18 @@ def test_a_launch_is_recorded_with_what_it_asked_for(ec2: EC2) -> None:
 
 def test_calls_are_recorded_in_the_words_of_a_policy(ec2: EC2) -> None:
     ec2.client("ec2", "reaper").describe_instances()
-    ec2.client("ssm", "airflow").get_parameter(Name=AMI_PARAMETER)
-    s3 = ec2.client("s3", "airflow")
+    ec2.client("ssm", "somebody").get_parameter(Name=AMI_PARAMETER)
+    s3 = ec2.client("s3", "somebody")
     s3.put_object(Bucket="hhvm-scratch", Key="a/key", Body=b"")
     s3.copy_object(Bucket="hhvm-downloads", Key="b", CopySource={"Bucket": "hhvm-scratch", "Key": "a/key"})
     s3.list_objects_v2(Bucket="hhvm-scratch")
     assert ec2.calls == [
         Call("reaper", "ec2:DescribeInstances"),
-        Call("airflow", "ssm:GetParameter"),
-        Call("airflow", "s3:PutObject", "hhvm-scratch/a/key"),
-        Call("airflow", "s3:PutObject", "hhvm-downloads/b"),
-        Call("airflow", "s3:GetObject", "hhvm-scratch/a/key"),
-        Call("airflow", "s3:ListBucket", "hhvm-scratch"),
+        Call("somebody", "ssm:GetParameter"),
+        Call("somebody", "s3:PutObject", "hhvm-scratch/a/key"),
+        Call("somebody", "s3:PutObject", "hhvm-downloads/b"),
+        Call("somebody", "s3:GetObject", "hhvm-scratch/a/key"),
+        Call("somebody", "s3:ListBucket", "hhvm-scratch"),
     ]
 
 

@@ -1,0 +1,94 @@
+"""IAM's answer to a call: whether a policy document of ``docs/iam/`` allows it, and by which statement.
+
+As much of the policy language as those documents use; what they do not use raises an error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+DIRECTORY = Path(__file__).resolve().parents[2] / "docs/iam"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one call needs: an action on a resource."""
+
+    action: str
+    resource: str
+    """Its ARN."""
+    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict, compare=False)
+    """The values of condition keys."""
+
+
+class Policy:
+    """One of the documents."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.statements: list[dict[str, Any]] = json.loads((DIRECTORY / f"{name}.json").read_text())[
+            "Statement"
+        ]
+        for statement in self.statements:
+            if unknown := set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
+                raise NotImplementedError(f"{name}.json: {', '.join(sorted(unknown))}")
+            if statement["Effect"] != "Allow":
+                raise NotImplementedError(f"{name}.json: Effect {statement['Effect']}")
+        self.used: set[str] = set()
+        """What the allowed demands needed of it, each as "SID: ACTION" or "SID: RESOURCE"."""
+
+    def allows(self, demand: Demand) -> bool:
+        """Whether some statement does; what that needed counts as used."""
+        allowed = False
+        for statement in self.statements:
+            action = _matching(statement["Action"], demand.action, re.IGNORECASE)
+            resource = _matching(statement["Resource"], demand.resource)
+            if action and resource and _holds(statement.get("Condition", {}), demand.context):
+                self.used |= {f"{statement['Sid']}: {action}", f"{statement['Sid']}: {resource}"}
+                allowed = True
+        return allowed
+
+    def parts(self) -> set[str]:
+        """All that could be used."""
+        return {
+            f"{statement['Sid']}: {part}"
+            for statement in self.statements
+            for key in ("Action", "Resource")
+            for part in _list(statement[key])
+        }
+
+
+def _list(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _like(pattern: str, value: str, flags: int = 0) -> bool:
+    """Whether a value is as a pattern with ``*`` and ``?`` says; either of them matches slashes too."""
+    expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return bool(re.fullmatch(expression, value, flags | re.DOTALL))
+
+
+def _matching(patterns: str | Sequence[str], value: str, flags: int = 0) -> str:
+    return next((pattern for pattern in _list(patterns) if _like(pattern, value, flags)), "")
+
+
+_OPERATORS: dict[str, Callable[[Sequence[str], Sequence[str]], bool]] = {
+    "StringEquals": lambda wanted, given: len(given) == 1 and given[0] in wanted,
+    "NumericEquals": lambda wanted, given: len(given) == 1 and float(given[0]) in map(float, wanted),
+    "ForAnyValue:StringEquals": lambda wanted, given: bool(set(wanted) & set(given)),
+}
+
+
+def _holds(condition: Mapping[str, Mapping[str, Any]], context: Mapping[str, str | Sequence[str]]) -> bool:
+    return all(
+        _OPERATORS[operator](_list(wanted), _list(context.get(key, ())))
+        for operator, keys in condition.items()
+        for key, wanted in keys.items()
+    )
