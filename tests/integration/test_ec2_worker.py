@@ -14,21 +14,19 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from hhvm_packaging import packaging
-from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain, build_at, new_build
+from hhvm_packaging.jobs import Job, JobFailed, TryAgain, build_at, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.operator import JobOperator
-from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from tests.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-VALUE = 'it\'s "quoted" $(id) `id`; \\ done\n\n'
-EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 class Bench:
@@ -45,8 +43,8 @@ class Bench:
                 machines={"a-job": Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
             ),
         )
-        self.store = Store(ec2.client("s3"), self.settings)
-        client = ec2.client("ec2")
+        self.store = Store(ec2.client("s3", AIRFLOW), self.settings)
+        client = ec2.client("ec2", AIRFLOW)
 
         def launch(parameters: dict[str, Any]) -> str:
             answer = client.run_instances(MinCount=1, MaxCount=1, **parameters)
@@ -56,7 +54,7 @@ class Bench:
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, root / part, symlinks=True)
 
-    def job(self, script: str, *, inputs: tuple[Input, ...] = (), limit: int = 60) -> Job:
+    def job(self, script: str) -> Job:
         """The job that runs ``script``."""
         file = self.root / "jobs/a-job"
         file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
@@ -65,10 +63,9 @@ class Bench:
             version="1.0.0",
             script="a-job",
             packaging=packaging.upload(self.store, self.root),
-            environment={"VALUE": VALUE},
-            inputs=inputs,
-            outputs="1.0.0/debian-12-bookworm/build/",
-            time_limit=limit,
+            environment={},
+            outputs="1.0.0/debian-12-bookworm/20261124T000000.000000Z/",
+            time_limit=60,
         )
 
     def start(self, job: Job, build: str = "1") -> None:
@@ -101,22 +98,6 @@ def bench(tmp_path: Path, ec2: EC2) -> Bench:
     return Bench(tmp_path, ec2)
 
 
-def test_a_job_sees_its_values_exactly_and_its_artifacts_log_and_result_are_kept(bench: Bench) -> None:
-    bench.store.scratch.put("an/input", b"")
-    given = Input(key="an/input", name="with/directories", sha256=EMPTY_SHA256)
-    job = bench.job(
-        'printf %s "$VALUE" >"$OUT/value.txt"; [ -f "$IN/with/directories" ]; echo hello', inputs=(given,)
-    )
-    bench.start(job)
-    bench.ended(job)
-    result = bench.worker.collect(bench.name, "1", job, bench.store)
-    assert [artifact.name for artifact in result.artifacts] == ["value.txt"]
-    assert bench.store.scratch.get(f"{job.outputs}value.txt") == VALUE.encode()
-    assert bench.worker.log(bench.name, job, "1", 0) == b"hello\n"
-    assert bench.worker.log(bench.name, job, "1", 5) == b"\n"
-    bench.ec2.wait(bench.instance(), "terminated")
-
-
 def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(bench: Bench) -> None:
     job = bench.job("echo begun; sleep 600")
     bench.start(job)
@@ -125,15 +106,6 @@ def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(
     bench.worker.remove(bench.name)
     bench.ec2.wait(bench.instance(), "terminated")
     assert bench.ec2.containers(bench.instance()) == []
-
-
-def test_a_failed_job_is_told_with_step_reason_last_lines_and_log_and_not_tried_again(bench: Bench) -> None:
-    job = bench.job("echo the compiler is unhappy; exit 3")
-    bench.start(job)
-    bench.ended(job)
-    with pytest.raises(JobFailed, match=r"(?s)HHVM 1\.0\.0, a-job: the job failed: .*status 3.*unhappy"):
-        bench.worker.collect(bench.name, "1", job, bench.store)
-    assert bench.worker.adopt(bench.name, job) is None
 
 
 def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
@@ -214,11 +186,9 @@ def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(
         bench.start(bench.job("true"))
 
 
-def test_every_launch_keeps_metadata_from_containers_and_ends_with_its_power(bench: Bench) -> None:
+def test_every_launch_ends_with_its_power(bench: Bench) -> None:
     bench.start(bench.job("true"))
     [launch] = bench.ec2.launches
-    assert launch.parameters["MetadataOptions"]["HttpTokens"] == "required"
-    assert launch.parameters["MetadataOptions"]["HttpPutResponseHopLimit"] == "1"
     assert launch.parameters["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
