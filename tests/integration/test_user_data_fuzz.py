@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import base64
+import hashlib
+import json
 import subprocess
+import tarfile
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.jobs import Job
+from hhvm_packaging.jobs import Input, Job
 from hhvm_packaging.settings import Ec2, Settings
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.ec2 import user_data
@@ -17,22 +20,35 @@ from hhvm_packaging.workers.ec2 import user_data
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VALUES = 10_000
+ROOT = Path(__file__).resolve().parents[2]
+USER_DATA = 10_000
+JOBS, VALUES, FILES = 12, 30, 5
 SEED = 20261124
-# What a shell could take for something else.
+# What a shell, jq, Docker, aws or sha256sum could take for something else.
 NASTY = [
     "$(touch /owned)",
     "`touch /owned`",
     "'; touch /owned; '",
+    '"; touch /owned; "',
+    "\n touch /owned\n",
+    "${IFS}",
+    "--privileged",
+    "-",
     '"',
+    "'",
     "\\",
     "\n",
     "\t",
     "\r",
+    "\\u0000",
+    "%s",
     "&",
     "*",
     "~",
     "!",
+    "=",
+    ":",
+    "{}",
     " ",
     "",
 ]
@@ -42,55 +58,193 @@ def value(random: Random) -> str:
     """Of anything but NUL, which no argument can hold, and surrogates, which are no characters."""
     parts = [
         random.choice(NASTY)
-        if random.random() < 0.5
+        if random.random() < 0.6
         else "".join(
-            chr(random.choice([random.randint(1, 127), random.randint(0xA0, 0xD7FF)])) for _ in range(8)
+            chr(random.choice([random.randint(1, 127), random.randint(0xA0, 0xD7FF), 0x1F4E6]))
+            for _ in range(8)
         )
         for _ in range(random.randint(1, 4))
     ]
     return "".join(parts) or "x"
 
 
-# The lines that only take in values, then each value on a line of its own.
-READ = r"""
-while IFS= read -r -d '' script; do
-  ( shutdown() { :; }; eval "$script"
-    for value in "$AWS_DEFAULT_REGION" "$HHVM_JOB" "$HHVM_BUCKET" "$HHVM_DIRECTORY" "$HHVM_PACKAGING"; do
-      printf %s "$value" | base64 -w 0; echo
-    done ) || exit 1
-done
-[ ! -e /owned ]
-"""
+def file_name(random: Random) -> str:
+    """One that a file can have."""
+    name = value(random).replace("/", "|").encode()[:200].decode(errors="ignore")
+    return "dot" if name in (".", "..") else name
+
+
+def command(container: str, *words: str, given: bytes = b"") -> bytes:
+    """What a command in the container prints."""
+    done = subprocess.run(
+        ["docker", "exec", "--interactive", container, *words], input=given, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def container(base_images: None) -> Iterator[str]:
-    run = ["docker", "run", "--detach", "--rm", "--network=none", "debian:bookworm", "sleep", "900"]
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the container sees under the same path."""
+    return tmp_path_factory.mktemp("instance")
+
+
+@pytest.fixture(scope="module")
+def container(job_image: str, directory: Path) -> Iterator[str]:
+    run = [
+        "docker",
+        "run",
+        "--detach",
+        "--rm",
+        "--init",
+        "--network=none",
+        f"--volume={directory}:{directory}",
+    ]
+    run += [job_image, "sleep", "900"]
     name = subprocess.run(run, check=True, capture_output=True, text=True).stdout.strip()
     yield name
     subprocess.run(["docker", "rm", "--force", name], check=True, capture_output=True)
 
 
-def test_ten_thousand_values_reach_a_real_shell_as_they_are(container: str) -> None:
+# The lines that only take in values; then the values, each ended by NUL.
+READ = r"""
+shutdown() { [ "$*" = '-h +21' ]; }
+while IFS= read -r -d '' script; do
+  eval "$script"
+  printf '%s\0' "$AWS_DEFAULT_REGION" "$HHVM_JOB" "$HHVM_BUCKET" "$HHVM_DIRECTORY" "$HHVM_PACKAGING"
+done
+[ ! -e /owned ]
+"""
+
+
+def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container: str) -> None:
     random = Random(SEED)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
-    expected: list[list[str]] = []
+    expected: list[str] = []
     scripts: list[str] = []
-    for _ in range(VALUES // 5):
-        region, name, bucket, version, packaging = (value(random) for _ in range(5))
+    for _ in range(USER_DATA):
+        region, version, distro, bucket, packaging = (value(random) for _ in range(5))
+        name = f"hhvm-{version}-make-binary-package-{distro}"
         job = Job(version=version, script="a-job", packaging=packaging, environment={}, time_limit=60)
         deployment = Settings(scratch_bucket=bucket, ec2=Ec2(region=region))
         script = user_data(job, name, "a-try", "0" * 64, deployment)
-        scripts.append(script[: script.index("# A machine whose job")])
+        scripts.append(script[: script.index("# shellcheck shell=bash")])
         directory = Store.job(version, name, "a-try")
-        expected.append([region, name, bucket, directory, Store.packaging(packaging)])
-    done = subprocess.run(
-        ["docker", "exec", "--interactive", container, "bash", "-euo", "pipefail", "-c", READ],
-        input="".join(f"{script}\0" for script in scripts).encode(),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    seen = [base64.b64decode(line).decode() for line in done.stdout.decode().splitlines()]
-    assert seen == [value for values in expected for value in values]
-    print(f"{len(seen)} values, each as it was")
-    assert len(seen) == VALUES
+        expected += [region, name, bucket, directory, Store.packaging(packaging)]
+    given = "".join(f"{script}\0" for script in scripts).encode()
+    seen = command(container, "bash", "-euo", "pipefail", "-c", READ, given=given)
+    assert seen.decode().removesuffix("\0").split("\0") == expected
+    assert len(expected) == 5 * USER_DATA
+
+
+# What stands for S3: a file for each URL, named by its digest; what is sent is noted.
+AWS = """#!/usr/bin/env bash
+set -euo pipefail
+place() { printf '%s/s3/%s' "$DIRECTORY" "$(printf %s "$1" | sha256sum | cut -d ' ' -f 1)"; }
+from="${@: -2:1}" to="${@: -1}"
+if [[ $from == s3://* ]]; then cp -- "$(place "$from")" "$to"; else
+  cp -- "$from" "$(place "$to")"
+  printf '%s\\0' "$to" >>"$DIRECTORY/sent"
+fi
+"""
+# What stands for the engine: it notes what it is to run, and leaves what a job leaves.
+DOCKER = """#!/usr/bin/env bash
+set -euo pipefail
+if [ "$1" = build ]; then echo image; exit; fi
+printf '%s\\0' "$@" >"$DIRECTORY/arguments"
+work="${@: -2:1}"
+cp -- "$DIRECTORY/result.json" "$work/result.json"
+jq -j '.artifacts[] | .name + "\\u0000"' "$work/result.json" | while IFS= read -r -d '' name; do
+  printf made >"$work/out/$name"
+done
+"""
+SHUTDOWN = """#!/usr/bin/env bash
+printf '%s\\0' "$*" >>"$DIRECTORY/shutdowns"
+"""
+RUN = """
+for case in "$0"/*; do
+  DIRECTORY=$case PATH=${0%/*}/bin:$PATH HHVM_LOG_INTERVAL=1 "$case/user-data" >&2
+done
+[ ! -e /owned ]
+"""
+
+
+class Case:
+    """One job of generated values, as an instance finds it."""
+
+    def __init__(self, random: Random, number: int, root: Path, packaging: bytes) -> None:
+        self.directory = root / f"case-{number}"
+        (self.directory / "s3").mkdir(parents=True)
+        self.settings = Settings(scratch_bucket=value(random), ec2=Ec2(region=value(random)))
+        version, self.name = value(random), f"hhvm-test-{number}"
+        self.files = {file_name(random): value(random).encode() for _ in range(FILES)}
+        keys = [value(random) for _ in self.files]
+        self.made = [file_name(random) for _ in range(FILES)]
+        sha256 = hashlib.sha256(packaging).hexdigest()
+        self.job = Job(
+            version=version,
+            script="a-job",
+            packaging=sha256,
+            environment={f"V_{number}": value(random) for number in range(VALUES)},
+            inputs=tuple(
+                Input(key=key, name=name, sha256=hashlib.sha256(content).hexdigest())
+                for key, (name, content) in zip(keys, self.files.items(), strict=True)
+            ),
+            outputs=value(random),
+            time_limit=60,
+        )
+        place, content = Store.job(version, self.name, "a-try"), self.job.model_dump_json().encode()
+        self.put(Store.packaging(sha256), packaging)
+        self.put(f"{place}job.json", content)
+        for key, file in zip(keys, self.files.values(), strict=True):
+            self.put(key, file)
+        artifacts = [{"name": name, "sha256": "0" * 64} for name in self.made]
+        result = {"exit_status": 0, "artifacts": artifacts}
+        (self.directory / "result.json").write_text(json.dumps(result))
+        script = self.directory / "user-data"
+        digest = hashlib.sha256(content).hexdigest()
+        script.write_text(user_data(self.job, self.name, "a-try", digest, self.settings), newline="")
+        script.chmod(0o755)
+        self.place = place
+
+    def put(self, key: str, content: bytes) -> None:
+        url = f"s3://{self.settings.scratch_bucket}/{key}"
+        (self.directory / "s3" / hashlib.sha256(url.encode()).hexdigest()).write_bytes(content)
+
+    def noted(self, name: str) -> list[str]:
+        """The words that one of the stand-ins noted."""
+        return (self.directory / name).read_bytes().decode().removesuffix("\0").split("\0")
+
+
+def test_a_jobs_values_and_file_names_reach_the_engine_and_s3_as_they_are(
+    container: str, directory: Path
+) -> None:
+    random = Random(SEED)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
+    (directory / "bin").mkdir()
+    for name, script in (("aws", AWS), ("docker", DOCKER), ("shutdown", SHUTDOWN)):
+        (directory / "bin" / name).write_text(script)
+        (directory / "bin" / name).chmod(0o755)
+    with tarfile.open(directory / "packaging.tar.gz", "w:gz") as archive:
+        for part in ("bin", "jobs"):
+            archive.add(ROOT / part, part)
+    packaging = (directory / "packaging.tar.gz").read_bytes()
+    cases = [Case(random, number, directory / "cases", packaging) for number in range(JOBS)]
+    command(container, "bash", "-euo", "pipefail", "-c", RUN, str(directory / "cases"))
+    for case in cases:
+        work = f"/var/lib/hhvm-packaging/work/{case.name}"
+        arguments = case.noted("arguments")
+        given = [arguments[index + 1] for index, word in enumerate(arguments) if word == "--env"]
+        assert [word for word in given if word.startswith("V_")] == [
+            f"{name}={text}" for name, text in case.job.environment.items()
+        ]
+        options = ["--init", "--name", case.name, "--workdir", work, "--volume", f"{work}:{work}"]
+        assert arguments[: len(options) + 1] == ["run", *options]
+        assert arguments[-4:] == ["image", f"{work}/packaging/jobs/run", work, "a-job"]
+        assert len(arguments) == 1 + len(options) + 2 * (len(case.job.environment) + 2) + 4
+        bucket = case.settings.scratch_bucket
+        made = [f"s3://{bucket}/{case.job.outputs}{name}" for name in case.made]
+        assert [
+            url for url in case.noted("sent") if not url.startswith(f"s3://{bucket}/{case.place}")
+        ] == made
+        assert case.noted("shutdowns") == ["-h +21", "-h now"]
+        listing = command(container, "find", f"{work}/in", "-type", "f", "-printf", "%P\\0")
+        assert set(listing.decode().removesuffix("\0").split("\0")) == set(case.files)
