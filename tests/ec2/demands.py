@@ -31,10 +31,12 @@ def of_ec2(action: str, parameters: dict[str, Any]) -> Iterator[Demand]:
         yield Demand(f"ec2:{action}", "*")
     else:
         backend = get_backend("ec2")[ACCOUNT][REGION]
-        for name in parameters["InstanceId"]:
+        resources = [("instance", name) for name in parameters.get("InstanceId", ())]
+        resources += [("volume", parameters["VolumeId"])] if "VolumeId" in parameters else []
+        for kind, name in resources or [("", "*")]:
             tags = {tag["key"]: tag["value"] for tag in backend.describe_tags({"resource-id": [name]})}
             context = {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
-            yield Demand(f"ec2:{action}", f"{_EC2}instance/{name}", context)
+            yield Demand(f"ec2:{action}", f"{_EC2}{kind}/{name}", context)
 
 
 def of_json(service: str, action: str, content: bytes) -> Iterator[Demand]:
