@@ -56,6 +56,14 @@ lint: $(READY) ## Check style, types and shell
 bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
 	@$(BIN)/python -m benchmarks.publish
 
+.PHONY: bench-room
+bench-room: $(READY) ## Run 56 builds on emulated EC2 with room for 10
+	@$(BIN)/python -m benchmarks.room
+
+.PHONY: bench-workers
+bench-workers: $(READY) ## Measure what waiting for 10, 100 and 500 instances costs
+	@$(BIN)/python -m benchmarks.workers
+
 .PHONY: requirements
 requirements: $(READY) ## Compile requirements.txt from requirements.in
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \

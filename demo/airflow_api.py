@@ -31,6 +31,8 @@ class Task:
     state: str
     try_number: int
     duration: float
+    ended: str = ""
+    """When, as ISO 8601; empty while it has not."""
 
     @property
     def name(self) -> str:
@@ -106,6 +108,7 @@ class AirflowApi:
                 state=task["state"] or "",
                 try_number=task["try_number"],
                 duration=task["duration"] or 0.0,
+                ended=task["end_date"] or "",
             )
             for task in sorted(answer["task_instances"], key=lambda task: task["start_date"] or "~")
         ]

@@ -335,14 +335,16 @@ def _set(instance: Any, state: str) -> None:
     instance._state.name, instance._state.code = state, _CODES[state]
 
 
-class _QuietHandler(MotoRequestHandler):
+class QuietHandler(MotoRequestHandler):
+    """Logs no requests."""
+
     def log(self, *_: object) -> None:
         pass
 
 
 @contextlib.contextmanager
 def _serving(ec2: EC2) -> Generator[None]:
-    server = make_server("127.0.0.1", 0, ec2.gateway, threaded=True, request_handler=_QuietHandler)
+    server = make_server("127.0.0.1", 0, ec2.gateway, threaded=True, request_handler=QuietHandler)
     ec2.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, name="ec2 api")
     thread.start()

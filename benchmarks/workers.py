@@ -1,0 +1,322 @@
+"""What it costs to wait for many jobs on EC2: API calls, memory, and how late a result is seen.
+
+python -m benchmarks.workers [INSTANCES…]    (default: 10 100 500)
+
+moto answers; nothing runs on the instances. The triggers are the real ones, in one asyncio loop as in a
+triggerer, and each way to wait has a process of its own. ``textbook`` waits with the provider's own two:
+EC2StateSensorTrigger for each instance and S3KeyTrigger for each result. All wait for the same instances at
+the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from moto.backends import get_backend
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+from hhvm_packaging.jobs import Job
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import Store
+from hhvm_packaging.workers.ec2 import BUILD_TAG, JOB_TAG, WORK_TAG
+from tests.ec2.demands import ACCOUNT, REGION
+from tests.ec2.emulator import QuietHandler
+from tests.ec2.gateway import IMDS, Gateway
+from tests.ec2.metadata import Metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+SIZES = (10, 100, 500)
+WINDOW = 60
+"""Seconds in which calls are counted."""
+RESULTS = 5
+"""How many jobs end, one after the other, to see how late that is noticed."""
+POLL = 5
+SYSTEMS = {"ours, every 5 s": POLL, "textbook, every 5 s": POLL, "textbook, every 60 s": 60}
+BUILD = "20261124T000000.000000Z"
+JOB = Job(version="1.0.0", script="a-job", packaging="0" * 64, environment={}, time_limit=14400)
+LOG = b"a line of the log\n" * 500
+
+
+def name(number: int) -> str:
+    return f"hhvm-1.0.0-a-job-{number:012x}"
+
+
+# The waiting process
+
+
+async def wait_ours(number: int, instance: str, poll: int) -> None:
+    """As the task does."""
+    from hhvm_packaging.workers.trigger import JobTrigger
+
+    job = JOB.model_dump(mode="json")
+    await anext(aiter(JobTrigger(name(number), BUILD, job, time.time() + 14400).run()))
+
+
+async def wait_textbook(number: int, instance: str, poll: int) -> None:
+    """With the provider's triggers."""
+    from airflow.providers.amazon.aws.triggers.ec2 import EC2StateSensorTrigger
+    from airflow.providers.amazon.aws.triggers.s3 import S3KeyTrigger
+
+    key = f"{Store.job('1.0.0', name(number), BUILD)}result.json"
+    ended = EC2StateSensorTrigger(instance, "terminated", "hhvm_aws", REGION, poll)
+    result = S3KeyTrigger(Settings().scratch_bucket, key, aws_conn_id="hhvm_aws", poke_interval=poll)
+    await asyncio.gather(anext(aiter(ended.run())), anext(aiter(result.run())))
+
+
+WAITS: dict[str, Callable[[int, str, int], Awaitable[None]]] = {
+    "ours": wait_ours,
+    "textbook": wait_textbook,
+}
+
+
+async def wait(system: str, instances: list[str]) -> None:
+    """Wait for all, and print what happens; the process ends with its input."""
+    waiter, poll = WAITS[system.partition(",")[0]], SYSTEMS[system]
+
+    async def one(number: int, instance: str) -> None:
+        # As launches do, they begin one after the other.
+        await asyncio.sleep(poll * number / len(instances))
+        await waiter(number, instance, poll)
+        print(json.dumps({"ended": number, "at": time.time()}), flush=True)
+
+    tasks = [asyncio.create_task(one(number, instance)) for number, instance in enumerate(instances)]
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps({line.strip(): psutil.Process().memory_info().rss}), flush=True)
+    for task in tasks:
+        task.cancel()
+    os._exit(0)
+
+
+# The process that measures
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What waiting for so many instances costs."""
+
+    calls: Counter[str]
+    """A minute, by action."""
+    memory: int
+    """Bytes that the waiting process has."""
+    late: list[float]
+    """Seconds from each result to its event."""
+
+
+@contextlib.contextmanager
+def aws() -> Generator[tuple[Gateway, str]]:
+    """moto, with its calls counted, and its address."""
+    backend: Any = get_backend("ec2")[ACCOUNT][REGION]
+    gateway = Gateway(
+        DomainDispatcherApplication(create_backend_app),
+        Metadata(backend),
+        threading.RLock(),
+        settle=lambda: None,
+        zone_of=lambda _: "",
+        alive=lambda: 0,
+    )
+    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=QuietHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield gateway, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+def measure(gateway: Gateway, endpoint: str, size: int) -> dict[str, Measured]:
+    """Wait for the same ``size`` instances with all systems at once."""
+    ec2, s3 = client("ec2", endpoint), client("s3", endpoint)
+    store = Store(s3, Settings())
+    instances = launched(ec2, size)
+    for number in range(size):
+        store.scratch.put(f"{store.job('1.0.0', name(number), BUILD)}log.txt", LOG)
+    with contextlib.ExitStack() as stack:
+        processes = {system: stack.enter_context(Waiting(endpoint, system, instances)) for system in SYSTEMS}
+        for process in processes.values():
+            process.memory()  # so it has begun
+        time.sleep(max(SYSTEMS.values()) + POLL)  # every trigger has polled once
+        gateway.calls.clear()
+        time.sleep(WINDOW)
+        calls = list(gateway.calls)
+        memory = {system: process.memory() for system, process in processes.items()}
+        ends = range(0, size, size // RESULTS)
+        ended = time.time()
+        for number in ends:
+            store.scratch.put_json(f"{store.job('1.0.0', name(number), BUILD)}result.json", RESULT)
+        ec2.terminate_instances(InstanceIds=[instances[number] for number in ends])
+        late = {
+            system: [process.seen(number) - ended for number in ends] for system, process in processes.items()
+        }
+    ec2.terminate_instances(InstanceIds=instances)
+    for key in list(store.scratch.keys()):
+        store.scratch.delete(key)
+    return {
+        system: Measured(
+            Counter(call.action for call in calls if call.caller == caller(system)),
+            memory[system],
+            late[system],
+        )
+        for system in SYSTEMS
+    }
+
+
+RESULT = {
+    "exit_status": 0,
+    "started": "2026-11-24T00:00:00Z",
+    "finished": "2026-11-24T00:00:00Z",
+    "artifacts": [],
+}
+
+
+def client(service: str, endpoint: str) -> Any:
+    import boto3
+
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id="test",
+        aws_secret_access_key="emulated",  # ruff: ignore[hardcoded-password-func-arg]
+    )
+
+
+def launched(ec2: Any, size: int) -> list[str]:
+    """Instances with the tags of jobs."""
+    image = ec2.describe_images()["Images"][0]["ImageId"]
+    answer = ec2.run_instances(ImageId=image, MinCount=size, MaxCount=size, MetadataOptions=IMDS)
+    instances = [instance["InstanceId"] for instance in answer["Instances"]]
+    for number, instance in enumerate(instances):
+        tags = {WORK_TAG: Settings().scratch_bucket, JOB_TAG: name(number), BUILD_TAG: BUILD}
+        ec2.create_tags(
+            Resources=[instance], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
+        )
+    return instances
+
+
+def caller(system: str) -> str:
+    """The access key of the process that waits so."""
+    return system.replace(", ", "-").replace(" ", "-")
+
+
+class Waiting:
+    """The process that waits with one of the systems."""
+
+    def __init__(self, endpoint: str, system: str, instances: list[str]) -> None:
+        extra = {"endpoint_url": endpoint, "region_name": REGION}
+        connection = {"conn_type": "aws", "login": caller(system), "password": "emulated", "extra": extra}
+        environment = {
+            "AIRFLOW_CONN_HHVM_AWS": json.dumps(connection),
+            "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+            "HHVM_PACKAGING_WORKERS": "ec2",
+            "HHVM_PACKAGING_POLL_INTERVAL": str(POLL),
+            "HHVM_PACKAGING_EC2__REGION": REGION,
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.workers", "--wait", system, *instances],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self._memory: queue.Queue[int] = queue.Queue()
+        self._ended: dict[int, float] = {}
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            answer = json.loads(line)
+            if "memory" in answer:
+                self._memory.put(answer["memory"])
+            else:
+                self._ended[answer["ended"]] = answer["at"]
+
+    def memory(self) -> int:
+        """The process's, in bytes."""
+        if self._process.stdin:
+            self._process.stdin.write("memory\n")
+            self._process.stdin.flush()
+        return self._memory.get(timeout=300)
+
+    def seen(self, number: int, limit: float = 600) -> float:
+        """When the event of one job came."""
+        deadline = time.monotonic() + limit
+        while number not in self._ended:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody saw the result of job {number}")
+            time.sleep(0.1)
+        return self._ended[number]
+
+
+def main(sizes: list[int]) -> None:
+    """Measure all, and print a table and the ratio."""
+    print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}")
+    print("| instances | system | EC2 calls/min | S3 calls/min | memory, MB | result to event, s (range) |")
+    print("|--:|---|--:|--:|--:|--:|")
+    found: dict[tuple[str, int], Measured] = {}
+    with aws() as (gateway, endpoint):
+        client("s3", endpoint).create_bucket(
+            Bucket=Settings().scratch_bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        for size in sizes:
+            for system, measured in measure(gateway, endpoint, size).items():
+                found[system, size] = measured
+                ec2, s3 = (
+                    sum(count for action, count in measured.calls.items() if action.startswith(service))
+                    for service in ("ec2:", "s3:")
+                )
+                print(
+                    f"| {size} | {system} | {ec2} | {s3} | {measured.memory / 1e6:.0f} | "
+                    f"{statistics.median(measured.late):.1f} "
+                    f"({min(measured.late):.1f} to {max(measured.late):.1f}) |",
+                    flush=True,
+                )
+    size = sizes[-1]
+    ours, *others = SYSTEMS
+    base = found[ours, size]
+    print(f"RATIO {size} instances: " + "; ".join(ratio(other, found[other, size], base) for other in others))
+
+
+def ratio(system: str, other: Measured, ours: Measured) -> str:
+    """The other system beside ours."""
+
+    def ec2(measured: Measured) -> int:
+        return sum(count for action, count in measured.calls.items() if action.startswith("ec2:"))
+
+    late = statistics.median(other.late) / statistics.median(ours.late)
+    return (
+        f"{system}: {ec2(other) / max(ec2(ours), 1):.1f} times the EC2 calls, "
+        f"{other.calls.total() / ours.calls.total():.1f} times all calls, "
+        f"{other.memory / ours.memory:.1f} times the memory, results seen {late:.1f} times as late"
+    )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--wait"]:
+        asyncio.run(wait(sys.argv[2], sys.argv[3:]))
+    else:
+        main(list(map(int, sys.argv[1:])) or list(SIZES))
