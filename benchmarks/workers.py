@@ -4,8 +4,8 @@ python -m benchmarks.workers [INSTANCES…]    (default: 10 100 500)
 
 moto answers; nothing runs on the instances. The triggers are the real ones, in one asyncio loop as in a
 triggerer, and each way to wait has a process of its own. ``textbook`` waits with the provider's own two:
-EC2StateSensorTrigger for each instance and S3KeyTrigger for each result. All wait for the same instances at
-the same time.
+EC2StateSensorTrigger for each instance and S3KeyTrigger for each result; they need aiobotocore, which is
+fetched for them. All wait for the same instances at the same time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ import queue
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -92,7 +95,11 @@ async def wait(system: str, instances: list[str]) -> None:
     async def one(number: int, instance: str) -> None:
         # As launches do, they begin one after the other.
         await asyncio.sleep(poll * number / len(instances))
-        await waiter(number, instance, poll)
+        try:
+            await waiter(number, instance, poll)
+        except Exception:
+            traceback.print_exc()
+            os._exit(1)
         print(json.dumps({"ended": number, "at": time.time()}), flush=True)
 
     tasks = [asyncio.create_task(one(number, instance)) for number, instance in enumerate(instances)]
@@ -140,7 +147,7 @@ def aws() -> Generator[tuple[Gateway, str]]:
         thread.join()
 
 
-def measure(gateway: Gateway, endpoint: str, size: int) -> dict[str, Measured]:
+def measure(gateway: Gateway, endpoint: str, size: int, libraries: str) -> dict[str, Measured]:
     """Wait for the same ``size`` instances with all systems at once."""
     ec2, s3 = client("ec2", endpoint), client("s3", endpoint)
     store = Store(s3, Settings())
@@ -148,7 +155,9 @@ def measure(gateway: Gateway, endpoint: str, size: int) -> dict[str, Measured]:
     for number in range(size):
         store.scratch.put(f"{store.job('1.0.0', name(number), BUILD)}log.txt", LOG)
     with contextlib.ExitStack() as stack:
-        processes = {system: stack.enter_context(Waiting(endpoint, system, instances)) for system in SYSTEMS}
+        processes = {
+            system: stack.enter_context(Waiting(endpoint, system, instances, libraries)) for system in SYSTEMS
+        }
         for process in processes.values():
             process.memory()  # so it has begun
         time.sleep(max(SYSTEMS.values()) + POLL)  # every trigger has polled once
@@ -218,7 +227,7 @@ def caller(system: str) -> str:
 class Waiting:
     """The process that waits with one of the systems."""
 
-    def __init__(self, endpoint: str, system: str, instances: list[str]) -> None:
+    def __init__(self, endpoint: str, system: str, instances: list[str], libraries: str) -> None:
         extra = {"endpoint_url": endpoint, "region_name": REGION}
         connection = {"conn_type": "aws", "login": caller(system), "password": "emulated", "extra": extra}
         environment = {
@@ -228,12 +237,13 @@ class Waiting:
             "HHVM_PACKAGING_POLL_INTERVAL": str(POLL),
             "HHVM_PACKAGING_EC2__REGION": REGION,
         }
+        if system.startswith("textbook"):
+            environment["PYTHONPATH"] = f"{libraries}:{os.environ['PYTHONPATH']}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.workers", "--wait", system, *instances],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
         self._memory: queue.Queue[int] = queue.Queue()
@@ -266,7 +276,7 @@ class Waiting:
         """When the event of one job came."""
         deadline = time.monotonic() + limit
         while number not in self._ended:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._process.poll() is not None:
                 raise TimeoutError(f"nobody saw the result of job {number}")
             time.sleep(0.1)
         return self._ended[number]
@@ -278,12 +288,14 @@ def main(sizes: list[int]) -> None:
     print("| instances | system | EC2 calls/min | S3 calls/min | memory, MB | result to event, s (range) |")
     print("|--:|---|--:|--:|--:|--:|")
     found: dict[tuple[str, int], Measured] = {}
-    with aws() as (gateway, endpoint):
+    with tempfile.TemporaryDirectory(prefix="aiobotocore-") as libraries, aws() as (gateway, endpoint):
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "pip", "install", "--quiet", "--target", libraries, "aiobotocore"], check=True)
         client("s3", endpoint).create_bucket(
             Bucket=Settings().scratch_bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
         for size in sizes:
-            for system, measured in measure(gateway, endpoint, size).items():
+            for system, measured in measure(gateway, endpoint, size, libraries).items():
                 found[system, size] = measured
                 ec2, s3 = (
                     sum(count for action, count in measured.calls.items() if action.startswith(service))
