@@ -66,7 +66,7 @@ def build_report(plan: dict[str, Any] | None) -> str:
     schedule=None,
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
-    params=form.params(),
+    params=form.building(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "build"],
     doc_md=__doc__,

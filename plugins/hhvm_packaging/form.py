@@ -17,6 +17,27 @@ def params() -> dict[str, Param]:
     return {"version": version(), "distros": distributions()}
 
 
+def building() -> dict[str, Param]:
+    """The fields of the DAG that builds."""
+    return {
+        **params(),
+        "packaging_ref": Param(
+            None,
+            type=["null", "string"],
+            pattern=request.GIT_REF_PATTERN,
+            title=f"packaging_ref: {request.GIT_REF}",
+            description="Where `distros/` and the package scripts come from. Empty: the release's own branch "
+            "`HHVM-x.y` where this project has one, else the checkout as it is.",
+        ),
+        "force": Param(
+            default=False,
+            type="boolean",
+            title="force: true or false",
+            description="Build again what is built already, unless it is published.",
+        ),
+    }
+
+
 def publishing() -> dict[str, Param]:
     """The fields of the DAG that publishes."""
     return {

@@ -27,6 +27,10 @@ IF_ONE_FAILS: tuple[IfOneFails, ...] = get_args(IfOneFails)
 UNDO_TO = "YYYYMMDDTHHMMSSZ (a time, UTC) or a snapshot's name"
 UNDO_TO_PATTERN = r"^[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{12})?$(?!\n)"
 
+GIT_REF = "the name of a git branch or tag, or a commit"
+GIT_REF_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$(?!\n)"
+"""No leading dash, so that git takes it for no option; no range, no ``@{...}``."""
+
 T = TypeVar("T")
 
 
@@ -48,6 +52,10 @@ class Request(BaseModel):
     """A snapshot's name, or a time as such names begin with; None for the state without the version."""
     dry_run: bool = False
     if_one_fails: IfOneFails = AS_USUAL
+    packaging_ref: str | None = None
+    """A branch, tag or commit of this project; None for what is usual."""
+    force: bool = False
+    """Whether what is built and not published is built again."""
 
     @property
     def release(self) -> Release:
@@ -92,9 +100,11 @@ class Request(BaseModel):
             distros=tuple(dict.fromkeys(asked)),
             today=run_date,
             action=_one_of(ACTIONS, "action", params),
-            undo_to=_undo_to(params),
+            undo_to=_text(params, "undo_to", UNDO_TO_PATTERN, UNDO_TO),
             dry_run=_one_of((False, True), "dry_run", params),
             if_one_fails=_one_of(IF_ONE_FAILS, "if_one_fails", params),
+            packaging_ref=_text(params, "packaging_ref", GIT_REF_PATTERN, GIT_REF),
+            force=_one_of((False, True), "force", params),
         )
         if request.undo_to and request.action != UNDO:
             raise Refused(f"undo_to: is for the action {UNDO} alone, not for {request.action}.")
@@ -122,9 +132,10 @@ def _one_of(allowed: tuple[T, ...], name: str, params: Mapping[str, Any]) -> T:
     return found
 
 
-def _undo_to(params: Mapping[str, Any]) -> str | None:
+def _text(params: Mapping[str, Any], name: str, pattern: str, allowed: str) -> str | None:
+    """The parameter, None where it is not given. Raises Refused."""
     # An emptied field of the form arrives as null or as an empty text.
-    value = params.get("undo_to") or None
-    if value is not None and not (isinstance(value, str) and re.match(UNDO_TO_PATTERN, value)):
-        raise Refused(f"undo_to: {value!r} is not allowed. Allowed: {UNDO_TO}.")
+    value = params.get(name) or None
+    if value is not None and not (isinstance(value, str) and re.match(pattern, value)):
+        raise Refused(f"{name}: {value!r} is not allowed. Allowed: {allowed}.")
     return value

@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from hhvm_packaging import distros, runtime
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
+from tests.unit.test_request import NOT_REFS
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
@@ -167,6 +168,16 @@ def test_the_form_refuses_a_way_to_publish_that_there_is_not(
 ) -> None:
     with pytest.raises(ParamValidationError):
         dags["hhvm_publish_release"].params.get_param(name).resolve(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*(("packaging_ref", ref) for ref in NOT_REFS), ("force", "yes"), ("force", None)]
+)
+def test_the_form_refuses_a_way_to_build_that_there_is_not(
+    dags: dict[str, DAG], name: str, value: Any
+) -> None:
+    with pytest.raises(ParamValidationError):
+        dags["hhvm_build"].params.get_param(name).resolve(value)
 
 
 def test_a_faulty_distribution_breaks_the_import_of_no_dag(tmp_path: Path) -> None:

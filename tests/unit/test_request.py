@@ -10,6 +10,7 @@ from tests.unit.test_release import NOT_VERSIONS
 
 KNOWN = ["debian-12-bookworm", "debian-13-trixie"]
 PUBLISHING = {"action": "publish", "undo_to": None, "dry_run": False, "if_one_fails": "as usual"}
+NOT_REFS = ["--upload-pack=id", "main..1.0", "main\n", "main:distros", "a b", "$(id)", "main@{1}", 1]
 TODAY = datetime.date(2026, 11, 22)
 
 
@@ -88,6 +89,23 @@ def test_an_undo_goes_back_to_a_time_or_to_a_snapshot(to: str) -> None:
 def test_a_snapshot_without_an_undo_is_refused() -> None:
     with pytest.raises(Refused, match=r"^undo_to: is for the action undo alone"):
         check({"undo_to": "20261122T000000Z"})
+
+
+@pytest.mark.parametrize("ref", ["HHVM-1.0", "main", "0123abcd" * 5, "refs/heads/HHVM-1.0", None, ""])
+def test_the_packaging_files_come_from_any_revision_that_git_can_name(ref: str | None) -> None:
+    assert check({"packaging_ref": ref}).packaging_ref == (ref or None)
+
+
+@pytest.mark.parametrize("ref", NOT_REFS)
+def test_what_git_might_take_for_something_else_is_refused(ref: Any) -> None:
+    with pytest.raises(Refused, match=r"^packaging_ref: .* Allowed: the name of a git branch or tag, or a"):
+        check({"packaging_ref": ref})
+
+
+def test_a_forced_build_is_asked_for_in_so_many_words() -> None:
+    assert (check().force, check({"force": True}).force) == (False, True)
+    with pytest.raises(Refused, match=r"^force: 'true' is not allowed\. Allowed: False, True"):
+        check({"force": "true"})
 
 
 @pytest.mark.parametrize("value", [True, False])
