@@ -11,6 +11,9 @@ log is. Mend the cause and clear the failed tasks: what was built is not built a
 resolves the commit and the packaging files anew. To build published packages again, bump the
 distribution's `PKGVER`: what is published is immutable.
 
+**Which packaging files**: `packaging_ref`, else a release's own branch `HHVM-x.y`, else the checkout as it
+is. `plan` says in its log which commit that was, and all tasks keep to it.
+
 **To undo**: mark the run failed; its containers are ended. Nothing here is public, except a nightly's
 source tarball, which is published as soon as it is signed.
 """

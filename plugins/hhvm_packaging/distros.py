@@ -144,6 +144,8 @@ def _files(packaging: Path, directory: Path) -> Iterator[tuple[str, Path]]:
 def _digest(packaging: Path, directory: Path) -> str:
     """The digest of the distribution's own files and of the scripts that its build runs."""
     scripts = [packaging / PACKAGE_SCRIPT, *sorted((packaging / "bin" / "lib").glob("*"))]
+    # Another revision may have others.
+    scripts = [path for path in scripts if path.is_file()]
     files = [*_files(packaging, directory), *((str(path.relative_to(packaging)), path) for path in scripts)]
     digest = hashlib.sha256()
     for name, path in files:

@@ -26,8 +26,8 @@ def building() -> dict[str, Param]:
             type=["null", "string"],
             pattern=request.GIT_REF_PATTERN,
             title=f"packaging_ref: {request.GIT_REF}",
-            description="Where `distros/` and the package scripts come from. Empty: the release's own branch "
-            "`HHVM-x.y` where this project has one, else the checkout as it is.",
+            description="Which revision of this project `distros/` and `bin/` come from. Empty: a release's "
+            "own branch `HHVM-x.y` where there is one, else the checkout as it is.",
         ),
         "force": Param(
             default=False,
@@ -100,5 +100,6 @@ def distributions() -> Param:
         minItems=1,
         uniqueItems=True,
         title=title,
-        description="The distributions to work on.",
+        description="The distributions to work on. All of them, the default, are all that the packaging "
+        "revision has.",
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging import distros, packaging, sources
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
+from hhvm_packaging.packaging import WORKTREE
 from hhvm_packaging.release import Release
 from hhvm_packaging.request import AS_USUAL, PUBLISH, UNDO, Action, Refused
 
@@ -31,6 +34,9 @@ class Plan(BaseModel):
     packaging: str
     """SHA-256 of the packaging files."""
     packaging_revision: str
+    """The commit of their distros/ and bin/; of the worktree, with ``-dirty`` if there are edits."""
+    packaging_ref: str = WORKTREE
+    """What that commit was found by."""
     distros: tuple[Distro, ...]
     faults: dict[str, str] = {}
     """The distributions that were asked for and cannot be worked on, with the reason."""
@@ -50,22 +56,31 @@ class Plan(BaseModel):
         """All distributions that were asked for, by name."""
         return (*(distro.name for distro in self.distros), *self.faults)
 
+    @classmethod
+    def read(cls, store: Store, release: Release) -> Plan | None:
+        """The last plan to build the version, or None where there was none yet."""
+        content = store.scratch.get(store.plan(release))
+        return None if content is None else cls.model_validate_json(content)
+
     def distro(self, name: str) -> Distro:
         """The plan's distribution of that name. Raises KeyError for another."""
         return {distro.name: distro for distro in self.distros}[name]
 
 
 def build(request: Request, store: Store, settings: Settings) -> Plan:
-    """Resolve what a run of hhvm_build builds, and keep it in the store. Raises SourceError."""
+    """Resolve what a run of hhvm_build builds, and keep it in the store. Raises SourceError, UnknownRef."""
     release = request.release
+    files = _resolve(request, store, settings)
     repository = sources.repository(release, settings)
-    found, faults = _load(request, settings)
+    commit = _commit(release, repository, request.today, store)
+    found, faults = _load(request, files, store, settings)
     plan = Plan(
         version=release.version,
         nightly=release.nightly,
-        commit=_commit(release, repository, request.today, store),
-        packaging=packaging.upload(store, settings.packaging_root),
-        packaging_revision=packaging.revision(settings.packaging_root),
+        commit=commit,
+        packaging=files.sha256,
+        packaging_revision=files.revision.commit,
+        packaging_ref=files.revision.ref,
         distros=found,
         faults=faults,
     )
@@ -76,7 +91,8 @@ def build(request: Request, store: Store, settings: Settings) -> Plan:
 def publish(request: Request, store: Store, settings: Settings) -> Plan:
     """Resolve what a run of hhvm_publish_release publishes or takes back.
 
-    Raises Refused, naming all that is not built, if that leaves nothing or the others are not to go on.
+    Its packaging files are those of the last build, unless others are asked for. Raises Refused, naming all
+    that is not built, if that leaves nothing or the others are not to go on.
     """
     release = request.release
     source = SourceManifest.read(store, release)
@@ -84,7 +100,9 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
         raise Refused(
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
-    found, faults = _load(request, settings)
+    files = _resolve(request, store, settings, last=Plan.read(store, release))
+    found, faults = _load(request, files, store, settings)
+    asked = len(found) + len(faults)
     if request.action != UNDO:
         for distro in found:
             manifest = PackageManifest.read(store, release, distro.name)
@@ -95,14 +113,15 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
     hold_all = request.if_one_fails == "hold all" or (
         request.if_one_fails == AS_USUAL and not release.nightly
     )
-    if faults and (hold_all or len(faults) == len(request.distros)):
+    if faults and (hold_all or len(faults) == asked):
         raise Refused("distros: nothing is published. " + " ".join(faults.values()))
     return Plan(
         version=release.version,
         nightly=release.nightly,
         commit=source.commit,
-        packaging=packaging.upload(store, settings.packaging_root),
-        packaging_revision=packaging.revision(settings.packaging_root),
+        packaging=files.sha256,
+        packaging_revision=files.revision.commit,
+        packaging_ref=files.revision.ref,
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         action=request.action,
@@ -112,13 +131,40 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
     )
 
 
-def _load(request: Request, settings: Settings) -> tuple[tuple[Distro, ...], dict[str, str]]:
+class _Files(NamedTuple):
+    """Packaging files that workers can fetch."""
+
+    sha256: str
+    revision: packaging.Revision
+
+
+def _resolve(request: Request, store: Store, settings: Settings, last: Plan | None = None) -> _Files:
+    """The packaging files that are asked for, else those of the plan ``last``, else what is usual."""
+    root = settings.packaging_root
+    if last and not request.packaging_ref:
+        revision = packaging.Revision(last.packaging_ref, last.packaging_revision)
+        return _Files(packaging.upload_again(store, root, last.packaging), revision)
+    revision = packaging.resolve(root, request.packaging_ref, request.release.branch)
+    return _Files(packaging.upload(store, root, revision), revision)
+
+
+def _load(
+    request: Request, files: _Files, store: Store, settings: Settings
+) -> tuple[tuple[Distro, ...], dict[str, str]]:
+    """The distributions that are asked for, from the files that workers get, and the faults of the others.
+
+    All of the checkout's, the form's default, stand for all that those files have.
+    """
     found, faults = [], {}
-    for name in request.distros:
-        try:
-            found.append(distros.load(settings.packaging_root, name))
-        except distros.InvalidDistro as error:
-            faults[name] = str(error)
+    with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
+        root = Path(directory)
+        packaging.unpack(store, files.sha256, root)
+        everything = set(request.distros) >= set(distros.names(settings.packaging_root))
+        for name in distros.names(root) if everything else request.distros:
+            try:
+                found.append(distros.load(root, name))
+            except distros.InvalidDistro as error:
+                faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
     return tuple(found), faults
 
 

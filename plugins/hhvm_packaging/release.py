@@ -93,3 +93,8 @@ class Release:
     def tag(self) -> str:
         """The git tag of a release."""
         return f"HHVM-{self.version}"
+
+    @property
+    def branch(self) -> str | None:
+        """The git branch of a release's series; a nightly has none."""
+        return None if self.nightly else f"HHVM-{self.version.rpartition('.')[0]}"

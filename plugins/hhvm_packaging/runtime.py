@@ -185,6 +185,7 @@ def _params(context: Mapping[str, Any]) -> dict[str, Any]:
 def shown(plan: Plan) -> dict[str, Any]:
     """The plan as the tasks after it take it, logged for people."""
     log.info("%s", plan.model_dump_json(indent=2))
+    log.info("distros/ and bin/ are those of %s (%s)", plan.packaging_revision, plan.packaging_ref)
     for fault in plan.faults.values():
         log.error("%s. The others go on; this run will end red.", fault)
     return plan.model_dump(mode="json")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TODAY = datetime.date(2026, 11, 22)
 RELEASE = Release("1.0.0", nightly=False)
 NIGHTLY = Release("2026.11.22", nightly=True)
-BOOKWORM = "debian-12-bookworm"
+BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
 TIME = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 KEYS = signing_key.make("HHVM test signing key")
 
@@ -57,9 +58,18 @@ class Bench:
         """What a person would ask for."""
         return Request(version=release.version, distros=distros or (BOOKWORM,), today=TODAY)
 
-    def plan(self, release: Release = RELEASE, *distros: str) -> Plan:
+    def plan(self, release: Release = RELEASE, *distros: str, **asked: Any) -> Plan:
         """The plan of a build."""
-        return plans.build(self.request(release, *distros), self.store, self.settings)
+        request = self.request(release, *distros).model_copy(update=asked)
+        return plans.build(request, self.store, self.settings)
+
+    def edit(self, path: str, content: str) -> None:
+        """Change one of the packaging files."""
+        (self.settings.packaging_root / path).write_text(content)
+
+    def step(self, plan: Plan, distro: str = BOOKWORM) -> MakeBinaryPackage:
+        """The step that makes a distribution's packages."""
+        return MakeBinaryPackage(plan, self.store, self.settings, distro)
 
     def make_source(self, plan: Plan, content: bytes = b"the source") -> SourceManifest:
         """What a worker and make_source_tarball's acceptance leave."""
@@ -76,16 +86,19 @@ class Bench:
         with Signer(KEYS[0]) as signer:
             return sources.sign(self.store, plan.release, signer)
 
-    def make_packages(self, plan: Plan, build: str = "a-try") -> PackageManifest:
+    def make_packages(
+        self, plan: Plan, build: str = "20261122T000000.000000Z", distro: str = BOOKWORM
+    ) -> PackageManifest:
         """What a worker and make_binary_package's acceptance leave."""
-        step = MakeBinaryPackage(plan, self.store, self.settings, BOOKWORM)
+        step = self.step(plan, distro)
         job = step.job(build)
-        files = {f"{name}_1.0.0-1~bookworm_amd64.deb": build.encode() for name in ("hhvm", "hhvm-dev")}
+        version = plan.distro(distro).package_version(plan.release)
+        files = {f"{name}_{version}_amd64.deb": build.encode() for name in ("hhvm", "hhvm-dev")}
         for name, content in files.items():
             self.store.scratch.put(f"{job.outputs}{name}", content)
         made = tuple(artifact(name, content) for name, content in files.items())
         step.accept(job, Result(exit_status=0, started=TIME, finished=TIME, artifacts=made))
-        manifest = PackageManifest.read(self.store, plan.release, BOOKWORM)
+        manifest = PackageManifest.read(self.store, plan.release, distro)
         assert manifest is not None
         return manifest
 
@@ -106,8 +119,13 @@ def bench(s3: S3Client, tmp_path: Path) -> Bench:
     """A store with the public key, and the demo's repositories with 1.0.0 tagged."""
     git = tmp_path / "git"
     subprocess.run([ROOT / "demo/make-git-repositories", git, "1.0.0"], check=True)
+    root = tmp_path / "packaging"
+    for part in ("bin", "distros", "jobs"):
+        shutil.copytree(ROOT / part, root / part, symlinks=True)
     settings = Settings(
-        public_repository=str(git / "hhvm.git"), staging_repository=str(git / "hhvm-staging.git")
+        packaging_root=root,
+        public_repository=str(git / "hhvm.git"),
+        staging_repository=str(git / "hhvm-staging.git"),
     )
     store = Store(s3, settings)
     store.downloads.put(PUBLIC_KEY, KEYS[1].encode())
@@ -305,14 +323,9 @@ def test_publishing_what_is_not_built_is_refused_by_name(bench: Bench) -> None:
         plans.publish(bench.request(RELEASE, BOOKWORM, "debian-13-trixie"), bench.store, bench.settings)
 
 
-def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is_red(
-    bench: Bench, tmp_path: Path
-) -> None:
-    root = tmp_path / "packaging"
-    packaging.unpack(bench.store, bench.plan().packaging, root)
-    (root / "distros/debian-13-trixie/DOCKER_BASE").write_text("not an image\n")
-    bench.settings = bench.settings.model_copy(update={"packaging_root": root})
-    plan = bench.plan(RELEASE, BOOKWORM, "debian-13-trixie")
+def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is_red(bench: Bench) -> None:
+    bench.edit("distros/debian-13-trixie/DOCKER_BASE", "not an image\n")
+    plan = bench.plan(RELEASE, BOOKWORM, TRIXIE)
     assert [distro.name for distro in plan.distros] == [BOOKWORM]
     bench.make_source(plan)
     bench.sign(plan)
@@ -345,7 +358,7 @@ def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Be
     sha256 = bench.plan().packaging
     bench.store.scratch.put(bench.store.packaging(sha256), b"evil bytes")
     with pytest.raises(packaging.DigestMismatch, match="has other bytes than its name says"):
-        packaging.unpack(bench.store, sha256, tmp_path / "packaging")
+        packaging.unpack(bench.store, sha256, tmp_path / "unpacked")
     bench.store.scratch.delete(bench.store.packaging(sha256))
     with pytest.raises(packaging.DigestMismatch, match="is missing"):
-        packaging.unpack(bench.store, sha256, tmp_path / "packaging")
+        packaging.unpack(bench.store, sha256, tmp_path / "unpacked")

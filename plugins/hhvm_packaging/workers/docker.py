@@ -8,6 +8,7 @@ container's name is the job's identity, so the engine itself sees to it that no 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from dataclasses import dataclass
@@ -205,13 +206,15 @@ class DockerWorker:
 
     def job_image(self) -> str:
         """The image of the jobs' own containers, built first if this engine does not have it."""
-        context = self.settings.packaging_root / "jobs"
-        digest = hashlib.sha256((context / "Dockerfile").read_bytes()).hexdigest()
+        dockerfile = (self.settings.packaging_root / "jobs/Dockerfile").read_bytes()
+        digest = hashlib.sha256(dockerfile).hexdigest()
         image = f"{self.settings.docker_job_image}:{digest[:12]}"
         try:
             self.engine.inspect_image(image)
         except ImageNotFound:
-            for line in self.engine.build(path=str(context), tag=image, rm=True, forcerm=True, decode=True):
+            for line in self.engine.build(
+                fileobj=io.BytesIO(dockerfile), tag=image, rm=True, forcerm=True, decode=True
+            ):
                 if "error" in line:
                     raise JobFailed(f"building the image {image}: {line['error']}") from None
         return image

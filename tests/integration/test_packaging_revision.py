@@ -1,0 +1,201 @@
+"""Which revision of distros/ and bin/ a run uses, with a real git repository."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hhvm_packaging import packaging, plans
+from hhvm_packaging.packaging import WORKTREE, UnknownRef
+from hhvm_packaging.request import Refused
+from tests.integration.test_resuming import BOOKWORM, NIGHTLY, RELEASE, TRIXIE, Bench, bench
+from tests.unit.test_packaging import git
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hhvm_packaging.plans import Plan
+
+__all__ = ["bench"]
+
+BOTH = (BOOKWORM, TRIXIE)
+MAIN = "main"
+BRANCH = "HHVM-1.0"
+
+
+@pytest.fixture
+def root(bench: Bench) -> Path:
+    """The bench's packaging files in git: on the branch main, as they are here."""
+    root = bench.settings.packaging_root
+    git(root, "init", "--quiet", f"--initial-branch={MAIN}")
+    commit(root, "All")
+    return root
+
+
+def commit(root: Path, message: str) -> str:
+    """The name of a commit of all that is there now."""
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", message)
+    return git(root, "rev-parse", "HEAD")
+
+
+def branch(root: Path, name: str = BRANCH, *, pkgver: str = "7~bookworm", without: str | None = None) -> str:
+    """The head of a new branch, which has another PKGVER and maybe lacks a distribution."""
+    git(root, "checkout", "--quiet", "-b", name)
+    (root / "distros" / BOOKWORM / "PKGVER").write_text(f"{pkgver}\n")
+    if without:
+        shutil.rmtree(root / "distros" / without)
+    head = commit(root, name)
+    git(root, "checkout", "--quiet", MAIN)
+    return head
+
+
+def unpacked(bench: Bench, plan: Plan, directory: Path) -> Path:
+    """What the plan's workers get."""
+    packaging.unpack(bench.store, plan.packaging, directory)
+    return directory
+
+
+def test_the_same_files_make_the_same_archive_committed_or_not(bench: Bench, root: Path) -> None:
+    # Git records no more of a file's mode than whether it is executable.
+    (root / "bin/make-source-tarball").chmod(0o700)
+    worktree = bench.plan()
+    git(root, "branch", BRANCH)
+    committed = bench.plan()
+    assert (worktree.packaging_ref, committed.packaging_ref) == (WORKTREE, f"refs/heads/{BRANCH}")
+    assert worktree.packaging == committed.packaging
+    assert worktree.distros == committed.distros
+
+
+def test_a_release_uses_its_own_branch(bench: Bench, root: Path, tmp_path: Path) -> None:
+    head = branch(root)
+    (root / "jobs/run").write_text("the jobs of the code that calls them")
+    plan = bench.plan()
+    assert (plan.packaging_ref, plan.packaging_revision) == (f"refs/heads/{BRANCH}", head)
+    assert plan.distro(BOOKWORM).pkgver == "7~bookworm"
+    files = unpacked(bench, plan, tmp_path / "unpacked")
+    assert (files / "distros" / BOOKWORM / "PKGVER").read_text() == "7~bookworm\n"
+    assert (files / "distros" / BOOKWORM / "make-package").is_symlink()
+    assert (files / "jobs/run").read_text() == "the jobs of the code that calls them"
+
+
+def test_a_release_without_a_branch_and_a_nightly_use_the_checkout_with_its_edits(
+    bench: Bench, root: Path
+) -> None:
+    branch(root, "HHVM-2.0")
+    branch(root, "HHVM-2026.11")
+    bench.edit(f"distros/{BOOKWORM}/PKGVER", "5~bookworm\n")
+    for release in (RELEASE, NIGHTLY):
+        plan = bench.plan(release)
+        assert plan.packaging_ref == WORKTREE
+        assert plan.packaging_revision == f"{git(root, 'rev-parse', 'HEAD')}-dirty"
+        assert plan.distro(BOOKWORM).pkgver == "5~bookworm"
+
+
+def test_what_the_form_says_comes_before_the_releases_branch(bench: Bench, root: Path) -> None:
+    branch(root)
+    other = branch(root, "topic", pkgver="8~bookworm")
+    for release in (RELEASE, NIGHTLY):
+        plan = bench.plan(release, packaging_ref="topic")
+        assert (plan.packaging_revision, plan.distro(BOOKWORM).pkgver) == (other, "8~bookworm")
+
+
+def test_an_unknown_ref_is_refused_and_nothing_is_planned(bench: Bench, root: Path) -> None:
+    with pytest.raises(UnknownRef, match=r"^packaging_ref: .* 'no-such-branch'"):
+        bench.plan(packaging_ref="no-such-branch")
+    assert list(bench.store.scratch.keys()) == []
+
+
+def test_a_revision_of_something_else_is_refused(bench: Bench, root: Path) -> None:
+    git(root, "checkout", "--quiet", "--orphan", "pages")
+    git(root, "rm", "--quiet", "--cached", "-r", "distros")
+    git(root, "commit", "--quiet", "--message", "No distributions")
+    with pytest.raises(UnknownRef, match=r"^packaging_ref: refs/heads/pages \([0-9a-f]{40}\) is none of"):
+        bench.plan(packaging_ref="pages")
+
+
+def test_all_distributions_are_all_that_an_older_branch_has(bench: Bench, root: Path) -> None:
+    branch(root, without=TRIXIE)
+    plan = bench.plan(RELEASE, *BOTH)
+    assert plan.asked == (BOOKWORM,)
+
+
+def test_all_distributions_are_also_those_that_only_the_branch_has(bench: Bench, root: Path) -> None:
+    git(root, "branch", BRANCH)
+    shutil.rmtree(root / "distros" / TRIXIE)
+    assert bench.plan(RELEASE, BOOKWORM).asked == BOTH
+    assert bench.plan(NIGHTLY, BOOKWORM).asked == (BOOKWORM,)
+
+
+def test_a_distribution_that_the_revision_lacks_is_a_fault_if_it_is_asked_for(
+    bench: Bench, root: Path
+) -> None:
+    head = branch(root, without=TRIXIE)
+    plan = bench.plan(RELEASE, TRIXIE)
+    assert plan.distros == ()
+    assert plan.faults[TRIXIE].startswith(
+        f"distros/{TRIXIE}: there is no such directory. There are: {BOOKWORM}"
+    )
+    assert plan.faults[TRIXIE].endswith(f"(packaging revision {head}, refs/heads/{BRANCH})")
+
+
+def test_a_fault_in_the_revision_keeps_only_that_distribution_back(bench: Bench, root: Path) -> None:
+    branch(root, pkgver="1~buster")
+    plan = bench.plan(RELEASE, *BOTH)
+    assert [distro.name for distro in plan.distros] == [TRIXIE]
+    assert "PKGVER says '1~buster'" in plan.faults[BOOKWORM]
+
+
+def test_a_plan_keeps_its_revision_when_the_branch_moves_and_the_next_plan_does_not(
+    bench: Bench, root: Path, tmp_path: Path
+) -> None:
+    first = branch(root)
+    plan = bench.plan()
+    git(root, "checkout", "--quiet", BRANCH)
+    bench.edit(f"distros/{BOOKWORM}/PKGVER", "9~bookworm\n")
+    second = commit(root, "Moved")
+    files = unpacked(bench, plan, tmp_path / "unpacked")
+    assert (plan.packaging_revision, (files / "distros" / BOOKWORM / "PKGVER").read_text()) == (
+        first,
+        "7~bookworm\n",
+    )
+    anew = bench.plan()
+    assert (anew.packaging_revision, anew.distro(BOOKWORM).pkgver) == (second, "9~bookworm")
+
+
+@pytest.fixture
+def built(bench: Bench, root: Path) -> Plan:
+    """The plan that 1.0.0 was built by for bookworm, from its own branch, which then moved."""
+    branch(root)
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    git(root, "branch", "--force", BRANCH, MAIN)
+    return plan
+
+
+def test_a_version_is_published_with_the_revision_that_it_was_built_by(
+    bench: Bench, built: Plan, tmp_path: Path
+) -> None:
+    bench.edit("jobs/run", "the jobs of the code that calls them")
+    plan = plans.publish(bench.request(), bench.store, bench.settings)
+    assert (plan.packaging_revision, plan.packaging_ref) == (built.packaging_revision, built.packaging_ref)
+    assert plan.distros == built.distros
+    files = unpacked(bench, plan, tmp_path / "unpacked")
+    assert (files / "distros" / BOOKWORM / "PKGVER").read_text() == "7~bookworm\n"
+    assert (files / "jobs/run").read_text() == "the jobs of the code that calls them"
+
+
+def test_a_version_is_published_with_another_revision_if_that_is_asked_for(bench: Bench, built: Plan) -> None:
+    request = bench.request().model_copy(update={"packaging_ref": MAIN})
+    assert plans.publish(request, bench.store, bench.settings).packaging_ref == f"refs/heads/{MAIN}"
+
+
+def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_for(
+    bench: Bench, built: Plan
+) -> None:
+    with pytest.raises(Refused, match=f"{TRIXIE}: HHVM 1.0.0 is not built for it"):
+        plans.publish(bench.request(RELEASE, *BOTH), bench.store, bench.settings)
