@@ -9,7 +9,7 @@ although its work is done passes at once and says so.
 **When this fails**: `build_report` names each version, distribution and step that failed, and where the
 log is. Mend the cause and clear the failed tasks: what was built is not built again. Clearing `plan`
 resolves the commit and the packaging files anew. To build published packages again, bump the
-distribution's `PKGVER`: what is published is immutable.
+distribution's `PKGVER`: what is published is immutable. To build others again, trigger it with `force`.
 
 **Which packaging files**: `packaging_ref`, else a release's own branch `HHVM-x.y`, else the checkout as it
 is. `plan` says in its log which commit that was, and all tasks keep to it.
@@ -34,9 +34,12 @@ def plan() -> dict[str, Any]:
     """Check the request, and resolve its commit and packaging files once for all tasks."""
     from hhvm_packaging import plans, runtime
 
-    request = runtime.request(get_current_context())
+    context = get_current_context()
+    request = runtime.request(context)
     with runtime.failing_for_good():
-        return runtime.shown(plans.build(request, runtime.store(), runtime.settings()))
+        return runtime.shown(
+            plans.build(request, runtime.store(), runtime.settings(), str(context["run_id"]))
+        )
 
 
 @task

@@ -33,7 +33,8 @@ def building() -> dict[str, Param]:
             default=False,
             type="boolean",
             title="force: true or false",
-            description="Build again what is built already, unless it is published.",
+            description="Build the packages again that are built already, unless they are published. "
+            "A run does so once, however it is resumed. The source tarball stays.",
         ),
     }
 

@@ -65,6 +65,10 @@ class PackageManifest(BaseModel):
         store.scratch.put_json(f"{self.build}manifest.json", content)
         store.scratch.put_json(store.manifest(release, self.distro), content)
 
+    def is_since(self, build: str) -> bool:
+        """Whether the build that made this began no earlier than ``build``; see ``jobs.new_build``."""
+        return self.build.split("/")[-2] >= build
+
     @property
     def packages(self) -> tuple[Artifact, ...]:
         """The .deb files."""

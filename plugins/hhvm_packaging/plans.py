@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging import distros, packaging, sources
 from hhvm_packaging.distros import Distro
+from hhvm_packaging.jobs import new_build
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.packaging import WORKTREE
 from hhvm_packaging.release import Release
@@ -17,6 +18,7 @@ from hhvm_packaging.request import AS_USUAL, PUBLISH, UNDO, Action, Refused
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Iterable
 
     from hhvm_packaging.request import Request
     from hhvm_packaging.settings import Settings
@@ -40,6 +42,8 @@ class Plan(BaseModel):
     distros: tuple[Distro, ...]
     faults: dict[str, str] = {}
     """The distributions that were asked for and cannot be worked on, with the reason."""
+    not_before: str = ""
+    """Packages of an unpublished build before this one do not count as built: the build is forced."""
     action: Action = PUBLISH
     undo_to: str | None = None
     dry_run: bool = False
@@ -67,13 +71,22 @@ class Plan(BaseModel):
         return {distro.name: distro for distro in self.distros}[name]
 
 
-def build(request: Request, store: Store, settings: Settings) -> Plan:
-    """Resolve what a run of hhvm_build builds, and keep it in the store. Raises SourceError, UnknownRef."""
+def build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
+    """Resolve what the run of hhvm_build with the id ``run`` builds, and keep it in the store.
+
+    Raises SourceError, UnknownRef, and Refused if a forced build is left with nothing but published packages.
+    """
     release = request.release
     files = _resolve(request, store, settings)
     repository = sources.repository(release, settings)
     commit = _commit(release, repository, request.today, store)
     found, faults = _load(request, files, store, settings)
+    not_before = _not_before(release, run, store) if request.force else ""
+    if not_before:
+        published = _published_before(not_before, found, release, store)
+        faults |= published
+        if found and len(published) == len(found):
+            raise Refused("force: nothing is left to build. " + " ".join(faults.values()))
     plan = Plan(
         version=release.version,
         nightly=release.nightly,
@@ -81,8 +94,9 @@ def build(request: Request, store: Store, settings: Settings) -> Plan:
         packaging=files.sha256,
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
-        distros=found,
+        distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
+        not_before=not_before,
     )
     store.scratch.put_json(store.plan(release), plan.model_dump(mode="json"))
     return plan
@@ -166,6 +180,32 @@ def _load(
             except distros.InvalidDistro as error:
                 faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
     return tuple(found), faults
+
+
+def _not_before(release: Release, run: str, store: Store) -> str:
+    """When the run began to build again; the same whenever, and however, it is resumed."""
+    key = store.forced(release, run)
+    pinned = store.scratch.get_json(key)
+    if pinned is None:
+        pinned = {"run": run, "not_before": new_build()}
+        store.scratch.put_json(key, pinned)
+    return str(pinned["not_before"])
+
+
+def _published_before(build: str, found: Iterable[Distro], release: Release, store: Store) -> dict[str, str]:
+    """Why those distributions are not built again whose packages are in the pool from an earlier build."""
+    faults = {}
+    for distro in found:
+        manifest = PackageManifest.read(store, release, distro.name)
+        version = distro.package_version(release)
+        if manifest and manifest.package_version == version and manifest.is_since(build):
+            continue
+        if any(store.downloads.keys(store.packages(release, distro.repository, version))):
+            faults[distro.name] = (
+                f"{distro.name}: {release.package} {version} is already published; "
+                f"bump distros/{distro.name}/PKGVER to rebuild."
+            )
+    return faults
 
 
 def _commit(release: Release, repository: str, today: datetime.date, store: Store) -> str:

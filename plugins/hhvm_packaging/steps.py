@@ -118,19 +118,22 @@ class MakeBinaryPackage(Step):
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def done(self) -> str | None:
-        """The same inputs gave artifacts that are all there; or it is published, whatever the inputs."""
+        """The same inputs gave artifacts that are there, in time; or it is published, whatever they are."""
         release = self.plan.release
         manifest = PackageManifest.read(self.store, release, self._distro.name)
         if manifest is None or manifest.package_version != self._distro.package_version(release):
             return None
         what = f"{release.package} {manifest.package_version}"
-        if manifest.inputs == self._inputs(self._source):
-            if not manifest.is_built(self.store, release):
-                return None
-            return f"{what} is built already. To build it again, bump distros/{self.distro}/PKGVER."
         if manifest.is_published(self.store, release):
             return f"{what} is already published; bump distros/{self.distro}/PKGVER to rebuild."
-        return None
+        if manifest.inputs != self._inputs(self._source) or not manifest.is_since(self.plan.not_before):
+            return None
+        if not manifest.is_built(self.store, release):
+            return None
+        return (
+            f"{what} is built already. To build it again, trigger hhvm_build with `force`, or bump "
+            f"distros/{self.distro}/PKGVER."
+        )
 
     def job(self, build: str) -> Job:
         """Build in a throwaway container of the distribution, and install the result in others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -286,6 +287,11 @@ class Store:
         return f"{release.version}/plan.json"
 
     @staticmethod
+    def forced(release: Release, run: str) -> str:
+        """In scratch: since when what is built counts, for a run that was to build again."""
+        return f"{release.version}/forced/{hashlib.sha256(run.encode()).hexdigest()[:16]}.json"
+
+    @staticmethod
     def source(release: Release) -> str:
         """In scratch: the source manifest: commit, digests, signature."""
         return f"{release.version}/source.json"
@@ -369,6 +375,11 @@ class Store:
     def pool(release: Release) -> str:
         """A package's directory, with a trailing slash, relative to the repository, as an index names it."""
         return f"pool/main/h/{release.package}/"
+
+    @staticmethod
+    def packages(release: Release, repository: str, package_version: str) -> str:
+        """In downloads: how the keys begin of the release's own package of that version, in the pool."""
+        return Store.in_repository(repository, f"{Store.pool(release)}{release.package}_{package_version}_")
 
     @staticmethod
     def nightly_pool(repository: str) -> str:

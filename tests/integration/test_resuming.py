@@ -16,7 +16,7 @@ import pytest
 from demo import signing_key
 from hhvm_packaging import packaging, plans, report, sources
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact, JobFailed, Result
+from hhvm_packaging.jobs import Artifact, JobFailed, Result, new_build
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.release import Release
@@ -58,10 +58,10 @@ class Bench:
         """What a person would ask for."""
         return Request(version=release.version, distros=distros or (BOOKWORM,), today=TODAY)
 
-    def plan(self, release: Release = RELEASE, *distros: str, **asked: Any) -> Plan:
+    def plan(self, release: Release = RELEASE, *distros: str, run: str = "a run", **asked: Any) -> Plan:
         """The plan of a build."""
         request = self.request(release, *distros).model_copy(update=asked)
-        return plans.build(request, self.store, self.settings)
+        return plans.build(request, self.store, self.settings, run)
 
     def edit(self, path: str, content: str) -> None:
         """Change one of the packaging files."""
@@ -362,3 +362,80 @@ def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Be
     bench.store.scratch.delete(bench.store.packaging(sha256))
     with pytest.raises(packaging.DigestMismatch, match="is missing"):
         packaging.unpack(bench.store, sha256, tmp_path / "unpacked")
+
+
+def test_a_forced_run_builds_again_what_is_built_and_only_once(bench: Bench) -> None:
+    plan = bench.plan(RELEASE, BOOKWORM, TRIXIE)
+    bench.make_source(plan)
+    bench.sign(plan)
+    for distro in (BOOKWORM, TRIXIE):
+        bench.make_packages(plan, distro=distro)
+    forced = bench.plan(RELEASE, BOOKWORM, TRIXIE, force=True)
+    assert [bench.step(forced, distro).done() for distro in (BOOKWORM, TRIXIE)] == [None, None]
+    bench.make_packages(forced, new_build())
+    assert "is built already" in str(bench.step(forced).done())
+    assert bench.step(forced, TRIXIE).done() is None
+
+
+def test_a_forced_run_that_is_resumed_in_whichever_way_builds_only_what_is_missing(bench: Bench) -> None:
+    plan = bench.plan(force=True, run="the run")
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan, new_build())
+    bench.plan(run="another run that forces nothing")
+    assert bench.step(bench.plan(force=True, run="the run")).done()
+
+
+def test_another_forced_run_builds_again(bench: Bench) -> None:
+    plan = bench.plan(force=True, run="the run")
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan, new_build())
+    assert bench.step(bench.plan(force=True, run="another run")).done() is None
+
+
+def test_a_forced_run_keeps_the_source_tarball(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    assert MakeSourceTarball(bench.plan(force=True), bench.store, bench.settings).done()
+
+
+def test_what_is_published_is_not_built_again_by_force(bench: Bench) -> None:
+    plan = bench.plan(RELEASE, BOOKWORM, TRIXIE)
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_public(bench.make_packages(plan))
+    fault = r"hhvm 1\.0\.0-1~bookworm is already published; bump distros/debian-12-bookworm/PKGVER to rebuild"
+    with pytest.raises(Refused, match=rf"^force: nothing is left to build\. debian-12-bookworm: {fault}"):
+        bench.plan(force=True)
+    forced = bench.plan(RELEASE, BOOKWORM, TRIXIE, force=True)
+    assert [distro.name for distro in forced.distros] == [TRIXIE]
+    assert "is already published" in forced.faults[BOOKWORM]
+    with pytest.raises(report.Incomplete, match=f"FAILED {BOOKWORM}: {fault}"):
+        report.built(forced, bench.store, bench.settings)
+
+
+def test_what_a_forced_run_built_and_published_itself_is_no_fault_of_it(bench: Bench) -> None:
+    plan = bench.plan(force=True)
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_public(bench.make_packages(plan, new_build()))
+    resumed = bench.plan(force=True)
+    assert resumed.faults == {}
+    assert bench.step(resumed).done()
+
+
+def test_a_bumped_pkgver_builds_that_distribution_alone_again(bench: Bench) -> None:
+    plan = bench.plan(RELEASE, BOOKWORM, TRIXIE)
+    bench.make_source(plan)
+    bench.sign(plan)
+    for distro in (BOOKWORM, TRIXIE):
+        bench.make_packages(plan, distro=distro)
+    bench.edit("distros/debian-12-bookworm/PKGVER", "2~bookworm\n")
+    bumped = bench.plan(RELEASE, BOOKWORM, TRIXIE)
+    assert MakeSourceTarball(bumped, bench.store, bench.settings).done()
+    assert bench.step(bumped).done() is None
+    assert bench.step(bumped, TRIXIE).done()
+    assert bench.make_packages(bumped, "20261123T000000.000000Z").package_version == "1.0.0-2~bookworm"
+    assert "hhvm 1.0.0-2~bookworm is built already" in str(bench.step(bumped).done())
