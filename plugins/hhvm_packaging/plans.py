@@ -39,6 +39,8 @@ class Plan(BaseModel):
     """The commit of their distros/ and bin/; of the worktree, with ``-dirty`` if there are edits."""
     packaging_ref: str = WORKTREE
     """What that commit was found by."""
+    known: tuple[str, ...] = ()
+    """All distributions that they have, by name; none in a plan that does not say."""
     distros: tuple[Distro, ...]
     faults: dict[str, str] = {}
     """The distributions that were asked for and cannot be worked on, with the reason."""
@@ -80,7 +82,7 @@ def build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
     files = _resolve(request, store, settings)
     repository = sources.repository(release, settings)
     commit = _commit(release, repository, request.today, store)
-    found, faults = _load(request, files, store, settings)
+    known, found, faults = _load(request, files, store, settings)
     not_before = _not_before(release, run, store) if request.force else ""
     if not_before:
         published = _published_before(not_before, found, release, store)
@@ -94,6 +96,7 @@ def build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
         packaging=files.sha256,
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
+        known=known,
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         not_before=not_before,
@@ -115,7 +118,7 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
     files = _resolve(request, store, settings, last=Plan.read(store, release))
-    found, faults = _load(request, files, store, settings)
+    known, found, faults = _load(request, files, store, settings)
     asked = len(found) + len(faults)
     if request.action != UNDO:
         for distro in found:
@@ -136,6 +139,7 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
         packaging=files.sha256,
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
+        known=known,
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         action=request.action,
@@ -162,24 +166,37 @@ def _resolve(request: Request, store: Store, settings: Settings, last: Plan | No
     return _Files(packaging.upload(store, root, revision), revision)
 
 
-def _load(
-    request: Request, files: _Files, store: Store, settings: Settings
-) -> tuple[tuple[Distro, ...], dict[str, str]]:
-    """The distributions that are asked for, from the files that workers get, and the faults of the others.
+def meant(request: Request, known: Iterable[str], settings: Settings) -> tuple[str, ...]:
+    """The distributions that a request means, of packaging files that have ``known``, as a plan says it.
 
-    All of the checkout's, the form's default, stand for all that those files have.
+    All that the checkout has, the form's default, stand for all that those files have.
     """
+    everything = set(request.distros) >= set(distros.names(settings.packaging_root))
+    return (everything and tuple(known)) or request.distros
+
+
+class _Loaded(NamedTuple):
+    """What packaging files have."""
+
+    known: tuple[str, ...]
+    distros: tuple[Distro, ...]
+    """Those that are asked for and without fault."""
+    faults: dict[str, str]
+
+
+def _load(request: Request, files: _Files, store: Store, settings: Settings) -> _Loaded:
+    """The distributions that are asked for, from the very files that workers get."""
     found, faults = [], {}
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
         root = Path(directory)
         packaging.unpack(store, files.sha256, root)
-        everything = set(request.distros) >= set(distros.names(settings.packaging_root))
-        for name in distros.names(root) if everything else request.distros:
+        known = tuple(distros.names(root))
+        for name in meant(request, known, settings):
             try:
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:
                 faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
-    return tuple(found), faults
+    return _Loaded(known, tuple(found), faults)
 
 
 def _not_before(release: Release, run: str, store: Store) -> str:

@@ -119,7 +119,9 @@ def test_a_revision_of_something_else_is_refused(bench: Bench, root: Path) -> No
 def test_all_distributions_are_all_that_an_older_branch_has(bench: Bench, root: Path) -> None:
     branch(root, without=TRIXIE)
     plan = bench.plan(RELEASE, *BOTH)
-    assert plan.asked == (BOOKWORM,)
+    assert plan.asked == plan.known == (BOOKWORM,)
+    assert plans.meant(bench.request(RELEASE, *BOTH), plan.known, bench.settings) == (BOOKWORM,)
+    assert plans.meant(bench.request(RELEASE, TRIXIE), plan.known, bench.settings) == (TRIXIE,)
 
 
 def test_all_distributions_are_also_those_that_only_the_branch_has(bench: Bench, root: Path) -> None:
