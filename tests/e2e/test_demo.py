@@ -189,6 +189,42 @@ def test_the_published_tag_tarball_and_listing_are_public(newcomer: Newcomer) ->
     assert "hhvm-1.0.0.tar.gz.sig" in listing
 
 
+def test_a_releases_packages_are_built_and_nothing_else(newcomer: Newcomer) -> None:
+    scratch = newcomer.var / "s3" / SCRATCH
+    manifest = json.loads((scratch / "1.0.0/debian-12-bookworm/manifest.json").read_text())
+    artifacts = {artifact["name"]: artifact for artifact in manifest["artifacts"]}
+    assert set(artifacts) == {
+        "hhvm_1.0.0-1~bookworm_amd64.deb",
+        "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
+        "hhvm_1.0.0-1~bookworm_amd64.changes",
+        "hhvm_1.0.0-1~bookworm_amd64.buildinfo",
+        "hhvm_1.0.0-1~bookworm.dsc",
+        "hhvm_1.0.0-1~bookworm.debian.tar.xz",
+        "hhvm_1.0.0.orig.tar.gz",
+    }
+    deb = artifacts["hhvm_1.0.0-1~bookworm_amd64.deb"]
+    assert "Package: hhvm\n" in deb["stanza"]
+    assert "Conflicts: hhvm-nightly\n" in deb["stanza"]
+    assert f"SHA256: {deb['sha256']}\n" in deb["stanza"]
+
+    source = artifacts["hhvm_1.0.0-1~bookworm.dsc"]["stanza"]
+    assert source.startswith("Package: hhvm\n")
+    for name in ("hhvm_1.0.0-1~bookworm.debian.tar.xz", "hhvm_1.0.0.orig.tar.gz"):
+        assert f" {artifacts[name]['sha256']} {artifacts[name]['size']} {name}\n" in source
+
+    installed = newcomer.engine.containers.run(
+        "debian:bookworm",
+        [
+            "sh",
+            "-ec",
+            "dpkg --force-depends -i /out/*.deb >/dev/null; hhvm --version; ls /usr/include/hphp/runtime",
+        ],
+        volumes=[f"{scratch / manifest['build']}:/out:ro"],
+        remove=True,
+    )
+    assert installed == b"HipHop VM 1.0.0 (rel)\nversion.h\n"
+
+
 def test_make_demo_again_finds_everything_done_and_builds_nothing(newcomer: Newcomer) -> None:
     before = newcomer.jobs("1.0.0")
     printed = newcomer.make("demo")

@@ -230,41 +230,6 @@ def make_input(worker: Worker, repositories: Path, public_url: str = "http://127
     }
 
 
-def test_a_releases_packages_are_built_and_nothing_else(
-    worker: Worker, repositories: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "nothing-published").mkdir()
-    with served(tmp_path / "nothing-published") as url:
-        ran = worker.run("make-binary-package", **make_input(worker, repositories, url))
-    assert ran.returncode == 0, worker.log
-
-    artifacts = {artifact["name"]: artifact for artifact in worker.result["artifacts"]}
-    assert set(artifacts) == {
-        "hhvm_1.0.0-1~bookworm_amd64.deb",
-        "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
-        "hhvm_1.0.0-1~bookworm_amd64.changes",
-        "hhvm_1.0.0-1~bookworm_amd64.buildinfo",
-        "hhvm_1.0.0-1~bookworm.dsc",
-        "hhvm_1.0.0-1~bookworm.debian.tar.xz",
-        "hhvm_1.0.0.orig.tar.gz",
-    }
-    stanza = artifacts["hhvm_1.0.0-1~bookworm_amd64.deb"]["stanza"]
-    assert "Package: hhvm\n" in stanza
-    assert "Conflicts: hhvm-nightly\n" in stanza
-    assert f"SHA256: {artifacts['hhvm_1.0.0-1~bookworm_amd64.deb']['sha256']}\n" in stanza
-
-    source = artifacts["hhvm_1.0.0-1~bookworm.dsc"]["stanza"]
-    assert source.startswith("Package: hhvm\n")
-    for name in ("hhvm_1.0.0-1~bookworm.debian.tar.xz", "hhvm_1.0.0.orig.tar.gz"):
-        assert f" {artifacts[name]['sha256']} {artifacts[name]['size']} {name}\n" in source
-
-    installed = run(
-        *("docker", "run", "--rm", f"--volume={worker.work / 'out'}:/out:ro", "debian:bookworm", "sh", "-ec"),
-        "dpkg --force-depends -i /out/*.deb >/dev/null; hhvm --version; ls /usr/include/hphp/runtime",
-    )
-    assert installed.stdout == "HipHop VM 1.0.0 (rel)\nversion.h\n", installed.stderr
-
-
 def test_a_source_tarball_that_was_replaced_is_not_built(worker: Worker, repositories: Path) -> None:
     env = make_input(worker, repositories)
     (worker.work / "in/hhvm-1.0.0.tar.gz").write_bytes(b"something else")
