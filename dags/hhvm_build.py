@@ -25,7 +25,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form
+from hhvm_packaging import form, notifications
 from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
@@ -75,6 +75,7 @@ def build_report(plan: dict[str, Any] | None) -> str:
     params=form.building(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "build"],
+    on_failure_callback=notifications.failed(),
     doc_md=__doc__,
 )
 def hhvm_build() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging import form
+from hhvm_packaging import form, notifications
 from hhvm_packaging.children import ChildRunOperator
 
 
@@ -35,6 +35,7 @@ def plan() -> dict[str, Any]:
     params=form.params(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "build", "publish"],
+    on_failure_callback=notifications.failed(),
     doc_md=__doc__,
 )
 def hhvm_build_and_publish() -> None:

@@ -23,7 +23,7 @@ from functools import partial
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging import form
+from hhvm_packaging import form, notifications
 
 
 @task
@@ -86,6 +86,7 @@ def delete_scratch(dry_run: bool) -> list[str]:
     params=form.pruning(),
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "publish"],
+    on_failure_callback=notifications.failed(),
     doc_md=__doc__,
 )
 def hhvm_prune() -> None:

@@ -16,6 +16,8 @@ import datetime
 
 from airflow.sdk import dag, get_current_context, task
 
+from hhvm_packaging import notifications
+
 
 @task
 def reap() -> list[str]:
@@ -38,6 +40,7 @@ def reap() -> list[str]:
     max_active_runs=1,
     default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
     tags=["hhvm", "workers"],
+    on_failure_callback=notifications.failed(),
     doc_md=__doc__,
 )
 def hhvm_reap_workers() -> None:

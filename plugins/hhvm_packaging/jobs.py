@@ -126,9 +126,9 @@ def new_build() -> str:
     return build_at(time.time())
 
 
-def job_name(version: str, script: str, distro: str | None, task: str) -> str:
+def job_name(version: str, script: str, distro: str | None, *task: str) -> str:
     """The name of the job that the task so identified runs: the same for each of its tries."""
-    identity = hashlib.sha256(task.encode()).hexdigest()[:12]
+    identity = hashlib.sha256("\0".join(task).encode()).hexdigest()[:12]
     return "-".join(filter(None, ["hhvm", version, script, distro, identity]))
 
 

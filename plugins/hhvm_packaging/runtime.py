@@ -16,6 +16,7 @@ from hhvm_packaging import distros
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.request import Request, only_dry_run
+from hhvm_packaging.runs import REPORT, Run
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import Store
 
@@ -31,7 +32,9 @@ __all__ = [
     "docker_worker",
     "dry_run",
     "failing_for_good",
+    "reporting",
     "request",
+    "run",
     "settings",
     "shared_worker",
     "shown",
@@ -157,6 +160,29 @@ def task_state(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str
         return found
 
     return state
+
+
+def run(context: Mapping[str, Any]) -> Run:
+    """The run, with the states that its tasks have now where the context can tell them."""
+    from airflow.configuration import conf
+
+    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    states: dict[str, Any] = {}
+    if "ti" in context:
+        states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
+    url = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/")
+    return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()})
+
+
+@contextmanager
+def reporting(context: Mapping[str, Any]) -> Generator[Run]:
+    """The run to report on. What the report raises fails the task for good and is kept for notifications."""
+    with failing_for_good():
+        try:
+            yield run(context)
+        except PackagingError as error:
+            context["ti"].xcom_push(key=REPORT, value=str(error))
+            raise
 
 
 def request(context: Mapping[str, Any]) -> Request:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, HttpUrl, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hhvm_packaging import own_directory
@@ -18,6 +18,7 @@ from hhvm_packaging import own_directory
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 SuiteName = Annotated[str, StringConstraints(pattern=r"^DISTRO(-[a-z0-9.]+)*$")]
+Address = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+$")]
 Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]+$")]
 
 _SUITES = {"nightly": ["DISTRO"], "release": ["DISTRO", "DISTRO-x.y"]}
@@ -72,6 +73,42 @@ class Ec2(BaseModel):
     def machine(self, script: str) -> Machine:
         """What a job's script runs on."""
         return self.machines.get(script, Machine())
+
+
+class Email(BaseModel):
+    """Mail to people, through an Airflow connection of the type ``smtp``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["email"]
+    connection: NonEmpty = "smtp_default"
+    """Its extra field ``from_email`` is the sender."""
+    to: Annotated[list[Address], Field(min_length=1)]
+
+
+class Slack(BaseModel):
+    """Messages to a Slack channel, through a connection of the type ``slackwebhook``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["slack"]
+    connection: NonEmpty = "slack_default"
+    """Its password is the webhook, which belongs to one channel."""
+
+
+class Webhook(BaseModel):
+    """JSON by POST to a web server, through a connection of the type ``http``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["webhook"]
+    connection: NonEmpty = "http_default"
+    path: str = ""
+    """On the connection's host; what is secret of it belongs to the connection."""
+
+
+Channel: TypeAlias = Annotated[Email | Slack | Webhook, Field(discriminator="kind")]
+"""A way to tell people. Passwords and tokens are in the connection, never here."""
 
 
 class Settings(BaseSettings):
@@ -138,6 +175,15 @@ class Settings(BaseSettings):
     """More volumes for the jobs' containers, as ``docker run --volume`` takes them: git keys, mirrors."""
     docker_network: str = ""
     """The network of containers that read the published repository; empty for the engine's default."""
+
+    notify: list[Channel] = []
+    """Who is told of a run that failed, of nightlies that are missing and of what waits for approval."""
+
+    canary_schedule: str = "@hourly"
+    """When ``hhvm_canary`` looks at what is published, as cron says it; empty for never by itself."""
+    nightly_max_age_hours: Annotated[int, Field(gt=24)] = 48
+    """How long after the day of the newest nightly began, UTC, the next one is missing. Only where
+    ``nightly_schedule`` is set."""
 
     @field_validator("suites")
     @classmethod

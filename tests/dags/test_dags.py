@@ -16,6 +16,7 @@ from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from hhvm_packaging import distros, runtime
+from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
 from tests.unit.test_request import NOT_REFS
@@ -48,6 +49,17 @@ def test_the_dags_page_says_how_to_run_and_what_to_do_when_it_fails(
 ) -> None:
     assert "**To run**" in str(dags[dag_id].doc_md)
     assert "**When this fails**" in str(dags[dag_id].doc_md)
+
+
+def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
+    monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG]
+) -> None:
+    assert not any(dag.on_failure_callback for dag in dags.values())
+    monkeypatch.setenv("HHVM_PACKAGING_NOTIFY", '[{"kind": "slack"}]')
+    settings.cache_clear()
+    told = DagBag(ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder").dags
+    settings.cache_clear()
+    assert {name for name, dag in told.items() if dag.on_failure_callback} == DAG_IDS
 
 
 def test_publishing_runs_one_at_a_time(dags: dict[str, DAG]) -> None:

@@ -19,8 +19,9 @@ from airflow.sdk.definitions.retry_policy import RetryDecision
 
 from hhvm_packaging import runtime
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.jobs import Job, TryAgain, begun, job_name, new_build
+from hhvm_packaging.jobs import Job, TryAgain, begun, new_build
 from hhvm_packaging.plans import Plan
+from hhvm_packaging.runs import Run
 from hhvm_packaging.steps import STEPS
 from hhvm_packaging.workers.trigger import JobTrigger
 
@@ -161,8 +162,7 @@ class JobOperator(BaseOperator):
     def _name(self, context: Mapping[str, Any]) -> str:
         """The same for every try of this task instance, and for no other."""
         ti = context["ti"]
-        task = "\0".join((ti.dag_id, ti.run_id, ti.task_id))
-        return job_name(self.plan["version"], self.script, self.distro, task)
+        return Run("", ti.dag_id, ti.run_id).job(ti.task_id, self.plan["version"], self.script, self.distro)
 
     def _link(self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step) -> None:
         """Link from the task's page to the instance and to the whole log, where these are at AWS."""

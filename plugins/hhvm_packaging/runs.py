@@ -1,0 +1,38 @@
+"""Runs of a DAG as people and workers know them: their pages in Airflow, the names of their jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from hhvm_packaging.jobs import job_name
+
+REPORT = "report"
+"""The XCom under which a task that reports leaves what it says, however it ends."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a DAG."""
+
+    url: str
+    """Airflow's, without a trailing slash."""
+    dag_id: str
+    run_id: str
+    states: Mapping[str, str] = field(default_factory=dict)
+    """By task, a mapped one's with ``_`` and its map index, as Airflow names them."""
+
+    def page(self, task_id: str = "", map_index: int = -1) -> str:
+        """The page of the run in Airflow, or of one task of it, which has that task's log."""
+        task = f"/tasks/{task_id}" if task_id else ""
+        mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
+        return f"{self.url}/dags/{self.dag_id}/runs/{quote(self.run_id, safe='')}{task}{mapped}"
+
+    def state(self, task_id: str, map_index: int = -1) -> str | None:
+        """The state of a task; None where it has none yet."""
+        return self.states.get(task_id if map_index < 0 else f"{task_id}_{map_index}")
+
+    def job(self, task_id: str, version: str, script: str, distro: str | None) -> str:
+        """The name of a task's job: the same for every try of the task, and for no other."""
+        return job_name(version, script, distro, self.dag_id, self.run_id, task_id)

@@ -1,0 +1,103 @@
+"""Servers that take whatever is sent to them: a mail server and a web server."""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.policy
+import http.server
+import json
+import socketserver
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from email.message import EmailMessage
+
+
+class MailServer(socketserver.ThreadingTCPServer):
+    """Accepts every mail, as RFC 5321 has it, and keeps it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Smtp)
+        self.mails: list[EmailMessage] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Smtp(socketserver.StreamRequestHandler):
+    server: MailServer
+
+    def handle(self) -> None:
+        self._say("220 sink")
+        for line in self.rfile:
+            verb = line[:4].upper().strip()
+            if verb == b"DATA":
+                self._say("354 go on")
+                content = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.mails.append(email.message_from_bytes(content, policy=email.policy.default))
+            self._say("221 bye" if verb == b"QUIT" else "250 ok")
+            if verb == b"QUIT":
+                return
+
+    def _say(self, line: str) -> None:
+        self.wfile.write(f"{line}\r\n".encode())
+
+
+class WebServer(http.server.ThreadingHTTPServer):
+    """Accepts every JSON, and keeps it with its path; or refuses it with ``status``."""
+
+    daemon_threads = True
+    status = 200
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Http)
+        self.posts: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Http(http.server.BaseHTTPRequestHandler):
+    server: WebServer
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posts.append((self.path, json.loads(content)))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def mail_server() -> Generator[MailServer]:
+    """One that runs for as long as the ``with`` statement takes."""
+    with MailServer() as server, _running(server):
+        yield server
+
+
+@contextlib.contextmanager
+def web_server() -> Generator[WebServer]:
+    """Likewise."""
+    with WebServer() as server, _running(server):
+        yield server
+
+
+@contextlib.contextmanager
+def _running(server: socketserver.BaseServer) -> Generator[None]:
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
