@@ -11,11 +11,10 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hhvm_packaging import nightlies
+from hhvm_packaging import nightlies, repositories
 from hhvm_packaging.apt import difference, repository
 from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.apt.retention import History, UnknownHistory, unnamed
-from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
 from hhvm_packaging.store import REPOSITORIES, Store
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Bucket, Entry
 
@@ -59,7 +59,7 @@ class Pruning:
         the end, with all reasons.
         """
         done, faults = [], []
-        for target in self._suites():
+        for target in repositories.every(self.store, self.settings):
             try:
                 done += self._age_out(target, signer)
             except PackagingError as error:
@@ -111,7 +111,7 @@ class Pruning:
     def _histories(self, since: datetime) -> tuple[list[History], set[str], list[str]]:
         """The histories that are known, the repositories where one is not, and why."""
         histories, unknown, reasons = [], set(), []
-        for target in self._suites():
+        for target in repositories.every(self.store, self.settings):
             try:
                 histories.append(History.read(target, since))
             except UnknownHistory as error:
@@ -158,20 +158,6 @@ class Pruning:
         )
         why = f"their versions were last worked on before {before:%Y-%m-%d}"
         return self._delete(self.store.scratch, old, "objects in scratch", why)
-
-    def _suites(self) -> Iterator[Suite]:
-        """Those that are there, and those that were: a suite that vanished must not pass unnoticed."""
-        for name in REPOSITORIES:
-            there = self.store.downloads.directories(Store.suites(name))
-            were = self.store.scratch.directories(Store.histories(name))
-            for suite in sorted({*there, *were}):
-                yield Suite(
-                    self.store.downloads,
-                    self.store.scratch,
-                    name,
-                    suite,
-                    at_once=self.settings.requests_at_once,
-                )
 
     def _delete(self, bucket: Bucket, entries: Iterable[Entry], what: str, why: str) -> list[str]:
         count = size = 0

@@ -12,8 +12,11 @@ from hhvm_packaging.apt.incoming import Incoming
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.manifests import PackageManifest
+from hhvm_packaging.store import REPOSITORIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.distros import Distro
@@ -50,6 +53,25 @@ def suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, .
 def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
     """One suite of the distribution's repository."""
     return Suite(store.downloads, store.scratch, distro.repository, name, at_once=settings.requests_at_once)
+
+
+def every(store: Store, settings: Settings) -> Iterator[Suite]:
+    """All suites that are there, and those that were: one that vanished must not pass unnoticed."""
+    for name in REPOSITORIES:
+        there = store.downloads.directories(store.suites(name))
+        were = store.scratch.directories(store.histories(name))
+        for found in sorted({*there, *were}):
+            yield Suite(store.downloads, store.scratch, name, found, at_once=settings.requests_at_once)
+
+
+def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
+    """Those of them that are the distribution's."""
+    return [
+        suite
+        for suite in every(store, settings)
+        if suite.repository == distro.repository
+        and f"{suite.suite}-".startswith(f"{distro.distribution}-")
+    ]
 
 
 def change(

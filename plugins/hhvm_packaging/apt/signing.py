@@ -143,8 +143,23 @@ def _signed_text(gpg: gnupg.GPG, content: bytes) -> bytes:
     return text
 
 
+def signers(content: bytes, public_keys: bytes) -> dict[str, datetime | None]:
+    """Which of the ``public_keys`` clearsigned the text, by their primary keys, and when each expires.
+
+    One that expired is among them. Raises BadSignature; UnusableKey if ``public_keys`` has no key.
+    """
+    with _keyring(public_keys) as gpg:
+        good = _good(gpg.decrypt_file(io.BytesIO(content)), but_for={_EXPIRED})
+        return {key["fingerprint"]: _expiry(key) for key in gpg.list_keys() if key["fingerprint"] in good}
+
+
 def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:
-    """The primary key of a good signature, with no problem ``but_for`` these.
+    """The primary key of a good signature, with no problem ``but_for`` these. Raises BadSignature."""
+    return _good(result, but_for)[0]
+
+
+def _good(result: gnupg.Verify, but_for: Collection[str] = ()) -> list[str]:
+    """The primary keys of the good signatures, with no problem ``but_for`` these.
 
     As with apt, one is enough if none is bad, whoever else signed. Raises BadSignature.
     """
@@ -158,8 +173,7 @@ def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:
     if not good or any(problem["status"] == "signature bad" for problem in result.problems):
         reasons = [f"{status} (key {key_id})" for key_id, status in problems.items()]
         raise BadSignature("; ".join(reasons) or result.status or "no signature")
-    fingerprint: str = good[0]["pubkey_fingerprint"]
-    return fingerprint
+    return [signature["pubkey_fingerprint"] for signature in good]
 
 
 def _check(key: dict[str, Any]) -> datetime | None:
