@@ -6,10 +6,11 @@ usually trigger `hhvm_build_and_publish`, which runs this and then publishes.
 **What is done stays done**: each task looks for its result first, by content. A task that is cleared
 although its work is done passes at once and says so.
 
-**When this fails**: `build_report` names each version, distribution and step that failed, and where the
-log is. Mend the cause and clear the failed tasks: what was built is not built again. Clearing `plan`
-resolves the commit and the packaging files anew. To build published packages again, bump the
-distribution's `PKGVER`: what is published is immutable. To build others again, trigger it with `force`.
+**When this fails**: `build_report` names each version, distribution and step that failed, with the class of
+failure, the reason, the end of the log and where all of it is. Mend the cause and clear the failed tasks:
+what was built is not built again. Clearing `plan` resolves the commit and the packaging files anew. To build
+published packages again, bump the distribution's `PKGVER`: what is published is immutable. To build others
+again, trigger it with `force`.
 
 **Which packaging files**: `packaging_ref`, else a release's own branch `HHVM-x.y`, else the checkout as it
 is. `plan` says in its log which commit that was, and all tasks keep to it.
@@ -65,7 +66,12 @@ def build_report(plan: dict[str, Any] | None) -> str:
     from hhvm_packaging.plans import Plan
 
     with runtime.failing_for_good():
-        return report.built(plan and Plan.model_validate(plan), runtime.store(), runtime.settings())
+        return report.built(
+            plan and Plan.model_validate(plan),
+            runtime.store(),
+            runtime.settings(),
+            runtime.run(get_current_context()),
+        )
 
 
 @dag(

@@ -7,9 +7,9 @@
 `verify_candidate` lets each distribution's own apt read it and resolve the installation, and only then
 `update_repositories` exposes it. Users see either the state before or the one after, at every moment.
 
-**When this fails**: `publish_report` names each distribution that failed and where the log is. Mend the
-cause and clear the failed tasks: every step can be run again. `if_one_fails` says what becomes of the
-other distributions.
+**When this fails**: `publish_report` names each distribution and step that failed, with the class of failure,
+the reason, the end of the log and where all of it is. Mend the cause and clear the failed tasks: every step
+can be run again. `if_one_fails` says what becomes of the other distributions.
 
 **To undo**: trigger it with the action `undo` and the bad version: its suites no longer offer it, and it
 stays away until somebody triggers `release again`. `publish_report` has the command for users who
@@ -82,7 +82,12 @@ def publish_report(plan: dict[str, Any] | None) -> str:
     from hhvm_packaging.plans import Plan
 
     with runtime.failing_for_good():
-        return report.published(plan and Plan.model_validate(plan), runtime.store(), runtime.settings())
+        return report.published(
+            plan and Plan.model_validate(plan),
+            runtime.store(),
+            runtime.settings(),
+            runtime.run(get_current_context()),
+        )
 
 
 @dag(
@@ -122,8 +127,7 @@ def hhvm_publish_release() -> None:
     # All done: it must say what failed, and itself fails if anything did.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
-    planned >> candidates >> accepted >> exposed >> source >> indices >> verified
-    exposed >> report
+    planned >> candidates >> accepted >> exposed >> source >> indices >> verified >> report
 
 
 hhvm_publish_release()

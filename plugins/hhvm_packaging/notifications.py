@@ -15,7 +15,6 @@ from airflow.sdk import BaseNotifier
 
 from hhvm_packaging import runtime
 from hhvm_packaging.release import InvalidVersion, Release
-from hhvm_packaging.runs import REPORT
 from hhvm_packaging.settings import Email, Slack, settings
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class RunFailed(_Notifier):
             f"Run: {run.run_id}",
             f"Failed: {', '.join(tasks) or 'no task of it (' + str(context.get('reason')) + ')'}",
             f"Its page: {run.page()}",
-            *_reports(context, tasks),
+            *_reasons(run, [task for task in tasks if task in context["dag"].task_dict]),
         ]
         return _message("failed", subject, lines, run, versions, tasks, run.page())
 
@@ -175,8 +174,9 @@ def _version(asked: object, today: datetime.date) -> str:
         return str(asked)
 
 
-def _reports(context: Mapping[str, Any], tasks: list[str]) -> list[str]:
-    """What the failed tasks that report had to say."""
-    known = [task for task in tasks if task in context["dag"].task_dict]
-    found = [context["ti"].xcom_pull(task_ids=task, key=REPORT) for task in known] if "ti" in context else []
-    return [f"\n{report}" for report in found if report]
+def _reasons(run: Run, tasks: list[str]) -> list[str]:
+    """What the failed tasks left, but for what a report among them says too."""
+    found = [reason for task in tasks if (reason := run.said(task))]
+    return [
+        f"\n{reason}" for reason in found if not any(reason in other for other in found if other != reason)
+    ]

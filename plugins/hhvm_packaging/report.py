@@ -1,18 +1,28 @@
-"""Reports: what a run was to do, what there is now, and where each failure's log is."""
+"""Reports: what a run was to do, what there is now, and of each failure all that a person needs to go on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hhvm_packaging import repositories, sources
+from hhvm_packaging import repositories, tries
 from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.manifests import SourceManifest
 from hhvm_packaging.request import PUBLISH
-from hhvm_packaging.steps import MakeBinaryPackage, VerifyCandidate
+from hhvm_packaging.steps import (
+    MakeBinaryPackage,
+    MakeSourceTarball,
+    PublishReleaseSource,
+    VerifyCandidate,
+    VerifyPublished,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.plans import Plan
+    from hhvm_packaging.runs import Run
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Store
 
@@ -21,50 +31,141 @@ class Incomplete(PackagingError):
     """Not all that was asked for is done. The message names each failure."""
 
 
-def built(plan: Plan | None, store: Store, settings: Settings) -> str:
-    """What there is now of all that ``plan`` asked for, one line each. Raises Incomplete, with the same.
+def built(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
+    """What there is now of all that ``plan`` asked for. Raises Incomplete, with the same, if it is not all.
 
     The plan is None where planning itself failed.
     """
     if plan is None:
-        raise Incomplete("nothing was built, because `plan` failed: its log says why")
-    title = f"HHVM {plan.version}"
-    if sources.is_signed(store, plan.release, sources.public_keys(store)) is None:
-        raise Incomplete(f"{title}: there is no signed source tarball, so nothing was built")
-    lines, failures = [], [f"FAILED {fault}" for fault in plan.faults.values()]
-    for distro in plan.distros:
-        if done := MakeBinaryPackage(plan, store, settings, distro.name).done():
-            lines.append(f"built  {distro.name}: {done}")
+        raise Incomplete(_without_plan("nothing was built", run))
+    report = _Report(plan, store, run, f"HHVM {plan.version}")
+    report.faults()
+    signed = MakeSourceTarball(plan, store, settings).done()
+    if not signed:
+        report.no_source()
+    for index, distro in enumerate(plan.distros):
+        if not signed:
+            report.lines.append(f"waits  {distro.name}: it is built from the signed source tarball")
+        elif done := MakeBinaryPackage(plan, store, settings, distro.name).done():
+            report.lines.append(f"built  {distro.name}: {done}")
         else:
-            where = _where(plan, store, distro.name, MakeBinaryPackage.script)
-            failures.append(f"FAILED {title}, {distro.name}, make_binary_package. {where}")
-    return _summary(title, "built", lines, failures)
+            report.job_failed("make_binary_package", MakeBinaryPackage.script, distro.name, index)
+    return report.summary("all is built")
 
 
-def published(plan: Plan | None, store: Store, settings: Settings) -> str:
+def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
     """What users get now of all that ``plan`` asked for, likewise; of a dry run, what they would get."""
     if plan is None:
-        raise Incomplete("nothing was published, because `plan` failed: its log says why")
+        raise Incomplete(_without_plan("nothing was published", run))
     title = f"HHVM {plan.version}" + (f", {plan.action}" if plan.action != PUBLISH else "")
-    lines, failures = [], [f"FAILED {fault}" for fault in plan.faults.values()]
+    report = _Report(plan, store, run, title)
+    report.faults()
+    candidates = {distro.name: Candidate.read(store, plan.release, distro.name) for distro in plan.distros}
+    offered = [name for name, candidate in candidates.items() if candidate and not candidate.fault]
     for distro in plan.distros:
-        candidate = Candidate.read(store, plan.release, distro.name)
+        candidate = candidates[distro.name]
         if candidate is None:
-            failures.append(f"FAILED {title}, {distro.name}, candidate: there is none; see that task's log")
+            report.failed("candidate", "there is none", distro.name)
         elif candidate.fault:
-            failures.append(f"FAILED {title}, {distro.name}, candidate: {candidate.fault}")
+            report.failed("candidate", candidate.fault, distro.name)
         elif not candidate.is_accepted(store):
-            where = _where(plan, store, distro.name, VerifyCandidate.script)
-            failures.append(f"FAILED {title}, {distro.name}, verify_candidate. {where}")
+            index = offered.index(distro.name)
+            report.job_failed("verify_candidate", VerifyCandidate.script, distro.name, index)
         elif plan.dry_run:
-            lines.append(f"would change {distro.name}:\n{candidate.difference}")
+            report.lines.append(f"would change {distro.name}:\n{candidate.difference}")
         elif hidden := _not_exposed(candidate, distro, store, settings):
-            failures.append(f"held   {title}, {distro.name}: users do not get it from {', '.join(hidden)}")
+            report.held(f"{distro.name}: users do not get it from {', '.join(hidden)}")
         else:
-            lines.append(f"public {title}, {distro.name}: {', '.join(candidate.suites)}")
+            report.lines.append(f"public {title}, {distro.name}: {', '.join(candidate.suites)}")
             if candidate.downgrade:
-                lines.append(f"       who installed what was withdrawn goes back with: {candidate.downgrade}")
-    return _summary(title, "there; this was a dry run" if plan.dry_run else "public", lines, failures)
+                report.lines.append(
+                    f"       who installed what was withdrawn goes back with: {candidate.downgrade}"
+                )
+    report.tasks_failed("update_repositories", "update_indices")
+    if run.state("publish_release_source") == "failed":
+        report.job_failed("publish_release_source", PublishReleaseSource.script)
+    accepted = (name for name in offered if (found := candidates[name]) and found.is_accepted(store))
+    report.looks_failed("verify_published", VerifyPublished.script, accepted)
+    return report.summary("this was a dry run" if plan.dry_run else "all is public")
+
+
+class _Report:
+    """What a report on one run says, as it is put together."""
+
+    def __init__(self, plan: Plan, store: Store, run: Run, title: str) -> None:
+        self.plan, self.store, self.run, self.title = plan, store, run, title
+        self.lines: list[str] = []
+        """What is well."""
+        self.failures: list[str] = []
+
+    def faults(self) -> None:
+        """Of the distributions that the plan could not take up."""
+        for name, fault in self.plan.faults.items():
+            self.failed("plan", fault, name)
+
+    def no_source(self) -> None:
+        """Of the step without which there is no signed source tarball."""
+        manifest = SourceManifest.read(self.store, self.plan.release)
+        made = manifest is not None and manifest.commit == self.plan.commit
+        if made and self.run.state("make_source_tarball") != "failed":
+            self.failed("sign_source_tarball", self.run.said("sign_source_tarball") or "it is not signed")
+        else:
+            self.job_failed("make_source_tarball", MakeSourceTarball.script)
+
+    def tasks_failed(self, *tasks: str) -> None:
+        """Of those of the tasks that failed and have no job."""
+        for task in tasks:
+            if self.run.state(task) == "failed":
+                self.failed(task, self.run.said(task) or "its log says why")
+
+    def looks_failed(self, task: str, script: str, distros: Iterable[str]) -> None:
+        """Of those of the distributions, over which ``task`` is mapped, where it failed."""
+        for index, distro in enumerate(distros):
+            if self.run.state(task, index) == "failed":
+                self.job_failed(task, script, distro, index)
+
+    def held(self, words: str) -> None:
+        """Of what was good and is not public."""
+        self.failures.append(f"held   {self.title}, {words}")
+
+    def failed(
+        self, task: str, reason: str, distro: str = "", index: int = -1, log: Sequence[str] = ()
+    ) -> None:
+        """Version, distribution and step, the reason, where to look, and the end of the log."""
+        what = ", ".join(filter(None, (f"HHVM {self.plan.version}", distro, task)))
+        page = f"  page: {self.run.page(task, index)}"
+        self.failures.append("\n".join([f"FAILED {what}: {reason}", page, *log]))
+
+    def job_failed(self, task: str, script: str, distro: str | None = None, index: int = -1) -> None:
+        """Likewise, with the class of failure and the log of the last try that this run made of the job."""
+        name = self.run.job(task, self.plan.version, script, distro)
+        last = next(reversed(tries.of_job(self.store, self.plan.version, name)), None)
+        known, log = (last.failed(self.store), last.log(self.store)) if last else (None, None)
+        lines = []
+        if last and log:
+            text = self.store.scratch.get(f"{last.directory}log.txt") or b""
+            ending = text.decode(errors="replace").splitlines()[-tries.LAST_LINES :]
+            lines = [f"  log: {log}", "  its last lines:", *(f"  | {line}" for line in ending)]
+        reason = f"{known.failure}: {known.reason}" if known else self._without_job(task, index)
+        self.failed(task, reason, distro or "", index, lines)
+
+    def _without_job(self, task: str, index: int) -> str:
+        """Why there is no failure of a job to tell of: it never ran, or what it left was not good."""
+        said = self.run.said(task, index)
+        # Such words may be those of a job's failure, which has its log's lines below them.
+        return said.splitlines()[0] if said else f"it is {self.run.state(task, index) or 'not run'}"
+
+    def summary(self, well: str) -> str:
+        """All that is to be said. Raises Incomplete if anything failed."""
+        if self.failures:
+            wrong = f"{self.title}: {len(self.failures)} failed"
+            raise Incomplete("\n".join([wrong, *self.failures, *self.lines]))
+        return "\n".join([f"{self.title}: {well}", *self.lines])
+
+
+def _without_plan(what: str, run: Run) -> str:
+    why = run.said("plan") or "its log says why"
+    return f"{what}, because `plan` failed: {why}\n  page: {run.page('plan')}"
 
 
 def _not_exposed(candidate: Candidate, distro: Distro, store: Store, settings: Settings) -> list[str]:
@@ -74,22 +175,3 @@ def _not_exposed(candidate: Candidate, distro: Distro, store: Store, settings: S
         for name, suite in candidate.suites.items()
         if not suite.digests.items() <= repositories.suite(store, distro, name, settings).digests().items()
     ]
-
-
-def _summary(title: str, state: str, lines: list[str], failures: list[str]) -> str:
-    """All that is to be said. Raises Incomplete if anything failed."""
-    if failures:
-        raise Incomplete("\n".join([f"{title}: {len(failures)} failed", *failures, *lines]))
-    return "\n".join([f"{title}: all is {state}", *lines])
-
-
-def _where(plan: Plan, store: Store, distro: str, script: str) -> str:
-    logs = [
-        key
-        for key in store.scratch.keys(store.jobs(plan.version))
-        if f"-{script}-{distro}-" in key and key.endswith("log.txt")
-    ]
-    if not logs:
-        return "It left no log in the store: see the log of its task."
-    latest = max(logs, key=lambda key: key.split("/")[-2])
-    return f"Its log: s3://{store.scratch.name}/{latest}"

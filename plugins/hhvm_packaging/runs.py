@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from hhvm_packaging.jobs import job_name
 
 REPORT = "report"
-"""The XCom under which a task that reports leaves what it says, however it ends."""
+"""The XCom in which a task that failed leaves its reason, for reports and notifications."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Run:
     run_id: str
     states: Mapping[str, str] = field(default_factory=dict)
     """By task, a mapped one's with ``_`` and its map index, as Airflow names them."""
+    reasons: Callable[[str, int], str | None] = lambda task_id, map_index: None
+    """Why a task failed, by its id and its map index, -1 where it has none."""
 
     def page(self, task_id: str = "", map_index: int = -1) -> str:
         """The page of the run in Airflow, or of one task of it, which has that task's log."""
@@ -32,6 +34,10 @@ class Run:
     def state(self, task_id: str, map_index: int = -1) -> str | None:
         """The state of a task; None where it has none yet."""
         return self.states.get(task_id if map_index < 0 else f"{task_id}_{map_index}")
+
+    def said(self, task_id: str, map_index: int = -1) -> str | None:
+        """Why a task failed, in its own words; None where it did not, or left none."""
+        return self.reasons(task_id, map_index)
 
     def job(self, task_id: str, version: str, script: str, distro: str | None) -> str:
         """The name of a task's job: the same for every try of the task, and for no other."""

@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from hhvm_packaging import distros
@@ -32,7 +32,6 @@ __all__ = [
     "docker_worker",
     "dry_run",
     "failing_for_good",
-    "reporting",
     "request",
     "run",
     "settings",
@@ -171,18 +170,14 @@ def run(context: Mapping[str, Any]) -> Run:
     if "ti" in context:
         states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
     url = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/")
-    return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()})
 
+    def reason(task_id: str, map_index: int) -> str | None:
+        found: str | None = None
+        if "ti" in context:
+            found = context["ti"].xcom_pull(task_ids=task_id, map_indexes=map_index, key=REPORT)
+        return found
 
-@contextmanager
-def reporting(context: Mapping[str, Any]) -> Generator[Run]:
-    """The run to report on. What the report raises fails the task for good and is kept for notifications."""
-    with failing_for_good():
-        try:
-            yield run(context)
-        except PackagingError as error:
-            context["ti"].xcom_push(key=REPORT, value=str(error))
-            raise
+    return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()}, reason)
 
 
 def request(context: Mapping[str, Any]) -> Request:
@@ -219,8 +214,20 @@ def shown(plan: Plan) -> dict[str, Any]:
 
 @contextmanager
 def failing_for_good() -> Generator[None]:
-    """Turn our own errors, which trying again would not mend, into a failure without a retry."""
+    """Turn our own errors, which trying again would not mend, into a failure without a retry.
+
+    The reason is kept where reports and notifications find it.
+    """
     try:
         yield
     except PackagingError as error:
+        _keep(str(error))
         raise AirflowFailException(str(error)) from error
+
+
+def _keep(reason: str) -> None:
+    try:
+        get_current_context()["ti"].xcom_push(key=REPORT, value=reason)
+    except Exception as error:
+        # It is in the task's log too, and must not be lost for this.
+        log.warning("Cannot keep the reason for reports: %s", error)

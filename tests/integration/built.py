@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo import signing_key
-from hhvm_packaging import candidates, packaging, publishing, report
+from hhvm_packaging import candidates, packaging, publishing, report, tries
 from hhvm_packaging.apt import repository, undo
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.distros import Distro
+from hhvm_packaging.jobs import Failure, Job, new_build
 from hhvm_packaging.manifests import PackageManifest
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.release import Release
+from hhvm_packaging.runs import Run
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import PUBLIC_KEY, Store
 from tests.debs import Deb
@@ -26,7 +28,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 SUITES = ("bookworm", "trixie")
+RUN = Run("https://airflow.example", "hhvm_publish_release", "a-run")
 BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
+
+
+def fail(
+    store: Store, run: Run, task: str, script: str, distro: str | None, failure: Failure, said: str
+) -> str:
+    """What a worker leaves of a try for 1.0.0 that fails, having said that. Returns where its log is."""
+    job = Job(version="1.0.0", script=script, distro=distro, packaging="", environment={}, time_limit=60)
+    name, build = run.job(task, "1.0.0", script, distro), new_build()
+    log = f"{store.job('1.0.0', name, build)}log.txt"
+    store.scratch.put(log, said.encode())
+    tries.failed(store, job, name, build, failure, "a reason", said.encode())
+    return f"s3://{store.scratch.name}/{log}"
 
 
 class Bench:
@@ -92,8 +107,8 @@ class Bench:
     def expose(self, plan: Plan) -> list[str]:
         return publishing.update(plan, self.store, self.signer, self.settings)
 
-    def report(self, plan: Plan) -> str:
-        return report.published(plan, self.store, self.settings)
+    def report(self, plan: Plan, run: Run = RUN) -> str:
+        return report.published(plan, self.store, self.settings, run)
 
     def offered(self, suite: str, architecture: str = "amd64") -> list[str]:
         packages = repository.read(self.store.downloads, "debian", suite, architecture)

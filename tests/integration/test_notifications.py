@@ -28,7 +28,7 @@ CHANNELS = [
     {"kind": "slack", "connection": "a_slack"},
     {"kind": "webhook", "connection": "a_hook", "path": "/hooks/hhvm"},
 ]
-STATES = {"plan": "success", "make_binary_package_1": "failed", "build_report": "failed"}
+STATES = {"plan": "failed", "make_binary_package_1": "failed", "build_report": "failed"}
 
 
 class Ti:
@@ -39,8 +39,8 @@ class Ti:
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         return dict.fromkeys(run_ids, STATES)
 
-    def xcom_pull(self, task_ids: str, key: str) -> str | None:
-        return {("build_report", REPORT): SAID}.get((task_ids, key))
+    def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> str | None:
+        return {("build_report", REPORT): SAID, ("plan", REPORT): SAID[:20]}.get((task_ids, key))
 
 
 def a_dag() -> DAG:
@@ -108,8 +108,8 @@ def test_a_failed_run_is_told_by_mail_slack_and_webhook(mails: MailServer, posts
     assert slack_path == "/services/T0/B0/secret"
     assert "debian-13-trixie: &lt;{{ 1 + 1 }}&gt; &amp; more" in slack["text"]
     assert hook_path == "/hooks/hhvm"
-    assert hook["text"].endswith(SAID)
-    assert hook["tasks"] == ["build_report", "make_binary_package_1"]
+    assert hook["text"].endswith(f"Its page: {hook['url']}\n\n{SAID}")
+    assert hook["tasks"] == ["build_report", "make_binary_package_1", "plan"]
     assert hook["url"].endswith("/dags/hhvm_build/runs/manual__2026-11-24T00%3A00%3A00%2B00%3A00")
 
 

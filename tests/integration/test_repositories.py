@@ -10,10 +10,12 @@ import pytest
 from hhvm_packaging import candidates, publishing, report
 from hhvm_packaging.apt import index, repository, signing, undo
 from hhvm_packaging.candidates import Candidate
+from hhvm_packaging.jobs import Failure
 from hhvm_packaging.manifests import PackageManifest
 from hhvm_packaging.plans import Plan
+from hhvm_packaging.runs import Run
 from tests.debs import Deb
-from tests.integration.built import BOOKWORM, TRIXIE, Bench, bench
+from tests.integration.built import BOOKWORM, RUN, TRIXIE, Bench, bench, fail
 
 __all__ = ["bench"]
 
@@ -155,6 +157,52 @@ def test_a_dry_run_reports_what_would_change(bench: Bench) -> None:
     said = bench.report(plan)
     assert "would change debian-13-trixie:\ndebian trixie, now not there:\n  + hhvm 1.0.0-1~trixie" in said
     assert bench.public() == before
+
+
+# The report
+
+
+def test_a_refused_candidate_is_reported_with_its_class_its_reason_and_the_end_of_its_log(
+    bench: Bench,
+) -> None:
+    plan = bench.build("1.0.0")
+    bench.propose(plan)[BOOKWORM].accept(bench.store)
+    other = Run(RUN.url, RUN.dag_id, "another-run")
+    fail(bench.store, other, "verify_candidate", "verify-candidate", TRIXIE, Failure.TIME, "not of this run")
+    said = "".join(f"line {number}\n" for number in range(100))
+    log = fail(bench.store, RUN, "verify_candidate", "verify-candidate", TRIXIE, Failure.JOB, said)
+    with pytest.raises(report.Incomplete) as red:
+        bench.report(plan)
+    lines = str(red.value).splitlines()
+    first = lines.index("FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate: the job failed: a reason")
+    assert lines[first + 1 : first + 5] == [
+        "  page: https://airflow.example/dags/hhvm_publish_release/runs/a-run/tasks/verify_candidate/mapped/1",
+        f"  log: {log}",
+        "  its last lines:",
+        "  | line 70",
+    ]
+    assert "  | line 99" in lines
+
+
+def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) -> None:
+    plan = bench.build("1.0.0")
+    bench.update(plan)
+    states = dict.fromkeys(("publish_release_source", "update_indices", "verify_published_1"), "failed")
+    run = Run(RUN.url, RUN.dag_id, RUN.run_id, states, lambda task, index: f"why {task} {index}\nand more")
+    with pytest.raises(report.Incomplete) as red:
+        bench.report(plan, run)
+    failed = [line for line in str(red.value).splitlines() if line.startswith("FAILED")]
+    assert failed == [
+        "FAILED HHVM 1.0.0, update_indices: why update_indices -1",
+        "FAILED HHVM 1.0.0, publish_release_source: why publish_release_source -1",
+        "FAILED HHVM 1.0.0, debian-13-trixie, verify_published: why verify_published 1",
+    ]
+
+
+def test_a_plan_that_failed_is_reported_in_its_own_words(bench: Bench) -> None:
+    run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"plan": "failed"}, lambda task, _: f"why {task}")
+    with pytest.raises(report.Incomplete, match=r"nothing was published, because `plan` failed: why plan\n"):
+        report.published(None, bench.store, bench.settings, run)
 
 
 # Taking back

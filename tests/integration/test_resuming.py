@@ -16,14 +16,16 @@ import pytest
 from demo import signing_key
 from hhvm_packaging import packaging, plans, report, sources
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact, JobFailed, Result, new_build
+from hhvm_packaging.jobs import Artifact, Failure, JobFailed, Result, new_build
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.release import Release
 from hhvm_packaging.request import Refused, Request
+from hhvm_packaging.runs import Run
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
 from hhvm_packaging.store import PUBLIC_KEY, Store
+from tests.integration.built import fail
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -33,6 +35,7 @@ TODAY = datetime.date(2026, 11, 22)
 RELEASE = Release("1.0.0", nightly=False)
 NIGHTLY = Release("2026.11.22", nightly=True)
 BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
+RUN = Run("https://airflow.example", "hhvm_build", "a-run")
 TIME = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
 KEYS = signing_key.make("HHVM test signing key")
 
@@ -331,27 +334,67 @@ def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is
     bench.sign(plan)
     bench.make_packages(plan)
     with pytest.raises(report.Incomplete) as red:
-        report.built(plan, bench.store, bench.settings)
-    assert "FAILED distros/debian-13-trixie: DOCKER_BASE says 'not an image'" in str(red.value)
+        report.built(plan, bench.store, bench.settings, RUN)
+    assert (
+        "FAILED HHVM 1.0.0, debian-13-trixie, plan: distros/debian-13-trixie: DOCKER_BASE says 'not an image'"
+    ) in str(red.value)
     assert "built  debian-12-bookworm" in str(red.value)
 
 
-def test_the_report_names_a_failed_build_with_the_log_of_its_last_try(bench: Bench) -> None:
+def test_the_report_says_all_of_a_failed_build_and_of_its_last_try(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    name = f"hhvm-1.0.0-make-binary-package-{BOOKWORM}-0123456789ab"
-    for build in ("20261122T000000.000000Z", "20261122T010000.000000Z"):
-        bench.store.scratch.put(f"{bench.store.job('1.0.0', name, build)}log.txt", b"")
+    task, script = "make_binary_package", "make-binary-package"
+    fail(bench.store, RUN, task, script, BOOKWORM, Failure.LOST, "the first try")
+    log = fail(bench.store, RUN, task, script, BOOKWORM, Failure.MEMORY, "cc1plus: killed")
     with pytest.raises(report.Incomplete) as red:
-        report.built(plan, bench.store, bench.settings)
-    assert f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package. Its log: s3://" in str(red.value)
-    assert "20261122T010000" in str(red.value)
+        report.built(plan, bench.store, bench.settings, RUN)
+    assert str(red.value).splitlines() == [
+        "HHVM 1.0.0: 1 failed",
+        f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package: out of memory: a reason",
+        "  page: https://airflow.example/dags/hhvm_build/runs/a-run/tasks/make_binary_package/mapped/0",
+        f"  log: {log}",
+        "  its last lines:",
+        "  | cc1plus: killed",
+    ]
+
+
+def test_the_report_says_as_much_of_the_source_tarball_and_that_the_packages_wait(bench: Bench) -> None:
+    plan = bench.plan()
+    task, script = "make_source_tarball", "make-source-tarball"
+    log = fail(bench.store, RUN, task, script, None, Failure.JOB, "fatal: no submodule")
+    with pytest.raises(report.Incomplete) as red:
+        report.built(plan, bench.store, bench.settings, RUN)
+    lines = str(red.value).splitlines()
+    assert lines[1] == "FAILED HHVM 1.0.0, make_source_tarball: the job failed: a reason"
+    assert f"  log: {log}" in lines
+    assert "  | fatal: no submodule" in lines
+    assert f"waits  {BOOKWORM}: it is built from the signed source tarball" in lines
+
+
+def test_the_report_names_the_signature_where_only_that_is_missing(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    run = Run(RUN.url, RUN.dag_id, RUN.run_id, {}, lambda *_: "the key expired")
+    with pytest.raises(report.Incomplete, match=r"FAILED HHVM 1\.0\.0, sign_source_tarball: the key expired"):
+        report.built(plan, bench.store, bench.settings, run)
+
+
+def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    run = Run(RUN.url, RUN.dag_id, RUN.run_id, {}, lambda task, index: f"{task} {index}: EC2 refuses it")
+    with pytest.raises(
+        report.Incomplete, match=r"make_binary_package: make_binary_package 0: EC2 refuses it"
+    ):
+        report.built(plan, bench.store, bench.settings, run)
 
 
 def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:
     with pytest.raises(report.Incomplete, match="`plan` failed"):
-        report.built(None, bench.store, bench.settings)
+        report.built(None, bench.store, bench.settings, RUN)
 
 
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
