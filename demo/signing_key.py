@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 
 
-def make(name: str) -> tuple[str, str]:
-    """A new key's armored private and public halves."""
+def make(name: str, expires: str = "never") -> tuple[str, str]:
+    """A new key's armored private and public halves; ``expires`` as gpg takes it, such as 30d."""
     # Not under the data directory: the agent's socket needs a short path.
     with tempfile.TemporaryDirectory(prefix="hhvm-demo-") as home:
         environment = {**os.environ, "GNUPGHOME": home}
@@ -23,7 +23,7 @@ def make(name: str) -> tuple[str, str]:
             ).stdout
 
         try:
-            gpg("--quick-generate-key", name, "ed25519", "sign", "never")
+            gpg("--quick-generate-key", name, "ed25519", "sign", expires)
             return gpg("--armor", "--export-secret-keys"), gpg("--armor", "--export")
         finally:
             subprocess.run(["gpgconf", "--kill", "all"], env=environment, check=True)

@@ -156,8 +156,22 @@ class Stack:
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
             "DOCKER_NETWORK": "host",
             "POLL_INTERVAL": "2",
+            # By itself the demo does what it is told to; trigger these to see them.
+            "NIGHTLY_SCHEDULE": "",
+            "CANARY_SCHEDULE": "",
+            "CANARY_PATIENCE": "2",
+            **self._own_settings(),
         }
         return {f"HHVM_PACKAGING_{name}": value for name, value in values.items()}
+
+    def _own_settings(self) -> dict[str, str]:
+        """Those that a person wrote into this data directory, as JSON by name."""
+        file = self.var / "settings.json"
+        own: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        return {
+            name.upper(): value if isinstance(value, str) else json.dumps(value)
+            for name, value in own.items()
+        }
 
     def airflow_environment(self) -> dict[str, str]:
         """Airflow's configuration, connections and secrets."""

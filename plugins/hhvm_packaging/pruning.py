@@ -17,7 +17,7 @@ from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.apt.retention import History, UnknownHistory, unnamed
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
-from hhvm_packaging.store import REPOSITORIES, Store
+from hhvm_packaging.store import CANARY, REPOSITORIES, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -157,7 +157,11 @@ class Pruning:
             and not (_nightly(entry.key) and Store.public_tarball(release) in public)
         )
         why = f"their versions were last worked on before {before:%Y-%m-%d}"
-        return self._delete(self.store.scratch, old, "objects in scratch", why)
+        done = self._delete(self.store.scratch, old, "objects in scratch", why)
+        looks = (entry for entry in self.store.scratch.entries(Store.jobs(CANARY)) if entry.modified < before)
+        return done + self._delete(
+            self.store.scratch, looks, "logs of the canary", f"they are of before {before:%Y-%m-%d}"
+        )
 
     def _delete(self, bucket: Bucket, entries: Iterable[Entry], what: str, why: str) -> list[str]:
         count = size = 0

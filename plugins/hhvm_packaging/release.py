@@ -10,6 +10,8 @@ from hhvm_packaging.errors import PackagingError
 
 NIGHTLY = "nightly"
 """The version that means the nightly of the run's own date."""
+PACKAGE = "hhvm"
+"""What users of releases install."""
 NIGHTLY_PACKAGE = "hhvm-nightly"
 """What users of nightlies install; the other packages of a nightly are named ``hhvm-nightly-...``."""
 
@@ -75,7 +77,7 @@ class Release:
     @property
     def package(self) -> str:
         """The name of the source package, and of the binary package that users install."""
-        return NIGHTLY_PACKAGE if self.nightly else "hhvm"
+        return NIGHTLY_PACKAGE if self.nightly else PACKAGE
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.manifests import SourceManifest
 from hhvm_packaging.request import PUBLISH
 from hhvm_packaging.steps import (
+    LookAsUser,
     MakeBinaryPackage,
     MakeSourceTarball,
     PublishReleaseSource,
@@ -87,6 +88,24 @@ def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> 
     accepted = (name for name in offered if (found := candidates[name]) and found.is_accepted(store))
     report.looks_failed("verify_published", VerifyPublished.script, accepted)
     return report.summary("this was a dry run" if plan.dry_run else "all is public")
+
+
+def watched(plan: Plan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
+    """What a look at all that is published found. Raises Incomplete, with all of it, if anything is wrong.
+
+    ``findings`` are those of canary.check, None where it failed; the plan is canary.plan's, likewise.
+    """
+    if plan is None:
+        raise Incomplete(_without_plan("nothing was looked at", run))
+    report = _Report(plan, store, run, "What is published")
+    report.faults()
+    report.failures += [f"WRONG  {finding}" for finding in findings or ()]
+    if findings is None:
+        report.tasks_failed("check")
+    distros = [distro.name for distro in plan.distros]
+    report.looks_failed("look_as_user", LookAsUser.script, distros)
+    report.lines.append(f"looked at as its users do: {', '.join(distros) or 'no distribution'}")
+    return report.summary("all is well")
 
 
 class _Report:

@@ -69,8 +69,7 @@ def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
     return [
         suite
         for suite in every(store, settings)
-        if suite.repository == distro.repository
-        and f"{suite.suite}-".startswith(f"{distro.distribution}-")
+        if suite.repository == distro.repository and f"{suite.suite}-".startswith(f"{distro.distribution}-")
     ]
 
 

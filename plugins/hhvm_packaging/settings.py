@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     packaging_root: Path = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 
+    nightly_schedule: str = "0 10 * * *"
+    """When nightlies are built and published, as cron has it, UTC; empty for never."""
+
     workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5
     """How often a running job is looked at; a lost worker is noticed within two of these."""
@@ -181,6 +184,9 @@ class Settings(BaseSettings):
 
     canary_schedule: str = "@hourly"
     """When ``hhvm_canary`` looks at what is published, as cron says it; empty for never by itself."""
+    canary_patience: Annotated[int, Field(ge=0)] = 90
+    """Seconds after which it looks again at what is wrong: a publish is over by then, and what caches keep of
+    it has expired."""
     nightly_max_age_hours: Annotated[int, Field(gt=24)] = 48
     """How long after the day of the newest nightly began, UTC, the next one is missing. Only where
     ``nightly_schedule`` is set."""

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from hhvm_packaging import distros, repositories, sources
+from hhvm_packaging.apt.index import ARCHITECTURE
 from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.jobs import Input, Job, JobFailed
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
+from hhvm_packaging.release import NIGHTLY_PACKAGE, PACKAGE
 from hhvm_packaging.request import UNDO
 
 if TYPE_CHECKING:
+    from hhvm_packaging.apt.suite import State
     from hhvm_packaging.jobs import Artifact, Result
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.settings import Settings
@@ -219,6 +222,37 @@ class PublishReleaseSource(Step):
 class LookAtSuites(Step):
     """A user's look at a distribution's suites: which packages apt offers there."""
 
+    @abstractmethod
+    def _expected(self) -> str:
+        """What apt must offer, as jobs/in-container/check-offer takes it. Raises JobFailed."""
+
+    def job(self, build: str) -> Job:
+        """Read the repository with the distribution's own apt."""
+        distro = self.plan.distro(str(self.distro))
+        return Job(
+            version=self.plan.version,
+            script=self.script,
+            distro=distro.name,
+            packaging=self.plan.packaging,
+            environment={
+                "DISTRO": distro.name,
+                "PUBLIC_URL": self.settings.published(""),
+                "REPOSITORY": distro.repository,
+                "EXPECTED": self._expected(),
+            },
+            inputs=self._inputs(),
+            needs_engine=True,
+            time_limit=self.settings.time_limits.look_at_suites,
+        )
+
+    def _inputs(self) -> tuple[Input, ...]:
+        """What the job looks at, if not the published repository."""
+        return ()
+
+
+class LookAtCandidate(LookAtSuites):
+    """The look for what the plan's candidate is to bring about."""
+
     @property
     def _candidate(self) -> Candidate:
         candidate = Candidate.read(self.store, self.plan.release, str(self.distro))
@@ -229,31 +263,11 @@ class LookAtSuites(Step):
             )
         return candidate
 
-    def job(self, build: str) -> Job:
-        """Read the repository with the distribution's own apt."""
-        candidate, distro = self._candidate, self.plan.distro(str(self.distro))
-        return Job(
-            version=self.plan.version,
-            script=self.script,
-            distro=distro.name,
-            packaging=self.plan.packaging,
-            environment={
-                "DISTRO": distro.name,
-                "PUBLIC_URL": self.settings.published(""),
-                "REPOSITORY": distro.repository,
-                "EXPECTED": candidate.expected,
-            },
-            inputs=self._inputs(candidate),
-            needs_engine=True,
-            time_limit=self.settings.time_limits.look_at_suites,
-        )
-
-    def _inputs(self, candidate: Candidate) -> tuple[Input, ...]:
-        """What the job looks at, if not the published repository."""
-        return ()
+    def _expected(self) -> str:
+        return self._candidate.expected
 
 
-class VerifyCandidate(LookAtSuites):
+class VerifyCandidate(LookAtCandidate):
     """The look at what the suites are to become, before anybody else can have it."""
 
     script = "verify-candidate"
@@ -269,14 +283,30 @@ class VerifyCandidate(LookAtSuites):
         self._candidate.accept(self.store)
         return f"{job.title}: apt accepts the candidate"
 
-    def _inputs(self, candidate: Candidate) -> tuple[Input, ...]:
-        return candidate.files
+    def _inputs(self) -> tuple[Input, ...]:
+        return self._candidate.files
 
 
-class VerifyPublished(LookAtSuites):
+class VerifyPublished(LookAtCandidate):
     """The look at what was published."""
 
     script = "verify-published"
+
+
+class LookAsUser(LookAtSuites):
+    """The look at all that is published for a distribution, whatever was published last."""
+
+    script = "look-as-user"
+
+    def _expected(self) -> str:
+        """For each suite a line: its name, and of the packages that users ask for those that it has."""
+        suites = repositories.of(self.plan.distro(str(self.distro)), self.store, self.settings)
+        return "\n".join(" ".join([suite.suite, *_asked_for(suite.read())]) for suite in suites)
+
+
+def _asked_for(state: State) -> list[str]:
+    offered = {name for name, _, architecture in state.identities if architecture in (ARCHITECTURE, "all")}
+    return [name for name in (PACKAGE, NIGHTLY_PACKAGE) if name in offered]
 
 
 STEPS: dict[str, type[Step]] = {
@@ -287,6 +317,7 @@ STEPS: dict[str, type[Step]] = {
         VerifyCandidate,
         PublishReleaseSource,
         VerifyPublished,
+        LookAsUser,
     )
 }
 

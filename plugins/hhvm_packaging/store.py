@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 PUBLIC_KEY = "conf/hhvm.gpg.key"
 REPOSITORIES = ("debian", "ubuntu")
+CANARY = "canary"
+"""In place of a version, of the jobs that look at all that is published."""
 
 CACHE_BRIEFLY = "public, max-age=60"
 """Cache-Control of what the next publish rewrites."""

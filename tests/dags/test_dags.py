@@ -24,7 +24,7 @@ from tests.unit.test_request import NOT_REFS
 ROOT = Path(__file__).resolve().parents[2]
 OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
 """The DAGs that are told a version and distributions."""
-DAG_IDS = OF_A_RELEASE | {"hhvm_prune", "hhvm_reap_workers"}
+DAG_IDS = OF_A_RELEASE | {"hhvm_canary", "hhvm_prune", "hhvm_reap_workers"}
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,12 @@ def test_a_scheduled_pruning_is_no_dry_run(dags: dict[str, DAG]) -> None:
     assert dags["hhvm_prune"].params.get_param("dry_run").resolve() is False
 
 
+def test_the_canary_runs_hourly_beside_everything_else(dags: dict[str, DAG]) -> None:
+    canary = dags["hhvm_canary"]
+    assert (canary.schedule, canary.catchup, canary.max_active_runs) == ("@hourly", False, 1)
+    assert {task.pool for task in canary.tasks} == {"default_pool"}
+
+
 def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[str, DAG]) -> None:
     public = [dag for dag in dags.values() if any(task.pool == "publish" for task in dag.tasks)]
     assert len(public) == 2
@@ -108,6 +114,7 @@ def test_every_task_with_a_worker_takes_its_place_among_them_and_is_tried_as_its
 def test_mapped_tasks_are_shown_by_distribution(dags: dict[str, DAG]) -> None:
     mapped = [task for dag in dags.values() for task in dag.tasks if task.is_mapped]
     assert {task.task_id for task in mapped} == {
+        "look_as_user",
         "make_binary_package",
         "verify_candidate",
         "verify_published",
@@ -141,7 +148,7 @@ def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(
         assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_reap_workers"}))
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))
 def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
     """As Airflow hands it to the task: it takes parameters that no form has."""
     dag, conf = dags[dag_id], {"dryrun": True}

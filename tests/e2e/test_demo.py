@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from demo.stack import AIRFLOW, SCRATCH, Ports, Stack
+from tests.sinks import MailServer, WebServer, mail_server, web_server
 from tests.unit.test_release import NOT_VERSIONS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 WRAPPER, BUILD, PUBLISH = "hhvm_build_and_publish", "hhvm_build", "hhvm_publish_release"
-PRUNE, REAP = "hhvm_prune", "hhvm_reap_workers"
+PRUNE, REAP, CANARY = "hhvm_prune", "hhvm_reap_workers", "hhvm_canary"
 DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
 POLL_INTERVAL = 2
 
@@ -84,6 +85,12 @@ class Newcomer:
         body = {"dag_run_id": run_id, "conf": conf, "logical_date": None}
         with self.api() as api:
             return api.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+
+    def connect(self, name: str, **fields: Any) -> None:
+        """Add an Airflow connection to something on this machine."""
+        with self.api() as api:
+            body = {"connection_id": name, "host": "127.0.0.1", **fields}
+            assert api.post("/api/v2/connections", json=body).is_success
 
     def state(self, dag_id: str, run_id: str) -> str:
         """A run's state."""
@@ -166,8 +173,30 @@ class Newcomer:
 def newcomer(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
     """The newcomer, whose demo is gone at the end."""
     newcomer = Newcomer(tmp_path_factory.mktemp("demo"))
+    channels = [
+        {"kind": "email", "connection": "a_mail", "to": ["release-manager@example.org"]},
+        {"kind": "webhook", "connection": "a_hook", "path": "/hhvm"},
+    ]
+    (newcomer.var / "settings.json").write_text(json.dumps({"notify": channels}))
     yield newcomer
     newcomer.make("down")
+
+
+@pytest.fixture(scope="module")
+def mails(newcomer: Newcomer) -> Iterator[MailServer]:
+    """What the demo's people get by mail."""
+    with mail_server() as server:
+        extra = {"disable_ssl": True, "disable_tls": True, "from_email": "airflow@example.org"}
+        newcomer.connect("a_mail", conn_type="smtp", port=server.port, extra=json.dumps(extra))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def posts(newcomer: Newcomer) -> Iterator[WebServer]:
+    """What the demo's webhook gets."""
+    with web_server() as server:
+        newcomer.connect("a_hook", conn_type="http", port=server.port)
+        yield server
 
 
 def test_make_demo_ends_with_the_release_installed_on_each_distribution(newcomer: Newcomer) -> None:
@@ -239,6 +268,40 @@ def test_a_run_whose_work_is_done_passes_without_a_job(newcomer: Newcomer) -> No
     assert newcomer.jobs("1.0.0") == before
     task = newcomer.tasks(BUILD, "again")["make_binary_package debian-13-trixie"]
     assert "PKGVER" in newcomer.log(BUILD, "again", task)
+
+
+def test_a_run_that_fails_is_told_to_people_with_the_reason(
+    newcomer: Newcomer, mails: MailServer, posts: WebServer
+) -> None:
+    newcomer.trigger(BUILD, "untagged", {"version": "9.9.9"})
+    assert newcomer.ended(BUILD, "untagged") == "failed"
+    newcomer.until(lambda: mails.mails and posts.posts)
+    [mail], [(path, message)] = mails.mails, posts.posts
+    assert mail["Subject"] == "HHVM packaging: hhvm_build failed: HHVM 9.9.9"
+    assert path == "/hhvm"
+    assert message["tasks"] == ["build_report", "plan"]
+    assert "HHVM-9.9.9 is not tagged in" in message["text"]
+    assert message["url"] == f"{newcomer.stack.ui_url}/dags/{BUILD}/runs/untagged"
+
+
+def test_the_canary_is_green_until_what_is_published_is_broken(newcomer: Newcomer, posts: WebServer) -> None:
+    newcomer.trigger(CANARY, "well", {})
+    assert newcomer.ended(CANARY, "well") == "success"
+    tasks = newcomer.tasks(CANARY, "well")
+    assert {tasks[f"look_as_user {distro}"]["state"] for distro in DISTROS} == {"success"}
+
+    pool = newcomer.var / "s3/hhvm-downloads/debian/pool/main/h/hhvm"
+    [deb] = pool.glob("hhvm_1.0.0-*bookworm_*.deb")
+    hidden = deb.rename(newcomer.var / deb.name)
+    newcomer.trigger(CANARY, "broken", {})
+    assert newcomer.ended(CANARY, "broken") == "failed"
+    hidden.rename(deb)
+    wrong = (
+        f"WRONG  debian bookworm: {newcomer.stack.public_url}/debian/pool/main/h/hhvm/{deb.name}: HTTP 404"
+    )
+    assert wrong in newcomer.log(CANARY, "broken", newcomer.tasks(CANARY, "broken")["canary_report"])
+    newcomer.until(lambda: posts.posts[-1][1]["dag_id"] == CANARY)
+    assert wrong in posts.posts[-1][1]["text"]
 
 
 def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_build(

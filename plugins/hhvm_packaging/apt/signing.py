@@ -143,14 +143,15 @@ def _signed_text(gpg: gnupg.GPG, content: bytes) -> bytes:
     return text
 
 
-def signers(content: bytes, public_keys: bytes) -> dict[str, datetime | None]:
-    """Which of the ``public_keys`` clearsigned the text, by their primary keys, and when each expires.
-
-    One that expired is among them. Raises BadSignature; UnusableKey if ``public_keys`` has no key.
-    """
+def signed_by(content: bytes, public_keys: bytes) -> tuple[bytes, dict[str, datetime | None]]:
+    """As ``signed_text``; and which of the ``public_keys`` signed, by their primary keys, with when each
+    expires."""
     with _keyring(public_keys) as gpg:
-        good = _good(gpg.decrypt_file(io.BytesIO(content)), but_for={_EXPIRED})
-        return {key["fingerprint"]: _expiry(key) for key in gpg.list_keys() if key["fingerprint"] in good}
+        result = gpg.decrypt_file(io.BytesIO(content))
+        good = _good(result, but_for={_EXPIRED})
+        return result.data, {
+            key["fingerprint"]: _expiry(key) for key in gpg.list_keys() if key["fingerprint"] in good
+        }
 
 
 def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:

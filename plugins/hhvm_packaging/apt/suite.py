@@ -146,7 +146,7 @@ class Suite:
         Raises signing.BadSignature.
         """
         if signer is None:
-            return _unsigned(in_release)
+            return Suite.unsigned(in_release)
         try:
             return signer.signed_text(in_release)
         except signing.BadSignature as error:
@@ -163,7 +163,16 @@ class Suite:
     @staticmethod
     def release_of(in_release: bytes) -> index.Release:
         """The Release in an InRelease whose signature does not matter. Raises index.InvalidIndex."""
-        return index.Release.parse(_unsigned(in_release))
+        return index.Release.parse(Suite.unsigned(in_release))
+
+    @staticmethod
+    def unsigned(in_release: bytes) -> bytes:
+        """The text in an InRelease whose signature does not matter."""
+        # The import takes a twentieth of a second, which a publisher, who verifies, does not need.
+        from debian import deb822
+
+        lines = deb822.Deb822.split_gpg_and_payload(iter(in_release.splitlines(keepends=True)))[1]
+        return b"".join(line + b"\n" for line in lines)
 
     def content(self, name: str, release: index.Release) -> bytes:
         """The index ``name`` that ``release`` means, fetched in a form with few bytes."""
@@ -314,14 +323,6 @@ class Suite:
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its name without a digest."""
         self.downloads.put(self.directory + name, content, _content_type(name), cache=CACHE_BRIEFLY)
-
-
-def _unsigned(in_release: bytes) -> bytes:
-    # The import takes a twentieth of a second, which a publisher, who verifies, does not need.
-    from debian import deb822
-
-    lines = deb822.Deb822.split_gpg_and_payload(iter(in_release.splitlines(keepends=True)))[1]
-    return b"".join(line + b"\n" for line in lines)
 
 
 def _content_type(name: str) -> str:
