@@ -259,7 +259,7 @@ def look(public: Public, worker: DockerWorker) -> str:
     name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job("a-try")
     try:
         worker.start(name, "a-try", job, {"hhvm.test": "yes"}, public.bench.store)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while worker.state(name).phase != "ended":
             assert time.monotonic() < deadline, "apt did not end"
             time.sleep(0.1)
