@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -59,11 +60,20 @@ class PackageManifest(BaseModel):
         content = store.scratch.get(store.manifest(release, distro))
         return None if content is None else cls.model_validate_json(content)
 
-    def write(self, store: Store, release: Release) -> None:
-        """Keep this manifest beside its artifacts, then make it the distribution's current one."""
-        content = self.model_dump(mode="json")
-        store.scratch.put_json(f"{self.build}manifest.json", content)
-        store.scratch.put_json(store.manifest(release, self.distro), content)
+    @staticmethod
+    def etag(store: Store, release: Release, distro: str) -> str | None:
+        """What ``write`` is told of the current manifest; None where there is none."""
+        _, etag = store.scratch.get_with_etag(store.manifest(release, distro))
+        return etag
+
+    def write(self, store: Store, release: Release, *, etag: str | None) -> None:
+        """Keep this manifest beside its artifacts, then make it the distribution's current one.
+
+        Raises Conflict if that is not the one with ``etag`` any more, on a store that heeds conditions.
+        """
+        content = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
+        store.scratch.put(f"{self.build}manifest.json", content, "application/json")
+        store.scratch.replace(store.manifest(release, self.distro), content, "application/json", etag=etag)
 
     def is_since(self, build: str) -> bool:
         """Whether the build that made this began no earlier than ``build``; see ``jobs.new_build``."""

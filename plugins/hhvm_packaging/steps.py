@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hhvm_packaging import distros, repositories, sources
 from hhvm_packaging.apt.index import ARCHITECTURE
+from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.jobs import Input, Job, JobFailed
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
@@ -16,6 +17,8 @@ from hhvm_packaging.release import NIGHTLY_PACKAGE, PACKAGE
 from hhvm_packaging.request import UNDO
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from hhvm_packaging.apt.suite import State
     from hhvm_packaging.jobs import Artifact, Result
     from hhvm_packaging.plans import Plan
@@ -46,6 +49,10 @@ class Step(ABC):
     def accept(self, job: Job, result: Result) -> str:
         """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
         return f"{job.title}: done"
+
+    def _alone(self, what: str) -> AbstractContextManager[None]:
+        """Keep this machine's other runs from recording ``what`` meanwhile."""
+        return fenced(self.store.scratch, self.store.scratch, what, directory=self.settings.lock_directory)
 
     def published_suite(self, distro: distros.Distro) -> dict[str, str]:
         """Where users find the distribution's packages, as jobs/in-container/add-repository takes it."""
@@ -87,12 +94,14 @@ class MakeSourceTarball(Step):
         )
 
     def accept(self, job: Job, result: Result) -> str:
-        """Write the source manifest, still unsigned."""
+        """Write the source manifest, still unsigned, unless another run has it already, signed or not."""
         release = self.plan.release
         tarball = _only(job, result, self.store.tarball(release))
-        SourceManifest(version=release.version, commit=self.plan.commit, tarball=tarball).write(
-            self.store, release
-        )
+        made = SourceManifest(version=release.version, commit=self.plan.commit, tarball=tarball)
+        with self._alone(release.version):
+            there = SourceManifest.read(self.store, release)
+            if there is None or there.model_copy(update={"signed_by": None}) != made:
+                made.write(self.store, release)
         return f"{job.title}: {tarball.name}, {tarball.size:,} bytes, SHA-256 {tarball.sha256}"
 
 
@@ -163,7 +172,7 @@ class MakeBinaryPackage(Step):
         )
 
     def accept(self, job: Job, result: Result) -> str:
-        """Write the manifest, which makes the packages count as built."""
+        """Write the manifest, which makes the packages count as built; of two runs' the first one counts."""
         release, source = self.plan.release, self._source
         manifest = PackageManifest(
             version=release.version,
@@ -176,7 +185,11 @@ class MakeBinaryPackage(Step):
             artifacts=result.artifacts,
         )
         _expect_packages(job, release.package, manifest)
-        manifest.write(self.store, release)
+        with self._alone(f"{release.version} {self.distro}"):
+            etag = PackageManifest.etag(self.store, release, self._distro.name)
+            if done := self.done():
+                return f"{job.title}: another run was first, and its packages count. {done}"
+            manifest.write(self.store, release, etag=etag)
         return f"{job.title}: " + ", ".join(package.name for package in manifest.packages)
 
 

@@ -89,7 +89,9 @@ class Bench:
                 docker_base=distro.docker_base,
                 build=build,
                 artifacts=tuple(deb.artifact for deb in debs),
-            ).write(self.store, plan.release)
+            ).write(
+                self.store, plan.release, etag=PackageManifest.etag(self.store, plan.release, distro.name)
+            )
         return plan
 
     def propose(self, plan: Plan) -> dict[str, Candidate]:
