@@ -27,6 +27,8 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form, notifications
+from hhvm_packaging.priorities import SCHEDULED_FIRST
+from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
@@ -78,8 +80,14 @@ def build_report(plan: dict[str, Any] | None) -> str:
     schedule=None,
     start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
     catchup=False,
+    max_active_runs=settings().parallel_runs,
     params=form.building(),
-    default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
+    default_args={
+        "owner": "release",
+        "retries": 2,
+        "retry_delay": datetime.timedelta(seconds=15),
+        "weight_rule": SCHEDULED_FIRST,
+    },
     tags=["hhvm", "build"],
     on_failure_callback=notifications.failed(),
     doc_md=__doc__,

@@ -1,11 +1,19 @@
-"""Build one version of HHVM and, once all of it is built, publish it.
+"""Build one version of HHVM and, once it is built, publish it. Scheduled, it is the nightly.
 
 **To run**: tag the release on the staging repository and trigger this with its `version`; or leave
-`nightly`, which is the nightly of the run's own date, UTC.
+`nightly`, which is the nightly of the run's own date, UTC. The nightly also runs by itself, as the setting
+`nightly_schedule` says. `hold_until` and `require_approval` hold a release that is built; until then nothing
+of it is public: no tag, tarball, package or listing. Who is to approve finds the request under *Required
+Actions*.
 
-**When this fails**: the task's link *Triggered DAG* leads to the child run that failed. Mend the cause,
-then clear the failed task here: what is done passes in seconds. Clearing tasks of the child run is just
-as good while this run still waits for it; afterwards, clear the failed task here as well.
+**When this fails**: `publish` says what is not published and why. The link *Triggered DAG* of `build` and
+of `publish` leads to the run that failed there, and its report to the log. Mend the cause, then clear the
+failed tasks here: what is done passes in seconds. Clearing tasks of the child run is just as good while this
+run still waits for it; afterwards, clear the failed task here as well. Triggering the version again does the
+same.
+
+**To undo**: mark the run failed to cancel it: what it triggered ends with it. What is public is taken back
+with `hhvm_publish_release`.
 """
 
 from __future__ import annotations
@@ -13,10 +21,14 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form, notifications
-from hhvm_packaging.children import ChildRunOperator
+from hhvm_packaging.children import BuildOperator, PublishOperator
+from hhvm_packaging.priorities import SCHEDULED_FIRST
+from hhvm_packaging.settings import settings
+from hhvm_packaging.wrappers import embargo
 
 
 @task(multiple_outputs=False)
@@ -24,31 +36,37 @@ def plan() -> dict[str, Any]:
     """Check the request, and settle which version it means."""
     from hhvm_packaging import runtime
 
-    request = runtime.request(get_current_context())
-    return {"version": request.version, "distros": list(request.distros)}
+    return runtime.request(get_current_context()).model_dump(mode="json")
 
 
 @dag(
-    schedule=None,
-    start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+    schedule=settings().nightly_schedule or None,
+    # No start_date: with one in the past, a new deployment would begin with a nightly.
     catchup=False,
-    params=form.params(),
-    default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
+    max_active_runs=settings().parallel_runs,
+    params=form.releasing(),
+    default_args={
+        "owner": "release",
+        "retries": 2,
+        "retry_delay": datetime.timedelta(seconds=15),
+        "weight_rule": SCHEDULED_FIRST,
+    },
     tags=["hhvm", "build", "publish"],
     on_failure_callback=notifications.failed(),
     doc_md=__doc__,
 )
 def hhvm_build_and_publish() -> None:
     planned = plan()
-    child_run_id = "{{ run_id }}__{{ ti.xcom_pull(task_ids='plan')['version'] }}"
-    build = ChildRunOperator(
-        task_id="build", trigger_dag_id="hhvm_build", trigger_run_id=child_run_id, conf=planned
-    )
-    publish = ChildRunOperator(
-        task_id="publish", trigger_dag_id="hhvm_publish_release", trigger_run_id=child_run_id, conf=planned
+    build = BuildOperator(task_id="build", request=planned)
+    held = embargo(planned, build)
+    # All done, not all successful: what is built may be published without what is not. It looks for itself.
+    publish = PublishOperator(
+        task_id="publish", request=planned, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS
     )
 
-    planned >> build >> publish
+    [build, held] >> publish
+    # Whatever failed, also where all is published nevertheless, the run is red.
+    [build, publish] >> EmptyOperator(task_id="all_published")
 
 
 hhvm_build_and_publish()

@@ -96,7 +96,14 @@ def publish_report(plan: dict[str, Any] | None) -> str:
     catchup=False,
     max_active_runs=1,
     params=form.publishing(),
-    default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
+    default_args={
+        "owner": "release",
+        "retries": 2,
+        "retry_delay": datetime.timedelta(seconds=15),
+        # A publish takes minutes, and must not wait for the slots of builds that take hours.
+        "weight_rule": "absolute",
+        "priority_weight": 3,
+    },
     tags=["hhvm", "publish"],
     on_failure_callback=notifications.failed(),
     doc_md=__doc__,

@@ -233,6 +233,12 @@ class Stack:
                     },
                 },
             },
+            "HHVM_AIRFLOW_API": {
+                "conn_type": "generic",
+                "host": self.ui_url,
+                "login": USER,
+                "password": self.secrets.password,
+            },
             "HHVM_SIGNING_KEY": {"conn_type": "generic", "password": self._private_key.read_text()},
         }
         return {

@@ -1,31 +1,50 @@
-"""The operator with which a wrapper DAG runs another DAG, and resumes it."""
+"""The operators with which a wrapper DAG runs other DAGs, and resumes and cancels them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
 from airflow.providers.standard.triggers.external_task import DagStateTrigger
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    DagRunTriggerException,
+)
 from airflow.utils.state import DagRunState
 
+from hhvm_packaging import runtime
+from hhvm_packaging.request import Request
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk import Context
 
 _UNFINISHED = ["queued", "running"]
 _FINISHED = [DagRunState.SUCCESS, DagRunState.FAILED]
+_OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""States of a task instance that nothing but a person changes."""
 
 
 class ChildRunOperator(TriggerDagRunOperator):
-    """Run ``trigger_dag_id`` under a run id that stays the same, and wait for it, deferred.
+    """Run another DAG for one ``request`` under a run id that stays the same, and wait for it, deferred.
 
     A child that is under way is waited for: the stock operator would reset it and lose hours of builds.
     One that finished, well or not, is run again from its start; what is done in it passes at once.
+    A child ends with its parent: see ChildRunTrigger.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "request")
+
+    passed_on: ClassVar[tuple[str, ...]]
+    """What the child is told of the request."""
+
+    def __init__(self, *, request: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(
             wait_for_completion=True,
             reset_dag_run=True,
@@ -35,17 +54,19 @@ class ChildRunOperator(TriggerDagRunOperator):
             openlineage_inject_parent_info=False,
             **kwargs,
         )
+        self.request = request
 
     def execute(self, context: Context) -> None:
         """Attach to the child if it is under way, else trigger or reset it."""
-        ti, run_id = context["ti"], str(self.trigger_run_id)
-        if not ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=_UNFINISHED):
-            super().execute(context)
-            return
-        self.log.info("%s run %s is under way: waiting for it", self.trigger_dag_id, run_id)
+        ti, run_id = context["ti"], f"{context['run_id']}__{self.request['version']}"
+        self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
+        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=_UNFINISHED):
+            self.log.info("%s run %s is under way: waiting for it", self.trigger_dag_id, run_id)
+        else:
+            self._start(context)
         ti.xcom_push(key=XCOM_RUN_ID, value=run_id)
         self.defer(
-            trigger=DagStateTrigger(
+            trigger=ChildRunTrigger(
                 dag_id=self.trigger_dag_id,
                 states=_FINISHED,
                 run_ids=[run_id],
@@ -53,6 +74,26 @@ class ChildRunOperator(TriggerDagRunOperator):
             ),
             method_name="execute_complete",
         )
+
+    def _start(self, context: Context) -> None:
+        """Do what Airflow does for the stock operator, which would then wait with the stock trigger."""
+        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+        try:
+            super().execute(context)
+        except DagRunTriggerException as wanted:
+            answer = SUPERVISOR_COMMS.send(
+                TriggerDagRun(
+                    dag_id=wanted.trigger_dag_id,
+                    run_id=wanted.dag_run_id,
+                    conf=wanted.conf,
+                    logical_date=wanted.logical_date,
+                    reset_dag_run=wanted.reset_dag_run,
+                )
+            )
+            if isinstance(answer, ErrorResponse):
+                raise AirflowException(f"{self.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
 
     def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> None:
         """Succeed or fail as the child did; a child that failed is not started again by a retry."""
@@ -63,3 +104,77 @@ class ChildRunOperator(TriggerDagRunOperator):
                 f"{self.trigger_dag_id} run {self.trigger_run_id} failed. This task's link Triggered DAG "
                 "leads to what failed there; once that is mended, clear this task"
             ) from error
+
+
+class BuildOperator(ChildRunOperator):
+    """Build one version."""
+
+    passed_on = ("version", "distros", "packaging_ref", "force")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id="hhvm_build", **kwargs)
+
+
+class PublishOperator(ChildRunOperator):
+    """Publish one version, unless it is not built or is held, and not before those before it.
+
+    It asks the store, not the tasks before it, whether the version may be published. Mapped with
+    ``max_active_tis_per_dagrun=1``, each runs after the one before; the scheduler alone would let the
+    next one pass one that waits for a retry.
+    """
+
+    passed_on = ("version", "distros", "if_one_fails")
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id="hhvm_publish_release", **kwargs)
+
+    def execute(self, context: Context) -> None:
+        """Fail at once, saying why, if the version may not be published."""
+        from hhvm_packaging import embargo
+
+        self._await_turn(context)
+        ti = context["ti"]
+        with runtime.failing_for_good():
+            embargo.release(
+                Request.model_validate(self.request),
+                runtime.planned(ti.xcom_pull(task_ids="plan")),
+                ti.dag_id,
+                ti.run_id,
+                now=datetime.datetime.now(datetime.UTC),
+                store=runtime.store(),
+                settings=runtime.settings(),
+            )
+        super().execute(context)
+
+    def _await_turn(self, context: Context) -> None:
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id])
+        earlier = [f"{ti.task_id}_{index}" for index in range(ti.map_index or 0)]
+        if waiting := [name for name in earlier if states[ti.run_id].get(name) not in _OVER]:
+            self.log.info("%s comes first", ", ".join(waiting))
+            again = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.poke_interval)
+            raise AirflowRescheduleException(again)
+
+
+class ChildRunTrigger(DagStateTrigger):
+    """Waits for the child run, and cancels it where a person ended the task that waits."""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What the triggerer keeps of this trigger."""
+        return "hhvm_packaging.children.ChildRunTrigger", super().serialize()[1]
+
+    async def on_kill(self) -> None:
+        """Mark the child failed, which ends its workers, if the task was; a cleared task attaches again."""
+        await asyncio.to_thread(self._cancel)
+
+    def _cancel(self) -> None:
+        ti, [run_id] = self.task_instance, self.run_ids or []
+        if ti is None:
+            return
+        with runtime.airflow_api() as api:
+            state = api.task_state(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+            if state != "failed":
+                self.log.info("%s run %s goes on: its parent task is %s", self.dag_id, run_id, state)
+                return
+            api.fail_run(self.dag_id, run_id)
+        self.log.warning("%s run %s is marked failed, because its parent task was", self.dag_id, run_id)

@@ -58,12 +58,47 @@ def publishing() -> dict[str, Param]:
             "away this version alone.",
         ),
         "dry_run": dry_run("Show in `publish_report` exactly what would change, and expose nothing."),
-        "if_one_fails": Param(
-            request.AS_USUAL,
-            enum=list(request.IF_ONE_FAILS),
-            title=f"if_one_fails: {', '.join(request.IF_ONE_FAILS)}",
-            description="What becomes of the other distributions. As usual: those of a nightly are "
-            "published, those of a release are held.",
+        "if_one_fails": if_one_fails(),
+    }
+
+
+def releasing() -> dict[str, Param]:
+    """The fields of the DAG that builds and publishes one version."""
+    return {**building(), "if_one_fails": if_one_fails(), **embargo()}
+
+
+def releasing_several() -> dict[str, Param]:
+    """The fields of the DAG that builds and publishes several versions."""
+    fields = releasing()
+    del fields["version"]
+    return {
+        "versions": versions(),
+        **fields,
+        "if_a_version_fails": Param(
+            request.IF_A_VERSION_FAILS[0],
+            enum=list(request.IF_A_VERSION_FAILS),
+            title=f"if_a_version_fails: {', '.join(request.IF_A_VERSION_FAILS)}",
+            description="What becomes of the other versions if one is not built.",
+        ),
+    }
+
+
+def embargo() -> dict[str, Param]:
+    """What stops a release after it is built and before anything of it is public."""
+    return {
+        "hold_until": Param(
+            None,
+            type=["null", "string"],
+            format="date-time",
+            pattern=request.HOLD_UNTIL_PATTERN,
+            title=f"hold_until: {request.HOLD_UNTIL}",
+            description="Nothing is public before that time.",
+        ),
+        "require_approval": Param(
+            default=False,
+            type="boolean",
+            title="require_approval: true or false",
+            description="Nothing is public before somebody approves it here, by name.",
         ),
     }
 
@@ -76,6 +111,30 @@ def pruning() -> dict[str, Param]:
 def dry_run(description: str) -> Param:
     """Whether only to say what the run would do."""
     return Param(default=False, type="boolean", title="dry_run: true or false", description=description)
+
+
+def if_one_fails() -> Param:
+    """What becomes of the other distributions."""
+    return Param(
+        request.AS_USUAL,
+        enum=list(request.IF_ONE_FAILS),
+        title=f"if_one_fails: {', '.join(request.IF_ONE_FAILS)}",
+        description="What becomes of the other distributions. As usual: those of a nightly are "
+        "published, those of a release are held.",
+    )
+
+
+def versions() -> Param:
+    """Which releases, in the order in which they are published."""
+    title = f"versions: at least one, each once, each {ALLOWED_FORM}"
+    return Param(
+        type="array",
+        items={"type": "string", "pattern": VERSION_PATTERN, "title": title},
+        minItems=1,
+        uniqueItems=True,
+        title=title,
+        description="They are built at the same time, and published one after another in this order.",
+    )
 
 
 def version() -> Param:

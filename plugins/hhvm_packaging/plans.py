@@ -14,7 +14,7 @@ from hhvm_packaging.jobs import new_build
 from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.packaging import WORKTREE
 from hhvm_packaging.release import Release
-from hhvm_packaging.request import AS_USUAL, PUBLISH, UNDO, Action, Refused
+from hhvm_packaging.request import PUBLISH, UNDO, Action, Refused
 
 if TYPE_CHECKING:
     import datetime
@@ -127,10 +127,7 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
                 faults[distro.name] = (
                     f"{distro.name}: HHVM {release.version} is not built for it. Run hhvm_build first."
                 )
-    hold_all = request.if_one_fails == "hold all" or (
-        request.if_one_fails == AS_USUAL and not release.nightly
-    )
-    if faults and (hold_all or len(faults) == asked):
+    if faults and (request.holds_all or len(faults) == asked):
         raise Refused("distros: nothing is published. " + " ".join(faults.values()))
     return Plan(
         version=release.version,
@@ -145,7 +142,7 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
         action=request.action,
         undo_to=request.undo_to,
         dry_run=request.dry_run,
-        hold_all=hold_all,
+        hold_all=request.holds_all,
     )
 
 

@@ -23,16 +23,20 @@ from hhvm_packaging.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from hhvm_packaging.airflow_api import AirflowApi
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.workers.docker import DockerWorker
     from hhvm_packaging.workers.worker import Worker
 
 __all__ = [
+    "airflow_api",
     "docker_worker",
     "dry_run",
     "failing_for_good",
+    "planned",
     "request",
+    "requests",
     "run",
     "settings",
     "shared_worker",
@@ -182,14 +186,33 @@ def run(context: Mapping[str, Any]) -> Run:
 
 def request(context: Mapping[str, Any]) -> Request:
     """The run's request, checked. Ends the task for good if it is refused."""
-    run = context["dag_run"]
     with failing_for_good():
-        return Request.check(
-            _params(context),
-            run.conf,
-            known=distros.names(settings().packaging_root),
-            run_date=run.run_after.astimezone(datetime.UTC).date(),
-        )
+        return Request.check(_params(context), context["dag_run"].conf, **_known(context))
+
+
+def requests(context: Mapping[str, Any]) -> tuple[Request, ...]:
+    """The run's requests of several versions, in their order; otherwise like request."""
+    with failing_for_good():
+        return Request.check_several(_params(context), context["dag_run"].conf, **_known(context))
+
+
+def planned(plan: Any) -> list[Request]:
+    """The requests of a wrapper, as its task ``plan`` returned them: one, or those of several versions."""
+    return [Request.model_validate(request) for request in (plan if isinstance(plan, list) else [plan])]
+
+
+def airflow_api() -> AirflowApi:
+    """Airflow's own API, through the connection that the settings name."""
+    from hhvm_packaging.airflow_api import AirflowApi
+
+    connection = BaseHook.get_connection(settings().api_conn_id)
+    return AirflowApi(str(connection.host), str(connection.login), str(connection.password))
+
+
+def _known(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request is checked against."""
+    date = context["dag_run"].run_after.astimezone(datetime.UTC).date()
+    return {"known": distros.names(settings().packaging_root), "run_date": date}
 
 
 def dry_run(context: Mapping[str, Any]) -> bool:

@@ -156,6 +156,13 @@ class Settings(BaseSettings):
 
     nightly_schedule: str = "0 10 * * *"
     """When nightlies are built and published, as cron has it, UTC; empty for never."""
+    parallel_runs: Annotated[int, Field(gt=1)] = 32
+    """How many runs of a DAG that builds may be under way, those that are held included; more are queued."""
+    approvers: list[NonEmpty] = []
+    """The users, by the id that they log in with, who may approve a release; empty for all who may use it."""
+    api_conn_id: NonEmpty = "hhvm_airflow_api"
+    """The Airflow connection for Airflow's own API, with which a run that is cancelled cancels its children:
+    host, with scheme and port; login; password."""
 
     workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5

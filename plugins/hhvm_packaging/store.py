@@ -309,6 +309,11 @@ class Store:
         return f"{release.version}/{distro}/manifest.json"
 
     @staticmethod
+    def approval(version: str, dag_id: str, run_id: str) -> str:
+        """In scratch: who approved in that run to publish the version."""
+        return f"approvals/{version}/{dag_id}/{run_id}.json"
+
+    @staticmethod
     def candidates(release: Release, distro: str) -> str:
         """In scratch: the directory, with a trailing slash, of a distribution's would-be indices."""
         return f"candidate/{release.version}/{distro}/"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
-from airflow.sdk import DAG
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
@@ -19,12 +20,14 @@ from hhvm_packaging import distros, runtime
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
-from tests.unit.test_request import NOT_REFS
+from tests.unit.test_request import NOT_REFS, NOT_TIMES, TIMES
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
 """The DAGs that are told a version and distributions."""
-DAG_IDS = OF_A_RELEASE | {"hhvm_canary", "hhvm_prune", "hhvm_reap_workers"}
+OF_SEVERAL = "hhvm_build_and_publish_multi"
+WRAPPERS = {"hhvm_build_and_publish", OF_SEVERAL}
+DAG_IDS = OF_A_RELEASE | WRAPPERS | {"hhvm_canary", "hhvm_prune", "hhvm_reap_workers"}
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +94,11 @@ def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[
     assert all("**To undo**" in str(dag.doc_md) for dag in public)
 
 
-def test_wrappers_hold_no_slot_of_the_pool_that_their_children_need(dags: dict[str, DAG]) -> None:
-    assert {task.pool for task in dags["hhvm_build_and_publish"].tasks} == {"default_pool"}
+@pytest.mark.parametrize("dag_id", sorted(WRAPPERS))
+def test_wrappers_hold_no_slot_of_the_pools_that_their_children_need(
+    dags: dict[str, DAG], dag_id: str
+) -> None:
+    assert {task.pool for task in dags[dag_id].tasks} == {"default_pool"}
 
 
 def test_every_task_with_a_worker_takes_its_place_among_them_and_is_tried_as_its_failures_ask(
@@ -111,15 +117,75 @@ def test_every_task_with_a_worker_takes_its_place_among_them_and_is_tried_as_its
     assert all(isinstance(task.retry_policy, RetryByFailure) for task in tasks)
 
 
-def test_mapped_tasks_are_shown_by_distribution(dags: dict[str, DAG]) -> None:
+@pytest.mark.parametrize("dag_id", sorted(WRAPPERS))
+def test_a_wrapper_in_which_anything_failed_is_red(dags: dict[str, DAG], dag_id: str) -> None:
+    """A run is as its leaves are; this one is red if building or publishing is."""
+    [leaf] = dags[dag_id].leaves
+    assert leaf.task_id == "all_published"
+    assert leaf.trigger_rule == TriggerRule.ALL_SUCCESS
+    assert leaf.upstream_task_ids == {"build", "publish"}
+
+
+@pytest.mark.parametrize("dag_id", sorted(WRAPPERS))
+def test_nobody_approves_by_default_or_by_waiting(dags: dict[str, DAG], dag_id: str) -> None:
+    approve = dags[dag_id].get_task("approve")
+    assert isinstance(approve, ApprovalOperator)
+    assert (approve.defaults, approve.response_timeout, approve.fail_on_reject) == (None, None, True)
+
+
+def test_only_the_nightly_runs_by_itself_and_a_new_deployment_does_not_begin_with_it(
+    dags: dict[str, DAG],
+) -> None:
+    nightly = dags["hhvm_build_and_publish"]
+    assert (nightly.schedule, nightly.catchup, nightly.start_date) == ("0 10 * * *", False, None)
+    assert nightly.params.get_param("version").resolve() == "nightly"
+    assert {dags[dag_id].schedule for dag_id in (OF_SEVERAL, "hhvm_build", "hhvm_publish_release")} == {None}
+
+
+@pytest.mark.parametrize("dag_id", sorted({"hhvm_build", *WRAPPERS}))
+def test_twenty_versions_and_some_that_are_held_leave_room_for_the_nightly(
+    dags: dict[str, DAG], dag_id: str
+) -> None:
+    assert dags[dag_id].max_active_runs > 20 + 10
+
+
+def test_a_free_slot_goes_to_a_publish_then_to_the_nightly_then_to_releases() -> None:
+    """As the scheduler sees it: it loads DAGs from what was serialised, in a process of its own."""
+    script = f"""
+from airflow.dag_processing.dagbag import DagBag
+from airflow.models.taskinstance import TaskInstance
+from airflow.serialization.serialized_objects import DagSerialization
+bag = DagBag({str(ROOT / "dags")!r}, bundle_path={str(ROOT / "dags")!r}, bundle_name="dags-folder")
+dags = {{name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in bag.dags.items()}}
+def weight(dag, task, run):
+    return TaskInstance(dags[dag].get_task(task), run_id=run, dag_version_id=None).priority_weight
+print(
+    weight("hhvm_publish_release", "verify_candidate", "manual__2026__1.0.0"),
+    weight("hhvm_build", "make_binary_package", "scheduled__2026__2026.11.24"),
+    weight("hhvm_build_and_publish", "build", "scheduled__2026"),
+    weight("hhvm_build", "make_binary_package", "manual__2026__1.0.0"),
+    weight("hhvm_build_and_publish_multi", "build", "x"),
+)
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines()[-1] == "3 2 2 1 1"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "by"),
+    [
+        ("make_binary_package", "distro"),
+        ("verify_candidate", "distro"),
+        ("verify_published", "distro"),
+        ("look_as_user", "distro"),
+        ("build", "version"),
+        ("publish", "version"),
+    ],
+)
+def test_mapped_tasks_are_shown_by_what_they_work_on(dags: dict[str, DAG], task_id: str, by: str) -> None:
     mapped = [task for dag in dags.values() for task in dag.tasks if task.is_mapped]
-    assert {task.task_id for task in mapped} == {
-        "look_as_user",
-        "make_binary_package",
-        "verify_candidate",
-        "verify_published",
-    }
-    assert all("distro" in str(task.map_index_template) for task in mapped)
+    assert len({task.task_id for task in mapped}) == 6
+    assert [by in str(task.map_index_template) for task in mapped if task.task_id == task_id] == [True]
 
 
 @pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))
@@ -129,7 +195,21 @@ def test_the_form_refuses_what_is_not_a_version(dags: dict[str, DAG], dag_id: st
         dags[dag_id].params.get_param("version").resolve(version)
 
 
-@pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))
+@pytest.mark.parametrize(
+    "versions", [*([version] for version in NOT_VERSIONS), [], None, "1.0.0", ["1.0.0"] * 2]
+)
+def test_the_form_refuses_what_is_no_list_of_versions(dags: dict[str, DAG], versions: Any) -> None:
+    with pytest.raises(ParamValidationError):
+        dags[OF_SEVERAL].params.get_param("versions").resolve(versions)
+
+
+def test_several_versions_are_never_asked_for_by_default(dags: dict[str, DAG]) -> None:
+    with pytest.raises(ParamValidationError):
+        dags[OF_SEVERAL].params.get_param("versions").resolve()
+    assert dags[OF_SEVERAL].params.get_param("versions").resolve(["1.0.1", "1.0.0"]) == ["1.0.1", "1.0.0"]
+
+
+@pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE | WRAPPERS))
 @pytest.mark.parametrize(
     "asked", [[], None, ["debian-99-nothing"], ["../distros"], "debian-12-bookworm", [""]]
 )
@@ -148,7 +228,7 @@ def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(
         assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers", OF_SEVERAL}))
 def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
     """As Airflow hands it to the task: it takes parameters that no form has."""
     dag, conf = dags[dag_id], {"dryrun": True}
@@ -187,6 +267,30 @@ def test_the_form_refuses_a_way_to_publish_that_there_is_not(
 ) -> None:
     with pytest.raises(ParamValidationError):
         dags["hhvm_publish_release"].params.get_param(name).resolve(value)
+
+
+@pytest.mark.parametrize("dag_id", sorted(WRAPPERS))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("hold_until", time) for time in NOT_TIMES),
+        ("require_approval", "yes"),
+        ("require_approval", None),
+        ("if_one_fails", "panic"),
+        ("packaging_ref", "--upload-pack=id"),
+        ("force", 1),
+    ],
+)
+def test_the_form_refuses_a_way_to_release_that_there_is_not(
+    dags: dict[str, DAG], dag_id: str, name: str, value: Any
+) -> None:
+    with pytest.raises(ParamValidationError):
+        dags[dag_id].params.get_param(name).resolve(value)
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_the_form_takes_a_time_as_its_picker_gives_it(dags: dict[str, DAG], time: str | None) -> None:
+    assert dags[OF_SEVERAL].params.get_param("hold_until").resolve(time) == time
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Which requests are carried out, and in which words the others are refused."""
 
 import datetime
+import re
 from typing import Any
 
 import pytest
@@ -11,6 +12,15 @@ from tests.unit.test_release import NOT_VERSIONS
 KNOWN = ["debian-12-bookworm", "debian-13-trixie"]
 PUBLISHING = {"action": "publish", "undo_to": None, "dry_run": False, "if_one_fails": "as usual"}
 NOT_REFS = ["--upload-pack=id", "main..1.0", "main\n", "main:distros", "a b", "$(id)", "main@{1}", 1]
+NOT_TIMES = [
+    "tomorrow",
+    "2026-11-24",
+    "2026-11-24T10:00:00",
+    "2026-13-01T00:00:00Z",
+    "2026-11-24T10:00:00Z\n",
+    5,
+]
+TIMES = ["2026-11-24T10:00:00Z", "2026-11-24T10:00:00.000Z", "2026-11-24T11:00:00+01:00"]
 TODAY = datetime.date(2026, 11, 22)
 
 
@@ -106,6 +116,75 @@ def test_a_forced_build_is_asked_for_in_so_many_words() -> None:
     assert (check().force, check({"force": True}).force) == (False, True)
     with pytest.raises(Refused, match=r"^force: 'true' is not allowed\. Allowed: False, True"):
         check({"force": "true"})
+
+
+@pytest.mark.parametrize("time", TIMES)
+def test_a_release_is_held_until_a_time_whichever_zone_it_is_given_in(time: str) -> None:
+    assert check({"hold_until": time}).hold_until == datetime.datetime(2026, 11, 24, 10, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize("time", NOT_TIMES)
+def test_what_is_no_time_holds_nothing_and_is_refused(time: Any) -> None:
+    with pytest.raises(Refused, match=r"^hold_until: .* Allowed: a time such as 2026-11-24T10:00:00Z"):
+        check({"hold_until": time})
+
+
+@pytest.mark.parametrize("value", ["true", 1, None])
+def test_an_approval_that_may_have_been_meant_is_refused(value: Any) -> None:
+    with pytest.raises(Refused, match=r"^require_approval: .* Allowed: False, True"):
+        check({"require_approval": value})
+
+
+@pytest.mark.parametrize(
+    ("version", "if_one_fails", "holds_all"),
+    [
+        ("1.0.0", "as usual", True),
+        ("nightly", "as usual", False),
+        ("1.0.0", "publish the others", False),
+        ("nightly", "hold all", True),
+    ],
+)
+def test_as_usual_holds_releases_and_publishes_nightlies(
+    version: str, if_one_fails: str, holds_all: bool
+) -> None:
+    assert check({"version": version, "if_one_fails": if_one_fails}).holds_all is holds_all
+
+
+def check_several(versions: Any, **more: Any) -> list[Request]:
+    """The requests of a run with these versions."""
+    given = {"versions": versions, "distros": KNOWN, **more}
+    return list(Request.check_several(given, given, known=KNOWN, run_date=TODAY))
+
+
+def test_several_versions_are_several_requests_in_the_order_given() -> None:
+    found = check_several(["1.0.2", "nightly", "1.0.0"], require_approval=True, if_a_version_fails="hold all")
+    assert [request.version for request in found] == ["1.0.2", "2026.11.22", "1.0.0"]
+    assert all(request.require_approval and request.if_a_version_fails == "hold all" for request in found)
+
+
+@pytest.mark.parametrize(
+    ("versions", "reason"),
+    [
+        *(
+            (value, "is not allowed. Allowed: a list of at least one of X.Y.Z")
+            for value in ([], None, "1.0.0", {})
+        ),
+        (["1.0.0", "4.26"], "'4.26' is not allowed. Allowed: X.Y.Z"),
+        (["1.0.0", None], "None is not allowed. Allowed: X.Y.Z"),
+        (["1.0.0", "1.0.1", "1.0.0"], "1.0.0 is there more than once. Allowed: each once"),
+        (["nightly", "2026.11.22"], "2026.11.22 is there more than once"),
+    ],
+)
+def test_a_bad_list_of_versions_is_refused_by_field_and_allowed_form(versions: Any, reason: str) -> None:
+    with pytest.raises(Refused, match=f"^versions: .*{re.escape(reason)}"):
+        check_several(versions)
+
+
+def test_one_version_is_no_parameter_of_several() -> None:
+    with pytest.raises(Refused, match=r"^version: no such parameter\. Allowed: versions, distros"):
+        Request.check_several(
+            {"versions": ["1.0.0"], "distros": KNOWN}, {"version": "1.0.1"}, known=KNOWN, run_date=TODAY
+        )
 
 
 @pytest.mark.parametrize("value", [True, False])

@@ -1,0 +1,14 @@
+"""What Airflow is to know of this project: the file that it runs as a plugin."""
+
+from __future__ import annotations
+
+from airflow.plugins_manager import AirflowPlugin
+
+from hhvm_packaging.priorities import ScheduledFirst
+
+
+class HhvmPackagingPlugin(AirflowPlugin):
+    """Registers what DAGs name."""
+
+    name = "hhvm_packaging"
+    priority_weight_strategies = (ScheduledFirst,)
