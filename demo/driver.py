@@ -60,7 +60,7 @@ class Demo:
             kill(self.stack.processes("driver"))  # Of an earlier driver that was killed.
             with ThreadPoolExecutor() as pool:
                 parts = [pool.submit(self._images), pool.submit(self._repositories, release)]
-                parts.append(pool.submit(self._services))
+                parts.append(pool.submit(self.services))
             for part in parts:
                 part.result()
             self._release(release)
@@ -130,7 +130,8 @@ class Demo:
             script = REPOSITORY / "demo" / "make-git-repositories"
             run([str(script), str(self.stack.var / "git"), version], env=self._marked_environment(), say=say)
 
-    def _services(self) -> None:
+    def services(self) -> None:
+        """Start the services and Airflow, as the DAGs need it."""
         with self.progress.part("S3 and Airflow") as say:
             self.stack.up(say)
             api = self.api()

@@ -146,7 +146,7 @@ class Stack:
         return self.var / "log"
 
     def packaging_environment(self) -> dict[str, str]:
-        """The deployment's settings, as hhvm_packaging.settings reads them."""
+        """The deployment's settings, as hhvm_packaging.settings reads them; settings.json may have more."""
         git = self.var / "git"
         values = {
             "PUBLIC_URL": self.public_url,

@@ -132,7 +132,7 @@ class PublishOperator(ChildRunOperator):
         """Fail at once, saying why, if the version may not be published."""
         from hhvm_packaging import embargo
 
-        self._await_turn(context)
+        self.await_turn(context)
         ti = context["ti"]
         with runtime.failing_for_good():
             embargo.release(
@@ -146,7 +146,8 @@ class PublishOperator(ChildRunOperator):
             )
         super().execute(context)
 
-    def _await_turn(self, context: Context) -> None:
+    def await_turn(self, context: Context) -> None:
+        """Return if all before this one are over. Raises AirflowRescheduleException."""
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id])
         earlier = [f"{ti.task_id}_{index}" for index in range(ti.map_index or 0)]

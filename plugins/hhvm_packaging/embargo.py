@@ -142,6 +142,12 @@ def record(
         store.scratch.put_json(store.approval(one.version, dag_id, run_id), approval.model_dump(mode="json"))
 
 
+def withdraw(requests: Sequence[Request], dag_id: str, run_id: str, store: Store) -> None:
+    """Forget what was approved in the run, which is to be approved anew."""
+    for request in requests:
+        store.scratch.delete(store.approval(request.version, dag_id, run_id))
+
+
 def release(
     request: Request,
     requests: Sequence[Request],

@@ -38,7 +38,7 @@ def embargo(planned: Any, build: Operator) -> Operator:
         fail_on_reject=True,
         notifiers=notifications.waiting(),
         assigned_users=[{"id": user, "name": user} for user in settings().approvers] or None,
-        pre_execute=_unless_asked,
+        pre_execute=_begin_to_ask,
         # Whoever rejected it is not asked again.
         retry_policy=ExceptionRetryPolicy(
             rules=[RetryRule(exception=HITLRejectException, action=RetryAction.FAIL)]
@@ -96,10 +96,15 @@ def record_approval(found: Any) -> str:
     return said
 
 
-def _unless_asked(context: Context) -> None:
-    """Skip the task unless the run was asked for an approval."""
-    if not context["ti"].xcom_pull(task_ids="ready")["require_approval"]:
+def _begin_to_ask(context: Context) -> None:
+    """Skip the task unless an approval is asked for; if it is, an earlier one no longer counts."""
+    from hhvm_packaging import embargo, runtime
+
+    ti = context["ti"]
+    found = ti.xcom_pull(task_ids="ready")
+    if not found["require_approval"]:
         raise AirflowSkipException("require_approval was not asked for")
+    embargo.withdraw(runtime.planned(ti.xcom_pull(task_ids="plan")), ti.dag_id, ti.run_id, runtime.store())
 
 
 def _now() -> datetime.datetime:

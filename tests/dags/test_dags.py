@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 
 from hhvm_packaging import distros, runtime
+from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
@@ -137,7 +138,8 @@ def test_only_the_nightly_runs_by_itself_and_a_new_deployment_does_not_begin_wit
     dags: dict[str, DAG],
 ) -> None:
     nightly = dags["hhvm_build_and_publish"]
-    assert (nightly.schedule, nightly.catchup, nightly.start_date) == ("0 10 * * *", False, None)
+    assert nightly.schedule == CronTriggerTimetable("0 10 * * *", timezone="UTC")
+    assert (nightly.catchup, nightly.start_date) == (False, None)
     assert nightly.params.get_param("version").resolve() == "nightly"
     assert {dags[dag_id].schedule for dag_id in (OF_SEVERAL, "hhvm_build", "hhvm_publish_release")} == {None}
 
@@ -228,18 +230,38 @@ def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(
         assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers", OF_SEVERAL}))
-def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
-    """As Airflow hands it to the task: it takes parameters that no form has."""
-    dag, conf = dags[dag_id], {"dryrun": True}
-    context = {
+def context(dag: DAG, conf: dict[str, Any] | None, run_after: datetime.datetime) -> dict[str, Any]:
+    """What Airflow gives the task ``plan`` of a run: it takes parameters that no form has."""
+    return {
         "dag": dag,
-        "dag_run": SimpleNamespace(conf=conf, run_after=datetime.datetime.now(datetime.UTC)),
+        "dag_run": SimpleNamespace(conf=conf, run_after=run_after),
         "params": process_params(dag, dag.get_task("plan"), conf, suppress_exception=False),
     }
-    check = runtime.request if dag_id in OF_A_RELEASE else runtime.dry_run
+
+
+def test_a_nightly_that_is_resumed_after_midnight_is_of_its_own_date(dags: dict[str, DAG]) -> None:
+    """Its run has the date, in whichever zone; its child runs are told the version, on whichever day."""
+    late = datetime.datetime.fromisoformat("2026-11-23T23:59:00Z")
+    abroad = datetime.datetime.fromisoformat("2026-11-24T00:30:00+02:00")
+    for run_after in (late, abroad):
+        planned = runtime.request(context(dags["hhvm_build_and_publish"], None, run_after))
+        assert planned.version == "2026.11.23"
+    days_later = late + datetime.timedelta(days=3)
+    for child, passed_on in (
+        ("hhvm_build", BuildOperator.passed_on),
+        ("hhvm_publish_release", PublishOperator.passed_on),
+    ):
+        conf = {name: planned.model_dump(mode="json")[name] for name in passed_on}
+        assert runtime.request(context(dags[child], conf, days_later)).version == "2026.11.23"
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))
+def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
+    given = {"versions": ["1.0.0"]} if dag_id == OF_SEVERAL else {}
+    misspelt = context(dags[dag_id], {**given, "dryrun": True}, datetime.datetime.now(datetime.UTC))
+    checks = {OF_SEVERAL: runtime.requests, "hhvm_prune": runtime.dry_run}
     with pytest.raises(AirflowFailException, match="dryrun: no such parameter"):
-        check(context)
+        checks.get(dag_id, runtime.request)(misspelt)
 
 
 @pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))

@@ -7,11 +7,15 @@ import hashlib
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from demo import signing_key
 from hhvm_packaging import packaging, plans, report, sources
@@ -24,7 +28,7 @@ from hhvm_packaging.request import Refused, Request
 from hhvm_packaging.runs import Run
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
-from hhvm_packaging.store import PUBLIC_KEY, Store
+from hhvm_packaging.store import PUBLIC_KEY, Conflict, Store
 from tests.integration.built import fail
 
 if TYPE_CHECKING:
@@ -289,6 +293,37 @@ def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> Non
     step = MakeBinaryPackage(plan, bench.store, moved, BOOKWORM)
     assert step.job("a-try").environment["PUBLIC_URL"] == "https://elsewhere.example/"
     assert "is built already" in str(step.done())
+
+
+def test_of_two_runs_that_build_the_same_package_the_first_ones_counts(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    names = [f"try-{number}" for number in range(8)]
+    with ThreadPoolExecutor() as runs:
+        found = [made.build for made in runs.map(partial(bench.make_packages, plan), names)]
+    assert len(set(found)) == 1
+
+
+def test_a_store_that_heeds_conditions_keeps_the_first_manifest(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    manifest = bench.make_packages(plan)
+    with mock_aws():
+        store = Store(boto3.client("s3", region_name="us-east-1"), bench.settings)
+        store.scratch.s3.create_bucket(Bucket=store.scratch.name)
+        manifest.write(store, RELEASE, etag=None)
+        with pytest.raises(Conflict):
+            manifest.model_copy(update={"build": "another-try/"}).write(store, RELEASE, etag=None)
+        assert PackageManifest.read(store, RELEASE, BOOKWORM) == manifest
+
+
+def test_a_second_run_does_not_take_the_signature_away(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    signed = bench.sign(plan)
+    assert bench.make_source(plan) == signed
 
 
 def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
