@@ -23,7 +23,7 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import notifications
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -89,6 +89,7 @@ def hhvm_canary() -> None:
         script="look-as-user",
         plan=planned,
         map_index_template="{{ task.distro }}",
+        **ON_A_WORKER,
     ).expand(distro=distros)
     findings = check(planned)
     # All done, not all successful: it must say everything, and itself fails if anything is wrong.

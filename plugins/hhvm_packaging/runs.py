@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from hhvm_packaging.jobs import job_name
+from hhvm_packaging.settings import settings
 
 REPORT = "report"
 """The XCom in which a task that failed leaves its reason, for reports and notifications."""
@@ -40,5 +41,9 @@ class Run:
         return self.reasons(task_id, map_index)
 
     def job(self, task_id: str, version: str, script: str, distro: str | None) -> str:
-        """The name of a task's job: the same for every try of the task, and for no other."""
-        return job_name(version, script, distro, self.dag_id, self.run_id, task_id)
+        """The name of a task's job: the same for every try of the task, and for no other.
+
+        Another deployment may share the engine or the account, and have a run of the same name.
+        """
+        whose = (str(settings().docker_work_directory), settings().scratch_bucket)
+        return job_name(version, script, distro, *whose, self.dag_id, self.run_id, task_id)

@@ -147,6 +147,19 @@ def test_a_task_that_died_after_it_recorded_the_result_leaves_nothing_when_it_pa
     assert bench.containers() == []
 
 
+def test_a_run_of_the_same_name_in_another_deployment_leaves_the_job_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = bench.task("sleep 600")
+    bench.deferred(task)
+    before = bench.containers()
+    monkeypatch.setenv("HHVM_PACKAGING_DOCKER_WORK_DIRECTORY", str(bench.root / "work/of-another"))
+    settings.cache_clear()
+    other = bench.deferred(task)
+    asyncio.run(other.trigger.on_kill())  # type: ignore[attr-defined]
+    assert bench.containers() == before
+
+
 def test_a_failed_job_fails_its_task_without_a_retry_and_is_cleaned_up(bench: Bench) -> None:
     task = bench.task("echo the compiler is unhappy; exit 2")
     with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed: exit status 2"):
