@@ -160,7 +160,7 @@ def measure(gateway: Gateway, endpoint: str, size: int, libraries: str) -> dict[
         }
         for process in processes.values():
             process.memory()  # so it has begun
-        time.sleep(max(SYSTEMS.values()) + POLL)  # every trigger has polled once
+        time.sleep(2 * POLL)
         gateway.calls.clear()
         time.sleep(WINDOW)
         calls = list(gateway.calls)
@@ -259,6 +259,8 @@ class Waiting:
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
+            if not line.startswith("{"):
+                continue  # a line of some library's log
             answer = json.loads(line)
             if "memory" in answer:
                 self._memory.put(answer["memory"])
