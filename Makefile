@@ -64,6 +64,10 @@ bench-room: $(READY) ## Run 56 builds on emulated EC2 with room for 10
 bench-workers: $(READY) ## Measure what waiting for 10, 100 and 500 instances costs
 	@$(BIN)/python -m benchmarks.workers
 
+.PHONY: bench-orchestration
+bench-orchestration: $(READY) gnupg ## Compare the waits of a release with the step functions'
+	@$(BIN)/python -m benchmarks.orchestration
+
 .PHONY: requirements
 requirements: $(READY) ## Compile requirements.txt from requirements.in
 	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
