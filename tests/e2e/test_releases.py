@@ -160,12 +160,19 @@ class Deployment(Newcomer):
         self.send("POST", f"{dag_id}/clearTaskInstances", body)
 
     def answer(self, dag_id: str, run_id: str, option: str) -> None:
-        """Answer the request for approval, as a person does under Required Actions."""
-        self.send(
-            "PATCH",
-            f"{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails",
-            {"chosen_options": [option], "params_input": {}},
-        )
+        """Answer the request for approval, as a person does under Required Actions.
+
+        Airflow asks again where the answer came in the second in which the process that asked ends.
+        """
+        request = f"{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+
+        def answered() -> bool:
+            state = self.task_state(dag_id, run_id, "approve")
+            if state == "awaiting_input":
+                self.send("PATCH", request, {"chosen_options": [option], "params_input": {}})
+            return state in ("success", "failed")
+
+        self.until(answered)
 
     def task_state(self, dag_id: str, run_id: str, task: str) -> str:
         return str(self.tasks(dag_id, run_id)[task]["state"])
