@@ -46,6 +46,10 @@ def of_json(service: str, action: str, content: bytes) -> Iterator[Demand]:
         # Those that AWS publishes are nobody's.
         name, account = parameters["Name"], "" if parameters["Name"].startswith("/aws/") else ACCOUNT
         yield Demand("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{account}:parameter{name}")
+    elif (service, action) == ("ssm", "GetParametersByPath"):
+        yield Demand(
+            "ssm:GetParametersByPath", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{parameters['Path']}"
+        )
     elif (service, action) == ("kms", "Decrypt"):
         # moto's ciphertext begins with the key's id.
         key = base64.b64decode(parameters["CiphertextBlob"])[:36].decode()

@@ -143,8 +143,10 @@ def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> No
 
 
 def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: Bench) -> None:
-    bench.settings.ec2.keys_parameters = "/hhvm/keys"
-    bench.ec2.client("ssm").put_parameter(Name="/hhvm/keys/id_ed25519", Value="a key\n", Type="SecureString")
+    bench.settings.ec2.keys_parameters = "/hhvm-packaging/keys"
+    bench.ec2.client("ssm").put_parameter(
+        Name="/hhvm-packaging/keys/id_ed25519", Value="a key\n", Type="SecureString"
+    )
     job = bench.job('stat -c %a ~/.ssh/id_ed25519; cp ~/.ssh/id_ed25519 "$OUT"')
     job = job.model_copy(update={"needs_keys": True})
     bench.start(job)
