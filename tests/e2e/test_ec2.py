@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 import time
+import uuid
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -74,6 +75,8 @@ class Deployment:
             shutil.copytree(ROOT / part, self.packaging_root / part, symlinks=True)
         self.store = Store(ec2.client("s3"), Settings())
         self.runs = itertools.count()
+        self.own = uuid.uuid4().hex[:8]
+        """In the names of runs, and so of jobs: emulated instances share the names of containers."""
         self.token = ""
 
     def up(self) -> None:
@@ -130,9 +133,9 @@ class Deployment:
             packaging_revision="",
             distros=(),
         )
-        run = Run(self, dag, plan.version)
+        run = Run(self, dag, f"{plan.version}-{self.own}")
         body = {
-            "dag_run_id": plan.version,
+            "dag_run_id": run.name,
             "logical_date": None,
             "conf": {"plan": plan.model_dump(mode="json")},
         }
@@ -287,7 +290,7 @@ def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
-    run = Run(deployment, "hhvm_build", "whole")
+    run = Run(deployment, "hhvm_build", f"whole-{deployment.own}")
     body = {
         "dag_run_id": run.name,
         "logical_date": None,
