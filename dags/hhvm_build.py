@@ -29,7 +29,7 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 from hhvm_packaging import form, notifications
 from hhvm_packaging.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
+from hhvm_packaging.workers.operator import ON_A_WORKER, PATIENT, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -84,8 +84,7 @@ def build_report(plan: dict[str, Any] | None) -> str:
     params=form.building(),
     default_args={
         "owner": "release",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=15),
+        **PATIENT,
         "weight_rule": SCHEDULED_FIRST,
     },
     tags=["hhvm", "build"],

@@ -18,7 +18,6 @@ with `hhvm_publish_release`.
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -28,6 +27,7 @@ from hhvm_packaging import form, notifications
 from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
+from hhvm_packaging.workers.operator import PATIENT
 from hhvm_packaging.wrappers import embargo
 
 CRON = settings().nightly_schedule
@@ -50,8 +50,7 @@ def plan() -> dict[str, Any]:
     params=form.releasing(),
     default_args={
         "owner": "release",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=15),
+        **PATIENT,
         "weight_rule": SCHEDULED_FIRST,
     },
     tags=["hhvm", "build", "publish"],

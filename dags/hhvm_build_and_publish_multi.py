@@ -27,6 +27,7 @@ from hhvm_packaging import form, notifications
 from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
+from hhvm_packaging.workers.operator import PATIENT
 from hhvm_packaging.wrappers import embargo
 
 BY_VERSION = "{{ task.request['version'] }}"
@@ -48,8 +49,7 @@ def plan() -> list[dict[str, Any]]:
     params=form.releasing_several(),
     default_args={
         "owner": "release",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=15),
+        **PATIENT,
         "weight_rule": SCHEDULED_FIRST,
     },
     tags=["hhvm", "build", "publish"],

@@ -25,7 +25,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form, notifications
-from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
+from hhvm_packaging.workers.operator import ON_A_WORKER, PATIENT, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -98,8 +98,7 @@ def publish_report(plan: dict[str, Any] | None) -> str:
     params=form.publishing(),
     default_args={
         "owner": "release",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=15),
+        **PATIENT,
         # A publish takes minutes, and must not wait for the slots of builds that take hours.
         "weight_rule": "absolute",
         "priority_weight": 3,

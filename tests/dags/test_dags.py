@@ -174,6 +174,13 @@ print(
     assert printed.stdout.splitlines()[-1] == "3 2 2 1 1"
 
 
+@pytest.mark.parametrize("dag_id", sorted({"hhvm_build", "hhvm_publish_release", *WRAPPERS}))
+def test_an_api_server_that_is_away_for_minutes_costs_no_release(dags: dict[str, DAG], dag_id: str) -> None:
+    """Meanwhile each try of a task is lost within seconds."""
+    for task in dags[dag_id].tasks:
+        assert task.retries * task.retry_delay >= datetime.timedelta(minutes=5), task.task_id
+
+
 @pytest.mark.parametrize(
     ("task_id", "by"),
     [

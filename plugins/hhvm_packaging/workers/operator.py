@@ -64,6 +64,17 @@ ON_A_WORKER: Mapping[str, Any] = {"pool": "workers", "retries": RETRIES, "retry_
 """What every task that has a worker is given: its place among them, and tries as its failures ask for."""
 
 
+PATIENT: Mapping[str, Any] = {
+    "retries": RETRIES,
+    "retry_delay": datetime.timedelta(seconds=30),
+    "retry_policy": RetryByFailure(),
+}
+"""What every other task of a release is given: it outlasts an API server that is away for five minutes.
+
+Without that server no task gets as far as failing by itself, so no policy is asked, and every try is lost.
+"""
+
+
 class LogLink(BaseAwsLink):
     """To the whole log of a job, in the console."""
 
