@@ -5,7 +5,7 @@ python -m benchmarks.workers [INSTANCES…]    (default: 10 100 500)
 moto answers; nothing runs on the instances. The triggers are the real ones, in one asyncio loop as in a
 triggerer, and each way to wait has a process of its own. ``textbook`` waits with the provider's own two:
 EC2StateSensorTrigger for each instance and S3KeyTrigger for each result; they need aiobotocore, which is
-fetched for them. All wait for the same instances at the same time.
+fetched for them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 from moto.backends import get_backend
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -147,43 +148,31 @@ def aws() -> Generator[tuple[Gateway, str]]:
         thread.join()
 
 
-def measure(gateway: Gateway, endpoint: str, size: int, libraries: str) -> dict[str, Measured]:
-    """Wait for the same ``size`` instances with all systems at once."""
+def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: str) -> Measured:
+    """Wait for ``size`` instances of an account of its own with one of the systems."""
+    moto_api_backend.reset()
     ec2, s3 = client("ec2", endpoint), client("s3", endpoint)
     store = Store(s3, Settings())
+    s3.create_bucket(Bucket=store.scratch.name, CreateBucketConfiguration={"LocationConstraint": REGION})
     instances = launched(ec2, size)
-    for number in range(size):
-        store.scratch.put(f"{store.job('1.0.0', name(number), BUILD)}log.txt", LOG)
-    with contextlib.ExitStack() as stack:
-        processes = {
-            system: stack.enter_context(Waiting(endpoint, system, instances, libraries)) for system in SYSTEMS
-        }
-        for process in processes.values():
-            process.memory()  # so it has begun
-        time.sleep(2 * POLL)
+    directories = [store.job("1.0.0", name(number), BUILD) for number in range(size)]
+    for directory in directories:
+        store.scratch.put(f"{directory}log.txt", LOG)
+    with Waiting(endpoint, system, instances, libraries) as process:
+        process.memory()  # so it has begun
+        # Until all have begun: one after the other, within one interval.
+        time.sleep(SYSTEMS[system] + POLL)
         gateway.calls.clear()
         time.sleep(WINDOW)
-        calls = list(gateway.calls)
-        memory = {system: process.memory() for system, process in processes.items()}
+        calls = Counter(call.action for call in gateway.calls)
+        memory = process.memory()
         ends = range(0, size, size // RESULTS)
-        ended = time.time()
+        ended = {}
         for number in ends:
-            store.scratch.put_json(f"{store.job('1.0.0', name(number), BUILD)}result.json", RESULT)
-        ec2.terminate_instances(InstanceIds=[instances[number] for number in ends])
-        late = {
-            system: [process.seen(number) - ended for number in ends] for system, process in processes.items()
-        }
-    ec2.terminate_instances(InstanceIds=instances)
-    for key in list(store.scratch.keys()):
-        store.scratch.delete(key)
-    return {
-        system: Measured(
-            Counter(call.action for call in calls if call.caller == caller(system)),
-            memory[system],
-            late[system],
-        )
-        for system in SYSTEMS
-    }
+            store.scratch.put_json(f"{directories[number]}result.json", RESULT)
+            ended[number] = time.time()
+            ec2.terminate_instances(InstanceIds=[instances[number]])
+        return Measured(calls, memory, [process.seen(number) - ended[number] for number in ends])
 
 
 RESULT = {
@@ -219,17 +208,12 @@ def launched(ec2: Any, size: int) -> list[str]:
     return instances
 
 
-def caller(system: str) -> str:
-    """The access key of the process that waits so."""
-    return system.replace(", ", "-").replace(" ", "-")
-
-
 class Waiting:
     """The process that waits with one of the systems."""
 
     def __init__(self, endpoint: str, system: str, instances: list[str], libraries: str) -> None:
         extra = {"endpoint_url": endpoint, "region_name": REGION}
-        connection = {"conn_type": "aws", "login": caller(system), "password": "emulated", "extra": extra}
+        connection = {"conn_type": "aws", "login": "somebody", "password": "emulated", "extra": extra}
         environment = {
             "AIRFLOW_CONN_HHVM_AWS": json.dumps(connection),
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
@@ -293,12 +277,9 @@ def main(sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory(prefix="aiobotocore-") as libraries, aws() as (gateway, endpoint):
         uv = Path(sys.executable).with_name("uv")
         subprocess.run([uv, "pip", "install", "--quiet", "--target", libraries, "aiobotocore"], check=True)
-        client("s3", endpoint).create_bucket(
-            Bucket=Settings().scratch_bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
-        )
         for size in sizes:
-            for system, measured in measure(gateway, endpoint, size, libraries).items():
-                found[system, size] = measured
+            for system in SYSTEMS:
+                measured = found[system, size] = measure(gateway, endpoint, system, size, libraries)
                 ec2, s3 = (
                     sum(count for action, count in measured.calls.items() if action.startswith(service))
                     for service in ("ec2:", "s3:")
