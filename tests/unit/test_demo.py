@@ -206,8 +206,8 @@ class TestMake:
 
 
 class TestForgetting:
-    def test_spares_a_directory_that_is_no_demos(self, tmp_path: Path) -> None:
-        precious = tmp_path / "home" / "thesis.txt"
+    def test_spares_a_directory_that_is_no_demos(self, near: Path) -> None:
+        precious = near / "home" / "thesis.txt"
         precious.parent.mkdir()
         precious.touch()
         demo = Demo(Stack(precious.parent, services=STORAGE), Progress())
