@@ -20,7 +20,7 @@ from hhvm_packaging import packaging, site, sources
 from hhvm_packaging.apt import key_file, undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact, Input, Job
+from hhvm_packaging.jobs import Artifact, Input, Job, new_build
 from hhvm_packaging.manifests import SourceManifest
 from hhvm_packaging.pruning import Pruning
 from hhvm_packaging.release import Release
@@ -38,13 +38,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
-BUILD = "20261124T000000.000000Z"
+BUILD = new_build()
 OLD, RECENT = (f"{NOW - timedelta(days=days):%Y.%m.%d}" for days in (40, 1))
 UNUSED = {
     "WriteScratch: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "WriteResult: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: arn:aws:s3:::hhvm-downloads/ubuntu/*": "what debian/ is for Debian's distributions",
-    "FindWorkers: ec2:DescribeVolumes": "the reaper's",
     "EndWorkers: ec2:DeleteVolume": "the reaper's, for a volume that outlived its instance",
     "EndWorkers: arn:aws:ec2:*:*:volume/*": "the reaper's, for a volume that outlived its instance",
     "ReadGitKeys: ssm:GetParametersByPath": "where the settings name git keys for the jobs",
