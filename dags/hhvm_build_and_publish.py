@@ -21,17 +21,14 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import CronTriggerTimetable, TriggerRule, dag, get_current_context, task
+from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form, notifications
+from hhvm_packaging import form, notifications, schedules
 from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import PATIENT
 from hhvm_packaging.wrappers import embargo
-
-CRON = settings().nightly_schedule
-NIGHTLY = CronTriggerTimetable(CRON, timezone="UTC") if CRON else None
 
 
 @task(multiple_outputs=False)
@@ -43,7 +40,7 @@ def plan() -> dict[str, Any]:
 
 
 @dag(
-    schedule=NIGHTLY,
+    schedule=schedules.cron(settings().nightly_schedule),
     # No start_date: with one in the past, a new deployment would begin with a nightly.
     catchup=False,
     max_active_runs=settings().parallel_runs,

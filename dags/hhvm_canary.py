@@ -21,7 +21,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import notifications
+from hhvm_packaging import notifications, schedules
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
@@ -72,7 +72,7 @@ def canary_report(plan: dict[str, Any] | None, findings: list[str] | None) -> st
 
 
 @dag(
-    schedule=settings().canary_schedule or None,
+    schedule=schedules.cron(settings().canary_schedule),
     # No start_date, so that a new deployment waits for the next turn.
     catchup=False,
     max_active_runs=1,

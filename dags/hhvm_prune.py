@@ -23,7 +23,7 @@ from functools import partial
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging import form, notifications
+from hhvm_packaging import form, notifications, schedules
 
 
 @task
@@ -79,7 +79,7 @@ def delete_scratch(dry_run: bool) -> list[str]:
 
 
 @dag(
-    schedule="@daily",
+    schedule=schedules.cron("@daily"),
     # No start_date: with one in the past, a new deployment would begin with this.
     catchup=False,
     max_active_runs=1,

@@ -9,14 +9,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, CronTriggerTimetable, TriggerRule
+from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
 
-from hhvm_packaging import distros, runtime
+from hhvm_packaging import distros, runtime, schedules
 from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
@@ -74,7 +77,7 @@ def test_publishing_runs_one_at_a_time(dags: dict[str, DAG]) -> None:
 
 def test_pruning_runs_daily_and_changes_nothing_public_while_somebody_publishes(dags: dict[str, DAG]) -> None:
     prune = dags["hhvm_prune"]
-    assert (prune.schedule, prune.catchup, prune.max_active_runs) == ("@daily", False, 1)
+    assert (prune.schedule, prune.catchup, prune.max_active_runs) == (schedules.cron("@daily"), False, 1)
     outside = {task.task_id for task in prune.tasks if task.pool != "publish"}
     assert outside == {"plan", "delete_scratch"}
 
@@ -85,8 +88,8 @@ def test_a_scheduled_pruning_is_no_dry_run(dags: dict[str, DAG]) -> None:
 
 def test_the_canary_runs_hourly_beside_everything_else(dags: dict[str, DAG]) -> None:
     canary = dags["hhvm_canary"]
-    assert (canary.schedule, canary.catchup, canary.max_active_runs) == ("@hourly", False, 1)
-    assert "publish" not in {task.pool for task in canary.tasks}
+    assert (canary.schedule, canary.catchup, canary.max_active_runs) == (schedules.cron("@hourly"), False, 1)
+    assert {task.pool for task in canary.tasks} == {"default_pool", "workers"}
 
 
 def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[str, DAG]) -> None:
@@ -139,10 +142,25 @@ def test_only_the_nightly_runs_by_itself_and_a_new_deployment_does_not_begin_wit
     dags: dict[str, DAG],
 ) -> None:
     nightly = dags["hhvm_build_and_publish"]
-    assert nightly.schedule == CronTriggerTimetable("0 10 * * *", timezone="UTC")
+    assert nightly.schedule == schedules.cron("0 10 * * *")
     assert (nightly.catchup, nightly.start_date) == (False, None)
     assert nightly.params.get_param("version").resolve() == "nightly"
     assert {dags[dag_id].schedule for dag_id in (OF_SEVERAL, "hhvm_build", "hhvm_publish_release")} == {None}
+
+
+@pytest.mark.parametrize("dag_id", ["hhvm_build_and_publish", "hhvm_canary", "hhvm_prune"])
+def test_a_deployment_that_is_new_right_after_a_turn_waits_for_the_next(
+    dags: dict[str, DAG], dag_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the scheduler computes it, which has its own class of each schedule."""
+    schedule = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id])).timetable
+    anytime = TimeRestriction(earliest=dags[dag_id].start_date, latest=None, catchup=False)
+    for minute in range(0, 24 * 60, 30):
+        now = pendulum.datetime(2026, 11, 25).add(minutes=minute, seconds=1)
+        monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda now=now: now)
+        first = schedule.next_dagrun_info(last_automated_data_interval=None, restriction=anytime)
+        assert first is not None
+        assert first.run_after > now
 
 
 @pytest.mark.parametrize("dag_id", sorted({"hhvm_build", *WRAPPERS}))

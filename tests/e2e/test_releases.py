@@ -190,15 +190,10 @@ class Deployment(Newcomer):
         return self.log(dag_id, run_id, self.tasks(dag_id, run_id)[task])
 
     def public(self) -> dict[str, Any]:
-        """All that anybody can see: the bucket's files, and the public repository's branches and tags.
-
-        But for the listings, which show the files that are there: `hhvm_prune` renews them at its own time.
-        """
+        """All that anybody can see: the bucket's files, and the public repository's branches and tags."""
         bucket = self.var / "s3" / DOWNLOADS
         found: dict[str, Any] = {
-            str(path.relative_to(bucket)): path.read_bytes()
-            for path in bucket.rglob("*")
-            if path.is_file() and path.name != "index.html"
+            str(path.relative_to(bucket)): path.read_bytes() for path in bucket.rglob("*") if path.is_file()
         }
         remote = ["git", "ls-remote", str(self.var / "git/hhvm.git")]
         found["git"] = subprocess.run(remote, capture_output=True, text=True, check=True).stdout
