@@ -183,7 +183,7 @@ HARM = [
     ("worker", "s3:PutObject", "hhvm-scratch/hhvm-1.0.0.tar.gz.sig"),
     ("worker", "s3:PutObject", "hhvm-scratch/packaging/0.tar.gz"),
     ("worker", "s3:PutObject", "hhvm-scratch/snapshots/debian/bookworm/20261124T000000Z-1.json"),
-    ("worker", "s3:DeleteObject", f"hhvm-scratch/1.0.0/debian-12-bookworm/{BUILD}/hhvm.deb"),
+    ("worker", "s3:DeleteObject", "hhvm-scratch/1.0.0/debian-12-bookworm/20261124T000000.000000Z/hhvm.deb"),
     ("worker", "s3:ListBucket", "hhvm-scratch"),
     ("airflow", "s3:PutObject", "hhvm-downloads/conf/hhvm.gpg.key"),
     ("airflow", "s3:DeleteObject", "hhvm-downloads/debian/pool/main/h/hhvm/hhvm_1.0.0-1_amd64.deb"),
