@@ -230,7 +230,7 @@ class TestAPersonsCommand:
         done = self.run(stack.var, str(REPOSITORY / "demo/run"), "printenv", "HHVM_DEMO_VAR")
         assert done.stdout == f"{stack.var}\n", done.stderr
 
-    def test_before_there_is_a_demo_says_what_to_do(self, tmp_path: Path) -> None:
-        refused = self.run(tmp_path / "var", "true")
+    def test_before_there_is_a_demo_says_what_to_do(self, near: Path) -> None:
+        refused = self.run(near / "var", "true")
         assert refused.returncode == 1
         assert "Run make demo first" in refused.stdout + refused.stderr
