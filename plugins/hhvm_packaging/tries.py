@@ -79,6 +79,11 @@ def failures(store: Store, tries: Iterable[Try]) -> list[Failure]:
     return [failed.failure for one in tries if (failed := one.failed(store))]
 
 
+def is_failed(store: Store, job: Job, name: str, build: str) -> bool:
+    """Whether it is recorded that this try failed."""
+    return store.scratch.head(f"{store.job(job.version, name, build)}failure.json") is not None
+
+
 def failed(
     store: Store, job: Job, name: str, build: str, failure: Failure, reason: str, log: bytes | None = None
 ) -> JobFailed | TryAgain:

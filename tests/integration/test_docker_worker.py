@@ -112,26 +112,36 @@ def test_a_running_job_is_adopted_instead_of_started_again(bench: Bench) -> None
     job = bench.job("sleep 600")
     bench.start(job)
     before = bench.containers()
-    assert bench.worker.adopt(bench.name, job) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
     assert bench.containers() == before
 
 
 def test_a_job_that_ended_well_is_adopted_with_its_result(bench: Bench) -> None:
     job = bench.job("true")
     bench.run(job)
-    assert bench.worker.adopt(bench.name, job) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
 
 
-def test_a_failed_job_is_not_adopted_and_is_gone(bench: Bench) -> None:
+def test_a_job_that_ended_is_not_run_again_when_it_is_adopted(bench: Bench) -> None:
+    job = bench.job("true")
+    bench.run(job)
+    before = bench.worker.engine.inspect_container(bench.name)["State"]
+    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
+    assert bench.worker.engine.inspect_container(bench.name)["State"] == before
+
+
+def test_a_job_whose_failure_is_recorded_is_not_adopted_and_is_gone(bench: Bench) -> None:
     job = bench.job("false")
     bench.run(job)
-    assert bench.worker.adopt(bench.name, job) is None
+    with pytest.raises(JobFailed):
+        bench.worker.collect(bench.name, BUILD, job, bench.store)
+    assert bench.worker.adopt(bench.name, job, bench.store) is None
     assert bench.containers() == []
 
 
 def test_a_job_with_other_inputs_is_not_adopted_and_is_ended(bench: Bench) -> None:
     bench.start(bench.job("sleep 600"))
-    assert bench.worker.adopt(bench.name, bench.job("sleep 601")) is None
+    assert bench.worker.adopt(bench.name, bench.job("sleep 601"), bench.store) is None
     assert bench.containers() == []
 
 
@@ -150,7 +160,7 @@ def test_a_container_whose_starter_died_before_starting_it_is_started(bench: Ben
         labels=config["Labels"],
         host_config=bench.worker.engine.create_host_config(binds=[f"{directory}:{directory}"]),
     )
-    assert bench.worker.adopt(bench.name, job) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
     bench.ended()
     assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
 

@@ -102,7 +102,7 @@ def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(
     job = bench.job("echo begun; sleep 600")
     bench.start(job)
     bench.until(lambda: bench.worker.log(bench.name, job, "1", 0) == b"begun\n")
-    assert bench.worker.adopt(bench.name, job) == "1"
+    assert bench.worker.adopt(bench.name, job, bench.store) == "1"
     bench.worker.remove(bench.name)
     bench.ec2.wait(bench.instance(), "terminated")
     assert bench.ec2.containers(bench.instance()) == []

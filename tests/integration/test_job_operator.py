@@ -21,7 +21,7 @@ from hhvm_packaging.settings import settings
 from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers import trigger
-from hhvm_packaging.workers.docker import JOB_LABEL
+from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
 from hhvm_packaging.workers.operator import JobOperator
 from hhvm_packaging.workers.trigger import JobTrigger
 
@@ -89,10 +89,13 @@ class Bench:
             task.execute(CONTEXT)
         return deferred.value
 
+    def ended(self, deferred: TaskDeferred) -> Any:
+        """Wait as the triggerer does. Returns what it tells the task."""
+        return asyncio.run(anext(deferred.trigger.run())).payload  # type: ignore[attr-defined]
+
     def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
-        """Wait as the triggerer does, and go on as the task then does."""
-        event = asyncio.run(anext(deferred.trigger.run()))  # type: ignore[attr-defined]
-        return str(task.take_in(CONTEXT, event=event.payload, **(deferred.kwargs or {})))
+        """Wait, and go on as the task then does."""
+        return str(task.take_in(CONTEXT, event=self.ended(deferred), **(deferred.kwargs or {})))
 
 
 @pytest.fixture
@@ -132,11 +135,36 @@ def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_se
     bench: Bench,
 ) -> None:
     task = bench.task('date +%N >>"$OUT/../ran"')
-    bench.deferred(task)
+    bench.ended(bench.deferred(task))
+    deferred = bench.deferred(task)
+    bench.ended(deferred)
+    assert len((bench.root / "work" / deferred.kwargs["name"] / "ran").read_text().split()) == 1
+    assert bench.take_in(task, deferred) == "HHVM 1.0.0, a-job: done"
+
+
+def test_a_task_that_died_before_it_recorded_a_failure_fails_for_good_without_a_second_job(
+    bench: Bench,
+) -> None:
+    task = bench.task("exit 2")
+    bench.ended(bench.deferred(task))
     before = bench.containers()
     deferred = bench.deferred(task)
-    assert bench.take_in(task, deferred) == "HHVM 1.0.0, a-job: done"
-    assert len(before) == 1
+    assert bench.containers() == before
+    with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
+        bench.take_in(task, deferred)
+
+
+def test_a_failed_job_fails_its_task_without_a_retry_also_where_it_cannot_be_cleaned_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(worker: DockerWorker, name: str) -> None:
+        raise OSError("the engine is busy")
+
+    task = bench.task("exit 2")
+    deferred = bench.deferred(task)
+    monkeypatch.setattr(DockerWorker, "remove", refuse)
+    with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
+        bench.take_in(task, deferred)
 
 
 def test_a_task_that_died_after_it_recorded_the_result_leaves_nothing_when_it_passes(bench: Bench) -> None:

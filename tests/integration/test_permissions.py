@@ -148,7 +148,7 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
         name = f"hhvm-test-{job.script}"
         until(lambda name=name, job=job: worker.phase(name, job, BUILD) != "running", 300)  # type: ignore[misc]
         worker.collect(name, BUILD, job, bench.store)
-        assert worker.adopt(name, job) == BUILD
+        assert worker.adopt(name, job, bench.store) == BUILD
         worker.remove(name)
     list(worker.found())
     assert bench.store.scratch.head("hhvm-1.0.1.tar.gz")

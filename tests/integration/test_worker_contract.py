@@ -55,6 +55,7 @@ SCRIPTS = {
         SOURCE_DATE_EPOCH=0 dpkg-deb --root-owner-group --build /tmp/hhvm hhvm_1.0.0-1_all.deb
         echo "and to stderr" >&2
         """,
+    "fails-unseen": "exit 3",
     "fails": "seq --format='line %.0f' 40; exit 3",
     "stays-too-long": "exec sleep 600",
     "stays": "echo begun; exec sleep 600",
@@ -228,10 +229,15 @@ def test_a_failed_job_is_told_with_what_it_was_its_class_last_lines_and_log(work
     assert worker.kept("fails", "log.txt").splitlines()[0] == b"line 1"
 
 
-def test_a_failed_job_is_not_adopted(worker: Deployment) -> None:
+def test_a_job_that_failed_unseen_is_told_of_and_only_then_done_again(
+    worker: Deployment,
+) -> None:
+    name, job = worker.name("fails-unseen"), worker.jobs["fails-unseen"]
+    until(lambda: worker.worker.phase(name, job, BUILD) == "ended", 300)
+    assert worker.worker.adopt(name, job, worker.store) == BUILD
     with pytest.raises(JobFailed):
-        worker.collect("fails")
-    assert worker.worker.adopt(worker.name("fails"), worker.jobs["fails"]) is None
+        worker.collect("fails-unseen")
+    assert worker.worker.adopt(name, job, worker.store) is None
 
 
 def test_a_job_past_its_time_limit_is_ended_and_told_so(worker: Deployment) -> None:
@@ -243,7 +249,7 @@ def test_the_log_of_a_job_can_be_read_while_it_runs_from_any_byte_on(worker: Dep
     until(lambda: worker.log("stays") == "begun\n", 120, lambda: worker.log("stays"))
     assert worker.log("stays", 3) == "un\n"
     assert worker.worker.phase(worker.name("stays"), worker.jobs["stays"], BUILD) == "running"
-    assert worker.worker.adopt(worker.name("stays"), worker.jobs["stays"]) == BUILD
+    assert worker.worker.adopt(worker.name("stays"), worker.jobs["stays"], worker.store) == BUILD
 
 
 def test_a_job_that_is_removed_is_absent(worker: Deployment) -> None:

@@ -99,17 +99,16 @@ class DockerWorker:
         except FileNotFoundError:
             return None
 
-    def adopt(self, name: str, job: Job) -> str | None:
-        """The build of a container that does this very job, or did it well; None (and gone) for any other."""
+    def adopt(self, name: str, job: Job, store: Store) -> str | None:
+        """The build of a container that does this very job, or did it, well or not; else None, and gone."""
         state = self.state(name)
         if state.phase == "absent":
             return None
-        result = self.result(name)
-        failed = state.phase == "ended" and (result is None or result.exit_status != 0)
-        if state.digest != job.digest or failed:
+        if state.digest != job.digest or tries.is_failed(store, job, name, state.build):
             self.remove(name)
             return None
-        self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
+        if state.phase == "running":
+            self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
         return state.build
 
     def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:

@@ -159,9 +159,9 @@ class Ec2Worker:
         """The id of the job's instance, None where it is not there."""
         return next((found["InstanceId"] for found in self._instances(name, build)), None)
 
-    def adopt(self, name: str, job: Job) -> str | None:
-        """The last try's build if it does this very job, or did it well; None, and gone, for any other."""
-        known = tries.of_job(self.store, job.version, name)
+    def adopt(self, name: str, job: Job, store: Store) -> str | None:
+        """The last try's build if it does this very job, or did it, well or not; else None, and gone."""
+        known = tries.of_job(store, job.version, name)
         if known and self._does(known[-1], job):
             return known[-1].build
         self.remove(name)
@@ -335,16 +335,14 @@ class Ec2Worker:
         return Store.job(job.version, name, build)
 
     def _does(self, last: tries.Try, job: Job) -> bool:
-        """Whether the try does this very job now, or did it well."""
-        if "job.json" not in last.files:
+        """Whether the try does this very job now, or did it and nobody recorded that it failed."""
+        if "job.json" not in last.files or last.failed(self.store):
             return False
         known = self.store.scratch.get(f"{last.directory}job.json") or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
-        alive = self._alive(last.name, last.build) and last.failed(self.store) is None
         # In this order: an instance leaves its result before it ends.
-        result = self._result(last.name, job, last.build)
-        return result.exit_status == 0 if result else alive
+        return self._alive(last.name, last.build) or self._result(last.name, job, last.build) is not None
 
     def _result(self, name: str, job: Job, build: str) -> Result | None:
         content = self.store.scratch.get(f"{self._directory(name, job, build)}result.json")

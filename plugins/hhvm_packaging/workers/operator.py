@@ -116,7 +116,7 @@ class JobOperator(BaseOperator):
                 self.log.info("Nothing to do. %s", done)
                 return done
             job = step.job(build)
-            if adopted := worker.adopt(name, job):
+            if adopted := worker.adopt(name, job, step.store):
                 build, job = adopted, step.job(adopted)
                 self.log.info("%s: attached to %s, which does it already", job.title, name)
             else:
@@ -139,11 +139,18 @@ class JobOperator(BaseOperator):
             try:
                 done = step.accept(parsed, worker.collect(name, build, parsed, step.store))
             except (PackagingError, TryAgain):
-                worker.remove(name)
+                self._remove(worker, name)
                 raise
         worker.remove(name)
         self.log.info("%s", done)
         return done
+
+    def _remove(self, worker: Worker, name: str) -> None:
+        """Remove a job that failed; that this fails must not hide why the job did, nor have it done again."""
+        try:
+            worker.remove(name)
+        except Exception as error:
+            self.log.warning("Cannot remove %s, which is left to hhvm_reap_workers: %s", name, error)
 
     def _worker(self, context: Mapping[str, Any]) -> Worker:
         """The worker, with a way to launch what it needs."""

@@ -37,8 +37,11 @@ class Worker(Protocol):
     def log(self, name: str, job: Job, build: str, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
 
-    def adopt(self, name: str, job: Job) -> str | None:
-        """The build of a worker that does this very job, or did it well; None (and gone) for any other."""
+    def adopt(self, name: str, job: Job, store: Store) -> str | None:
+        """The build of a worker that does this very job, or did it, well or not; None and gone for any other.
+
+        One whose failure is recorded is another: only a person has it done again.
+        """
 
     def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Start the job's worker. Returns what to call it. Raises JobFailed or TryAgain."""
