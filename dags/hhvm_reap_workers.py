@@ -1,13 +1,15 @@
-"""End workers that nobody waits for: their task is not alive any more, or they are past their expiry.
+"""End what nobody waits for: workers whose task is not alive or that expired, children of cancelled runs.
 
 **To run**: it runs by itself, every five minutes. It looks at all that bears this deployment's tags or
 labels (instances, volumes that they left, containers, work directories) and ends exactly what it found; a
-worker of a newer try stays. Its log and its result say what it ended and why.
+worker of a newer try stays. Runs of `hhvm_build` and `hhvm_publish_release` that go on although the wrapper
+that triggered them failed meanwhile are marked failed. Its logs and results say what it ended and why.
 
 **When this fails**: the workers end at their own time limits. Its log has the reason; clear the failed task,
 or leave it to the next run.
 
-**To undo**: clear the task whose worker was ended: it starts another one.
+**To undo**: clear the task whose worker was ended: it starts another one. Clear the failed tasks of the
+wrapper: it goes on with the run that was cancelled.
 """
 
 from __future__ import annotations
@@ -33,6 +35,18 @@ def reap() -> list[str]:
     return ended
 
 
+@task
+def cancel_orphans() -> list[str]:
+    """Cancel them, and say which and why."""
+    from hhvm_packaging import orphans, runtime
+
+    with runtime.airflow_api() as api:
+        cancelled = list(orphans.cancel(api))
+    for line in cancelled:
+        runtime.log.warning("%s", line)
+    return cancelled
+
+
 @dag(
     schedule=datetime.timedelta(minutes=5),
     # No start_date, so that a new deployment waits for the next turn.
@@ -44,6 +58,7 @@ def reap() -> list[str]:
     doc_md=__doc__,
 )
 def hhvm_reap_workers() -> None:
+    cancel_orphans()
     reap()
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
+from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+UNDER_WAY = ("queued", "running")
+"""States of a run that has not ended."""
 _TIMEOUT = 10
 """Seconds for an answer."""
+
+
+class RunSeen(BaseModel):
+    """A run of a DAG, as the API shows it."""
+
+    run_id: str = Field(alias="dag_run_id")
+    state: str
+    queued_at: datetime.datetime
+    """When it was triggered, or some of it was cleared last."""
+    end_date: datetime.datetime | None
 
 
 class AirflowApi:
@@ -40,10 +54,25 @@ class AirflowApi:
         state: str | None = answer.raise_for_status().json()["state"]
         return state
 
+    def run(self, dag_id: str, run_id: str) -> RunSeen | None:
+        """One run; None where there is none."""
+        answer = self._client.get(_run(dag_id, run_id))
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return RunSeen.model_validate(answer.raise_for_status().json())
+
+    def runs_under_way(self, dag_id: str) -> list[RunSeen]:
+        """The oldest hundred runs of a DAG that are queued or running; none of a DAG that is not there."""
+        asked: dict[str, Any] = {"state": UNDER_WAY, "order_by": "run_after", "limit": 100}
+        answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=asked)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return []
+        return [RunSeen.model_validate(run) for run in answer.raise_for_status().json()["dag_runs"]]
+
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run failed, as a person does; one that ended already stays as it is."""
         run = _run(dag_id, run_id)
-        if self._client.get(run).raise_for_status().json()["state"] in ("queued", "running"):
+        if self._client.get(run).raise_for_status().json()["state"] in UNDER_WAY:
             self._client.patch(run, json={"state": "failed"}).raise_for_status()
 
 

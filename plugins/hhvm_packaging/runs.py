@@ -13,6 +13,16 @@ REPORT = "report"
 """The XCom in which a task that failed leaves its reason, for reports and notifications."""
 
 
+def child_of(run_id: str, version: str) -> str:
+    """The run id of the child that a wrapper's run has for a version, the same each time."""
+    return f"{run_id}__{version}"
+
+
+def parent_of(run_id: str) -> str:
+    """The run id of a child's parent; something that is no run's, for a run that is no child."""
+    return run_id.rpartition("__")[0]
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a DAG."""
