@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
+from hhvm_packaging import preloading
 from hhvm_packaging.priorities import ScheduledFirst
 
 
@@ -12,3 +13,4 @@ class HhvmPackagingPlugin(AirflowPlugin):
 
     name = "hhvm_packaging"
     priority_weight_strategies = (ScheduledFirst,)
+    listeners = (preloading,)

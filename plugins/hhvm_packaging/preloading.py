@@ -1,0 +1,52 @@
+"""Imports what every task needs before the processes of tasks are forked, so that each has it at once.
+
+A task's process is a fork of its executor's, which is a fork of the scheduler. Imports are most of what a
+short task would do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import TYPE_CHECKING
+
+from airflow.listeners import hookimpl
+
+if TYPE_CHECKING:
+    from airflow.jobs.job import Job
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+
+_LAZY = (
+    "airflow.sdk.execution_time.cache",
+    "airflow.sdk.execution_time.task_runner",
+    "airflow.providers.amazon.aws.hooks.base_aws",
+    "airflow.providers.amazon.aws.hooks.s3",
+    "airflow.providers.amazon.aws.operators.ec2",
+    "airflow.providers.docker.hooks.docker",
+    "airflow.providers.standard.operators.empty",
+    "airflow.providers.standard.operators.hitl",
+    "boto3.s3.inject",
+)
+"""What tasks and DAG files import besides our own modules."""
+
+
+@hookimpl
+def on_starting(component: Job | TaskRunnerMarker) -> None:
+    """Airflow calls this when a scheduler or a triggerer begins, and when a task does, which is too late."""
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+
+    if not isinstance(component, TaskRunnerMarker):
+        load()
+
+
+def load() -> None:
+    """Import all of them."""
+    import hhvm_packaging
+
+    for name in _LAZY:
+        importlib.import_module(name)
+    for module in pkgutil.walk_packages(hhvm_packaging.__path__, f"{hhvm_packaging.__name__}."):
+        importlib.import_module(module.name)
+    # It remembers where modules come from. The Amazon provider asks it so for every client.
+    inspect.stack()
