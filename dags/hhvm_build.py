@@ -108,7 +108,8 @@ def hhvm_build() -> None:
     # All done, not all successful: it must name every failure, and itself fails if there is any.
     report = build_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
-    planned >> tarball >> signature >> distros >> packages >> report
+    planned >> tarball >> signature >> packages >> report
+    planned >> distros >> packages
 
 
 hhvm_build()

@@ -133,7 +133,9 @@ def hhvm_publish_release() -> None:
     # All done: it must say what failed, and itself fails if anything did.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
-    planned >> candidates >> accepted >> exposed >> source >> indices >> verified >> report
+    planned >> candidates >> accepted >> exposed >> [source, verified]
+    source >> indices
+    [indices, verified] >> report
 
 
 hhvm_publish_release()

@@ -14,17 +14,22 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     DagRunTriggerException,
 )
+from airflow.triggers.base import TaskSuccessEvent
 from airflow.utils.state import DagRunState
 
 from hhvm_packaging import runtime
 from hhvm_packaging.request import Request
+from hhvm_packaging.runs import child_of
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from airflow.sdk import Context
+    from airflow.triggers.base import TriggerEvent
 
+_LOOK = 1
+"""Seconds between looks at a child run, each of which is a short query."""
 _UNFINISHED = ["queued", "running"]
 _FINISHED = [DagRunState.SUCCESS, DagRunState.FAILED]
 _OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
@@ -58,7 +63,7 @@ class ChildRunOperator(TriggerDagRunOperator):
 
     def execute(self, context: Context) -> None:
         """Attach to the child if it is under way, else trigger or reset it."""
-        ti, run_id = context["ti"], f"{context['run_id']}__{self.request['version']}"
+        ti, run_id = context["ti"], child_of(str(context["run_id"]), self.request["version"])
         self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=_UNFINISHED):
             self.log.info("%s run %s is under way: waiting for it", self.trigger_dag_id, run_id)
@@ -70,7 +75,7 @@ class ChildRunOperator(TriggerDagRunOperator):
                 dag_id=self.trigger_dag_id,
                 states=_FINISHED,
                 run_ids=[run_id],
-                poll_interval=self.poke_interval,
+                poll_interval=_LOOK,
             ),
             method_name="execute_complete",
         )
@@ -96,7 +101,7 @@ class ChildRunOperator(TriggerDagRunOperator):
                 raise AirflowException(f"{self.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
 
     def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> None:
-        """Succeed or fail as the child did; a child that failed is not started again by a retry."""
+        """Fail as the child did; a child that failed is not started again by a retry."""
         try:
             super().execute_complete(context, event)
         except AirflowException as error:
@@ -163,6 +168,13 @@ class ChildRunTrigger(DagStateTrigger):
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer keeps of this trigger."""
         return "hhvm_packaging.children.ChildRunTrigger", super().serialize()[1]
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait; where the child succeeded so does the task, without a process of its own for that."""
+        async for event in super().run():
+            _, seen = event.payload
+            states = {seen[run_id] for run_id in self.run_ids or []}
+            yield TaskSuccessEvent() if states == {DagRunState.SUCCESS} else event
 
     async def on_kill(self) -> None:
         """Mark the child failed, which ends its workers, if the task was; a cleared task attaches again."""

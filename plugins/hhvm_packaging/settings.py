@@ -166,7 +166,7 @@ class Settings(BaseSettings):
 
     workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5
-    """How often a running job is looked at; a lost worker is noticed within two of these."""
+    """How often a job is looked at after its first minute; a lost worker is noticed within two of these."""
     workers_at_once: Annotated[int, Field(gt=0)] = 10
     """Slots of Airflow's pool ``workers``: how many jobs may have a worker at the same time."""
     time_limits: TimeLimits = TimeLimits()

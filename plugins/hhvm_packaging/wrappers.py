@@ -6,6 +6,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.exceptions import HITLRejectException
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, TriggerRule, task
@@ -30,6 +31,7 @@ class HoldOperator(DateTimeSensorAsync):
 
 def embargo(planned: Any, build: Operator) -> Operator:
     """The tasks between ``build`` and publishing; the last of them. ``planned`` is what ``plan`` returned."""
+    held = is_held(planned)
     found = ready(planned)
     approve = ApprovalOperator(
         task_id="approve",
@@ -48,11 +50,24 @@ def embargo(planned: Any, build: Operator) -> Operator:
     hold_until = HoldOperator(
         task_id="hold_until",
         target_time="{{ ti.xcom_pull(task_ids='ready')['hold_until'] }}",
-        # Where nobody is to approve, those before it are skipped.
-        trigger_rule=TriggerRule.NONE_FAILED,
+        # Where nobody is to approve, `approve` is skipped.
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
-    build >> found >> approve >> approved >> hold_until
-    return hold_until
+    # It takes no process, and is never skipped.
+    may_publish = EmptyOperator(task_id="may_publish", trigger_rule=TriggerRule.NONE_FAILED)
+    held >> [found, may_publish]
+    build >> found >> approve >> approved >> hold_until >> may_publish
+    found >> hold_until
+    return may_publish
+
+
+@task.branch
+def is_held(planned: Any) -> str:
+    """Skip all of these while the builds run, where the run is to wait neither for a time nor for anybody."""
+    from hhvm_packaging import runtime
+
+    asked = runtime.planned(planned)[0]
+    return "ready" if asked.hold_until or asked.require_approval else "may_publish"
 
 
 # All done, not all successful: what is built may be published without what is not, by the run's terms.

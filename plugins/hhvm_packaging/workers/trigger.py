@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from hhvm_packaging import runtime
-from hhvm_packaging.jobs import Job
+from hhvm_packaging.jobs import Job, begun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 60
 """How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
+_FIRST = 60
+"""How long after it was begun a job is looked at each second, in seconds."""
 
 
 class JobTrigger(BaseTrigger):
@@ -38,8 +40,7 @@ class JobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look at the job every poll interval, in a thread, so that other triggers go on."""
-        interval = runtime.settings().poll_interval
+        """Look at the job again and again, in a thread, so that other triggers go on."""
         job = Job.model_validate(self.job)
         read, answered = 0, time.time()
         while True:
@@ -51,18 +52,24 @@ class JobTrigger(BaseTrigger):
                     yield TriggerEvent(f"what runs the job does not answer: {error}")
                     return
                 self.log.warning("What runs the job does not answer; asking again: %s", error)
-                await asyncio.sleep(interval)
+                await asyncio.sleep(self._interval)
                 continue
             over = phase != "running" or time.time() > self.deadline
             read += self._pass_on(new, over)
             if over:
                 yield TriggerEvent(phase)
                 return
-            await asyncio.sleep(interval)
+            await asyncio.sleep(self._interval)
 
     async def on_kill(self) -> None:
         """A person cleared or ended the task: end the job and whatever it started."""
         await asyncio.to_thread(lambda: runtime.shared_worker().remove(self.name))
+
+    @property
+    def _interval(self) -> float:
+        """Seconds until the next look: many jobs are over in less than a minute."""
+        longest = runtime.settings().poll_interval
+        return min(1, longest) if time.time() - begun(self.build) < _FIRST else longest
 
     def _look(self, job: Job, read: int) -> tuple[Phase, bytes]:
         """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
