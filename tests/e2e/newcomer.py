@@ -86,6 +86,12 @@ class Newcomer:
         with self.api() as api:
             return str(api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"])
 
+    def runs(self, dag_id: str) -> list[str]:
+        """All runs of a DAG that ended well."""
+        with self.api() as api:
+            found = api.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"state": "success"}).json()["dag_runs"]
+        return [run["dag_run_id"] for run in found]
+
     def offered(self, suite: str) -> list[str]:
         """The versions of hhvm that users of a suite are offered."""
         packages = httpx.get(f"{self.stack.public_url}/debian/dists/{suite}/main/binary-amd64/Packages").text

@@ -282,7 +282,8 @@ def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None
     newcomer.trigger(REAP, "reap", {})
     assert newcomer.ended(REAP, "reap") == "success"
     assert newcomer.containers() == []
-    said = newcomer.log(REAP, "reap", newcomer.tasks(REAP, "reap")["reap"])
+    # Its schedule may have been faster.
+    said = "".join(newcomer.log(REAP, run, newcomer.tasks(REAP, run)["reap"]) for run in newcomer.runs(REAP))
     assert "of forgotten: its task hhvm_build.container__1.0.2.make_binary_package[0] is success" in said
 
 

@@ -287,6 +287,14 @@ def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployme
     deployment.mend_build(BOOKWORM)
 
 
+def test_what_is_built_and_not_published_is_built_again_only_by_force(deployment: Deployment) -> None:
+    deployment.tag("1.9.0")
+    for run, force, built in (("first", False, 1), ("again", False, 1), ("forced", True, 2)):
+        deployment.start(BUILD, run, version="1.9.0", distros=[BOOKWORM], force=force)
+        assert deployment.ended(BUILD, run) == "success"
+        assert deployment.built("1.9.0", BOOKWORM) == ["built"] * built
+
+
 def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deployment: Deployment) -> None:
     deployment.tag("1.3.0", "1.3.1", "1.3.2")
     before = deployment.public()
@@ -324,10 +332,12 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     deployment.send("PATCH", f"{WRAPPER}/dagRuns/later", {"state": "failed"})
 
 
+@pytest.mark.parametrize("time", [1, 2, 3])
 def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_each_other(
-    deployment: Deployment,
+    deployment: Deployment, time: int
 ) -> None:
-    versions, runs = ["1.4.1", "1.4.0"], ["one", "other"]
+    first, second = versions = [f"1.4.{time}1", f"1.4.{time}0"]
+    runs = [f"one-{time}", f"other-{time}"]
     deployment.tag(*versions)
     deployment.keep_building(*versions)
     with ThreadPoolExecutor() as people:
@@ -344,11 +354,10 @@ def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_eac
     one_after_another = sorted(published.values())
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(one_after_another))
     for run in runs:
-        assert published[run, "1.4.1"] < published[run, "1.4.0"]
-    assert sorted(version for version in deployment.offered("bookworm") if version.startswith("1.4.")) == [
-        *["1.4.0-1~bookworm"] * 2,
-        *["1.4.1-1~bookworm"] * 2,
-    ]
+        assert published[run, first] < published[run, second]
+    # Each version has two packages.
+    offered = [version for version in deployment.offered("bookworm") if version.startswith(f"1.4.{time}")]
+    assert sorted(offered) == [f"{version}-1~bookworm" for version in (second, second, first, first)]
 
 
 def test_killing_every_part_of_airflow_in_the_middle_builds_and_publishes_nothing_twice(
