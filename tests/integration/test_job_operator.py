@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
-from airflow.triggers.base import TriggerEvent
 
 from hhvm_packaging import packaging, runtime
-from hhvm_packaging.jobs import Job, Result
+from hhvm_packaging.jobs import Job, Result, TryAgain
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.settings import settings
 from hhvm_packaging.steps import STEPS, Step
@@ -232,12 +231,18 @@ def test_ending_the_task_ends_its_job(bench: Bench) -> None:
     assert bench.containers() == []
 
 
-def test_an_engine_that_does_not_answer_is_waited_for_and_then_told(
+def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trigger, "PATIENCE", 2)
     monkeypatch.setattr(runtime, "worker", lambda launch=None: bench.worker)
-    waiting = bench.deferred(bench.task("true")).trigger
-    monkeypatch.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
-    event: TriggerEvent = asyncio.run(anext(waiting.run()))  # type: ignore[attr-defined]
-    assert str(event.payload).startswith("what runs the job does not answer")
+    task = bench.task("sleep 600")
+    waiting = bench.deferred(task)
+    before = bench.containers()
+    with monkeypatch.context() as away:
+        away.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
+        event = bench.ended(waiting)
+    with pytest.raises(TryAgain, match=r"HHVM 1\.0\.0, a-job: what runs the job does not answer"):
+        task.take_in(CONTEXT, event=event, **(waiting.kwargs or {}))
+    bench.deferred(task)
+    assert bench.containers() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast, get_args
 
 from airflow.providers.amazon.aws.links.base_aws import (  # ruff: ignore[banned-module-level-imports] - takes no time
     BASE_AWS_CONSOLE_LINK,
@@ -23,7 +23,8 @@ from hhvm_packaging.jobs import Job, TryAgain, begun, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.runs import Run
 from hhvm_packaging.steps import STEPS
-from hhvm_packaging.workers.trigger import JobTrigger
+from hhvm_packaging.workers.trigger import PATIENCE, JobTrigger
+from hhvm_packaging.workers.worker import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -133,8 +134,13 @@ class JobOperator(BaseOperator):
     def take_in(
         self, context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
     ) -> str:
-        """Record the result and clean up, whether the job succeeded or not."""
+        """Record the result and clean up, whether the job succeeded or not.
+
+        Raises TryAgain where what runs the job did not answer; the next try finds out what became of it.
+        """
         worker, step, parsed = runtime.worker(), self._step(), Job.model_validate(job)
+        if event not in get_args(Phase):
+            raise TryAgain(f"{parsed.title}: {event}", PATIENCE)
         with runtime.failing_for_good():
             try:
                 done = step.accept(parsed, worker.collect(name, build, parsed, step.store))
