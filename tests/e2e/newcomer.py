@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import docker
 import httpx
 
-from demo.stack import SCRATCH, Ports, Stack
+from demo.stack import SCRATCH, USER, Ports, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,6 +29,7 @@ class Newcomer:
         self.var = var
         self.stack = Stack(var, preferred_ports=Ports(0, 0, 0))
         self.engine = docker.from_env()
+        self.token = ""
 
     def make(self, *arguments: str, expect: int = 0) -> str:
         """What ``make`` prints, once it ended with the expected status."""
@@ -63,10 +64,11 @@ class Newcomer:
     @contextmanager
     def api(self) -> Generator[httpx.Client]:
         """Airflow's API, logged in."""
-        login = {"username": "release-manager", "password": self.stack.secrets.password}
-        with httpx.Client(base_url=self.stack.ui_url, timeout=30) as client:
-            token = client.post("/auth/token", json=login).json()["access_token"]
-            client.headers["Authorization"] = f"Bearer {token}"
+        login = {"username": USER, "password": self.stack.secrets.password}
+        with httpx.Client(base_url=self.stack.ui_url, timeout=60) as client:
+            if not self.token:
+                self.token = client.post("/auth/token", json=login).json()["access_token"]
+            client.headers["Authorization"] = f"Bearer {self.token}"
             yield client
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> httpx.Response:

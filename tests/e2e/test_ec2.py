@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ SETTINGS = {
     "EC2__IMAGE_PARAMETER": AMI_PARAMETER,
 }
 LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
+TIMEOUT = 60
+"""Seconds for an answer of Airflow's API, beside other tests on a small machine."""
 REAPER = "hhvm_reap_workers"
 ENDLESS = "echo begun; sleep 600"
 
@@ -102,13 +105,14 @@ class Deployment:
         url = f"{self.stack.ui_url}/api/v2{path}"
         if not self.token:
             login = {"username": USER, "password": self.stack.secrets.password}
-            self.token = httpx.post(f"{self.stack.ui_url}/auth/token", json=login).json()["access_token"]
+            answer = httpx.post(f"{self.stack.ui_url}/auth/token", json=login, timeout=TIMEOUT)
+            self.token = answer.json()["access_token"]
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, url, json=body, params=query, headers=headers, timeout=30)
+        answer = httpx.request(method, url, json=body, params=query, headers=headers, timeout=TIMEOUT)
         assert answer.is_success, answer.text
         return answer.json()
 
-    def until(self, condition: Callable[[], Any], limit: float = 240) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = 240, every: float = 0.5) -> Any:
         """Wait for something that must become true, through outages."""
         deadline = time.monotonic() + limit
         while True:
@@ -118,7 +122,7 @@ class Deployment:
             except (httpx.HTTPError, KeyError, ValueError):
                 pass
             assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.1)
+            time.sleep(every)
 
     def run(self, script: str, dag: str = "job") -> Run:
         """A run whose job runs ``script``."""
@@ -384,12 +388,16 @@ def test_a_task_is_cleared_while_it_waits(deployment: Deployment) -> None:
     deployment.nothing_is_left("task cleared, then its run failed", time.monotonic(), by="on_kill")
 
 
+def _is_deferred(run: Run) -> bool:
+    return bool(run.task["state"] == "deferred")
+
+
 def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> None:
     ways = {"task marked failed": Run.mark_failed, "run marked failed": Run.fail, "task cleared": Run.clear}
     first = {}
     for what, do in ways.items():
         run = deployment.run(ENDLESS)
-        deployment.until(lambda: run.task["state"] == "deferred")  # ruff: ignore[function-uses-loop-variable]
+        deployment.until(partial(_is_deferred, run), every=0.05)
         [first[what]] = run.instances()
         do(run)
     since = time.monotonic()
