@@ -96,7 +96,8 @@ class Newcomer:
 
     def offered(self, suite: str) -> list[str]:
         """The versions of hhvm that users of a suite are offered."""
-        packages = httpx.get(f"{self.stack.public_url}/debian/dists/{suite}/main/binary-amd64/Packages").text
+        index = f"{self.stack.public_url}/debian/dists/{suite}/main/binary-amd64/Packages"
+        packages = httpx.get(index, timeout=60).text
         return re.findall(r"^Version: (.*)$", packages, re.MULTILINE)
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:

@@ -73,7 +73,7 @@ def test_the_published_tag_tarball_and_listing_are_public(newcomer: Newcomer) ->
     heads = subprocess.run(["git", "ls-remote", public], capture_output=True, text=True, check=True).stdout
     assert "refs/tags/HHVM-1.0.0" in heads
     assert "refs/heads/HHVM-1.0" in heads
-    listing = httpx.get(f"{newcomer.stack.public_url}/source/").text
+    listing = httpx.get(f"{newcomer.stack.public_url}/source/", timeout=60).text
     assert "hhvm-1.0.0.tar.gz.sig" in listing
 
 
