@@ -79,6 +79,18 @@ def failures(store: Store, tries: Iterable[Try]) -> list[Failure]:
     return [failed.failure for one in tries if (failed := one.failed(store))]
 
 
+def final_failure(store: Store, job: Job, name: str) -> JobFailed | None:
+    """How the job's last try failed if that is recorded and of a class that only a person has done again."""
+    known = of_job(store, job.version, name)
+    failed = known[-1].failed(store) if known else None
+    if failed is None or failed.failure in _TRIES or failed.failure in _LATER:
+        return None
+    log = known[-1].log(store)
+    return JobFailed(
+        f"{job.title}: {failed.failure}: {failed.reason}. The whole log: {log or 'it left none'}"
+    )
+
+
 def is_failed(store: Store, job: Job, name: str, build: str) -> bool:
     """Whether it is recorded that this try failed."""
     return store.scratch.head(f"{store.job(job.version, name, build)}failure.json") is not None

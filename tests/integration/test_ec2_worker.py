@@ -20,7 +20,7 @@ from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
-from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.operator import RETRIES, JobOperator
 from tests.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
@@ -236,7 +236,8 @@ def deployed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
 class TaskInstance:
     """What Airflow would give the task."""
 
-    dag_id, run_id, task_id, map_index, try_number = "dag", "run", "task", -1, 1
+    dag_id, run_id, task_id, map_index = "dag", "run", "task", -1
+    try_number, max_tries = 1, RETRIES
 
     def __init__(self) -> None:
         self.pushed: dict[str, Any] = {}

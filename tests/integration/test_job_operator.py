@@ -21,7 +21,7 @@ from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
 from hhvm_packaging.workers import trigger
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
-from hhvm_packaging.workers.operator import JobOperator
+from hhvm_packaging.workers.operator import RETRIES, JobOperator
 from hhvm_packaging.workers.trigger import JobTrigger
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 # A run of its own: the engine is shared, and containers are named for the run.
 CONTEXT: Any = {
-    "ti": SimpleNamespace(dag_id="dag", run_id=str(uuid.uuid4()), task_id="task", map_index=-1, try_number=1),
+    "ti": SimpleNamespace(
+        dag_id="dag", run_id=str(uuid.uuid4()), task_id="task", map_index=-1, try_number=1, max_tries=RETRIES
+    ),
 }
 
 
@@ -192,6 +194,21 @@ def test_a_failed_job_fails_its_task_without_a_retry_and_is_cleaned_up(bench: Be
     with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed: exit status 2"):
         bench.take_in(task, bench.deferred(task))
     assert bench.containers() == []
+
+
+def test_a_failed_job_is_not_run_again_by_a_retry_of_a_task_that_could_not_tell_airflow_so(
+    bench: Bench,
+) -> None:
+    task = bench.task("exit 2")
+    with pytest.raises(AirflowFailException):
+        bench.take_in(task, bench.deferred(task))
+    retry = {"ti": SimpleNamespace(**vars(CONTEXT["ti"]) | {"try_number": 2})}
+    with pytest.raises(AirflowFailException, match=r"the job failed: exit status 2\. The whole log: s3://"):
+        task.execute(retry)
+    assert bench.containers() == []
+    cleared = SimpleNamespace(**vars(CONTEXT["ti"]) | {"try_number": 3, "max_tries": RETRIES + 2})
+    with pytest.raises(TaskDeferred):
+        task.execute({"ti": cleared})
 
 
 def test_a_failed_job_is_run_again_when_its_task_is_cleared(bench: Bench) -> None:

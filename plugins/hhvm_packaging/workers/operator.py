@@ -17,7 +17,7 @@ from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-modu
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 
-from hhvm_packaging import runtime
+from hhvm_packaging import runtime, tries
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.jobs import Job, TryAgain, begun, new_build
 from hhvm_packaging.plans import Plan
@@ -42,6 +42,11 @@ _OTHER_DELAY = 15
 """Seconds until the second of these, then twice as long each time, up to half more or less."""
 
 
+def _tries_since_cleared(try_number: int, max_tries: int) -> int:
+    """Which try this is, since a person last cleared the task, which grants as many tries again."""
+    return try_number - (max_tries - RETRIES)
+
+
 class RetryByFailure(RetryPolicy):
     """Tries a task again when what it raised says; what nobody foresaw, a few times."""
 
@@ -52,8 +57,7 @@ class RetryByFailure(RetryPolicy):
         if isinstance(exception, TryAgain):
             reason = str(exception).partition("\n")[0]
             return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), reason)
-        # A person who clears the task grants as many tries again.
-        since_cleared = try_number - (max_tries - RETRIES)
+        since_cleared = _tries_since_cleared(try_number, max_tries)
         if since_cleared >= _OTHER_TRIES:
             return RetryDecision.fail(f"It failed {since_cleared} times")
         # By chance, so that tasks that failed together do not come back together.
@@ -117,6 +121,12 @@ class JobOperator(BaseOperator):
                 self.log.info("Nothing to do. %s", done)
                 return done
             job = step.job(build)
+            # Airflow tries a task again that could not tell it how it ended.
+            if _tries_since_cleared(context["ti"].try_number, context["ti"].max_tries) > 1 and (
+                failed := tries.final_failure(step.store, job, name)
+            ):
+                worker.remove(name)
+                raise failed
             if adopted := worker.adopt(name, job, step.store):
                 build, job = adopted, step.job(adopted)
                 self.log.info("%s: attached to %s, which does it already", job.title, name)
