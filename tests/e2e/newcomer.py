@@ -137,13 +137,9 @@ class Newcomer:
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear a run's failed tasks, as an engineer does, and see it run again."""
-        body = {"dry_run": False, "only_failed": True}
-
-        def cleared() -> bool:
-            with self.api() as api:
-                return api.post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).is_success
-
-        self.until(cleared)
+        with self.api() as api:
+            body = {"dry_run": False, "only_failed": True}
+            assert api.post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).is_success
         self.until(lambda: self.state(dag_id, run_id) in ("running", "success"))
 
     def containers(self, *labels: str) -> list[Any]:
