@@ -191,7 +191,7 @@ class Stack:
             "CORE__EXECUTION_API_SERVER_URL": f"{self.ui_url}/execution/",
             # The default asks the resolver, which may take seconds where there is none.
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            # SQLite has one writer at a time; by default the others give up after 5 s, and the API answers 500.
+            # SQLite has one writer at a time. By default others give up after 5 s, and the API answers 500.
             "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
             "API__HOST": "127.0.0.1",
             "API__PORT": str(self.ports.ui),
