@@ -9,11 +9,11 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field
 
+from hhvm_packaging.runs import UNDER_WAY
+
 if TYPE_CHECKING:
     from types import TracebackType
 
-UNDER_WAY = ("queued", "running")
-"""States of a run that has not ended."""
 _TIMEOUT = 10
 """Seconds for an answer."""
 
@@ -23,7 +23,7 @@ class RunSeen(BaseModel):
 
     run_id: str = Field(alias="dag_run_id")
     state: str
-    queued_at: datetime.datetime
+    queued_at: datetime.datetime | None
     """When it was triggered, or some of it was cleared last."""
     end_date: datetime.datetime | None
 
@@ -70,10 +70,9 @@ class AirflowApi:
         return [RunSeen.model_validate(run) for run in answer.raise_for_status().json()["dag_runs"]]
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
-        """Mark a run failed, as a person does; one that ended already stays as it is."""
-        run = _run(dag_id, run_id)
-        if self._client.get(run).raise_for_status().json()["state"] in UNDER_WAY:
-            self._client.patch(run, json={"state": "failed"}).raise_for_status()
+        """Mark a run failed, as a person does; one that ended or is gone stays as it is."""
+        if (found := self.run(dag_id, run_id)) and found.state in UNDER_WAY:
+            self._client.patch(_run(dag_id, run_id), json={"state": "failed"}).raise_for_status()
 
 
 def _run(dag_id: str, run_id: str) -> str:

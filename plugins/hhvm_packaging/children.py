@@ -19,7 +19,7 @@ from airflow.utils.state import DagRunState
 
 from hhvm_packaging import runtime
 from hhvm_packaging.request import Request
-from hhvm_packaging.runs import child_of
+from hhvm_packaging.runs import UNDER_WAY, child_of
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _LOOK = 1
 """Seconds between looks at a child run, each of which is a short query."""
-_UNFINISHED = ["queued", "running"]
 _FINISHED = [DagRunState.SUCCESS, DagRunState.FAILED]
 _OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 """States of a task instance that nothing but a person changes."""
@@ -65,7 +64,7 @@ class ChildRunOperator(TriggerDagRunOperator):
         """Attach to the child if it is under way, else trigger or reset it."""
         ti, run_id = context["ti"], child_of(str(context["run_id"]), self.request["version"])
         self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
-        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=_UNFINISHED):
+        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNDER_WAY)):
             self.log.info("%s run %s is under way: waiting for it", self.trigger_dag_id, run_id)
         else:
             self._start(context)

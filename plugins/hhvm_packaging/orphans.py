@@ -34,4 +34,6 @@ def cancel(api: AirflowApi) -> Iterator[str]:
 
 def _is_orphan(child: RunSeen, parent: RunSeen) -> bool:
     """A child that a person cleared after its parent ended is wanted for itself."""
-    return parent.state == "failed" and parent.end_date is not None and child.queued_at < parent.end_date
+    if parent.state != "failed" or parent.end_date is None or child.queued_at is None:
+        return False
+    return child.queued_at < parent.end_date

@@ -12,6 +12,9 @@ from hhvm_packaging.settings import settings
 REPORT = "report"
 """The XCom in which a task that failed leaves its reason, for reports and notifications."""
 
+UNDER_WAY = ("queued", "running")
+"""States of a run that has not ended."""
+
 
 def child_of(run_id: str, version: str) -> str:
     """The run id of the child that a wrapper's run has for a version, the same each time."""

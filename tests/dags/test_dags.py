@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
-from hhvm_packaging import distros, runtime, schedules
+from hhvm_packaging import distros, orphans, runtime, schedules
 from hhvm_packaging.children import BuildOperator, PublishOperator
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
@@ -96,6 +96,17 @@ def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[
     public = [dag for dag in dags.values() if any(task.pool == "publish" for task in dag.tasks)]
     assert len(public) == 2
     assert all("**To undo**" in str(dag.doc_md) for dag in public)
+
+
+def test_the_children_of_every_wrapper_are_cancelled_with_it(dags: dict[str, DAG]) -> None:
+    operators = {"BuildOperator": "hhvm_build", "PublishOperator": "hhvm_publish_release"}
+    waiting = {
+        (dag.dag_id, operators[task.task_type])
+        for dag in dags.values()
+        for task in dag.tasks
+        if task.task_type in operators
+    }
+    assert waiting == {(wrapper, child) for wrapper in orphans.WRAPPERS for child in orphans.CHILDREN}
 
 
 @pytest.mark.parametrize("dag_id", sorted(WRAPPERS))
