@@ -85,10 +85,9 @@ def final_failure(store: Store, job: Job, name: str) -> JobFailed | None:
     failed = known[-1].failed(store) if known else None
     if failed is None or failed.failure in _TRIES or failed.failure in _LATER:
         return None
-    log = known[-1].log(store)
-    return JobFailed(
-        f"{job.title}: {failed.failure}: {failed.reason}. The whole log: {log or 'it left none'}"
-    )
+    directory = known[-1].directory
+    log = store.scratch.get(f"{directory}log.txt")
+    return JobFailed(_message(store, job, directory, failed.failure, failed.reason, log))
 
 
 def is_failed(store: Store, job: Job, name: str, build: str) -> bool:
@@ -107,14 +106,19 @@ def failed(
     directory = store.job(job.version, name, build)
     store.scratch.put_json(f"{directory}failure.json", {"failure": failure.name, "reason": reason})
     known = failures(store, of_job(store, job.version, name))
-    message = f"{job.title}: {failure}: {reason}"
     delay = _delay(failure, known)
     if delay is None and failure in _TRIES:
-        message += ". Clear this task to run it again"
+        reason += ". Clear this task to run it again"
+    message = _message(store, job, directory, failure, reason, log)
+    return JobFailed(message) if delay is None else TryAgain(message, delay)
+
+
+def _message(store: Store, job: Job, directory: str, failure: Failure, reason: str, log: bytes | None) -> str:
+    message = f"{job.title}: {failure}: {reason}"
     if log is not None:
         lines = "\n".join(log.decode(errors="replace").splitlines()[-LAST_LINES:])
         message += f". The whole log: s3://{store.scratch.name}/{directory}log.txt\nIts last lines:\n{lines}"
-    return JobFailed(message) if delay is None else TryAgain(message, delay)
+    return message
 
 
 def _delay(failure: Failure, known: list[Failure]) -> float | None:

@@ -125,7 +125,7 @@ class JobOperator(BaseOperator):
             if _tries_since_cleared(context["ti"].try_number, context["ti"].max_tries) > 1 and (
                 failed := tries.final_failure(step.store, job, name)
             ):
-                worker.remove(name)
+                self._remove(worker, name)
                 raise failed
             if adopted := worker.adopt(name, job, step.store):
                 build, job = adopted, step.job(adopted)
