@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import docker
 import httpx
 
 from demo.stack import SCRATCH, USER, Ports, Stack
+from tests.e2e.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -30,6 +32,7 @@ class Newcomer:
         self.stack = Stack(var, preferred_ports=Ports(0, 0, 0))
         self.engine = docker.from_env()
         self.token = ""
+        (var / "environment.json").write_text(json.dumps(UNHURRIED))
 
     def make(self, *arguments: str, expect: int = 0) -> str:
         """What ``make`` prints, once it ended with the expected status."""

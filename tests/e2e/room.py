@@ -16,6 +16,7 @@ from hhvm_packaging import packaging
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import Store
+from tests.e2e.unhurried import UNHURRIED
 from tests.ec2 import AIRFLOW as CALLER
 from tests.ec2 import AMI_PARAMETER, REGION, emulated_ec2
 
@@ -115,7 +116,7 @@ def _stack(directory: Path, ec2: EC2, distros: list[str]) -> Stack:
         "password": "emulated",
         "extra": {"endpoint_url": ec2.endpoint, "region_name": REGION},
     }
-    environment = {
+    environment = UNHURRIED | {
         "HHVM_PACKAGING_WORKERS": "ec2",
         "HHVM_PACKAGING_EC2__REGION": REGION,
         "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,

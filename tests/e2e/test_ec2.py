@@ -35,6 +35,7 @@ from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import PUBLIC_KEY, Store
 from hhvm_packaging.workers.ec2 import JOB_TAG
+from tests.e2e.unhurried import UNHURRIED
 from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Deployment:
         for file in ("tests/e2e/ec2_dags/one_job.py", "dags/hhvm_build.py", "dags/hhvm_reap_workers.py"):
             shutil.copy(ROOT / file, self.dags)
         self.stack = Stack(var, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=self.dags)
-        settings = {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()} | {
+        settings = UNHURRIED | {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()}
+        settings |= {
             "HHVM_PACKAGING_PUBLIC_URL": public_url,
             "HHVM_PACKAGING_PUBLIC_REPOSITORY": f"{repositories}/hhvm.git",
             "HHVM_PACKAGING_STAGING_REPOSITORY": f"{repositories}/hhvm-staging.git",
