@@ -27,6 +27,7 @@ from demo.airflow_api import AirflowApi
 from demo.driver import CHILDREN, WRAPPER, Demo
 from demo.progress import Progress
 from demo.stack import USER, Ports, Stack
+from tests.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,8 +73,6 @@ SHORT_GATE = """#!/usr/bin/env bash
 set -euo pipefail
 dpkg --install /var/out/*.deb
 """
-WITHOUT_DEBIAN = "rm -f /etc/apt/sources.list /etc/apt/sources.list.d/*\n"
-"""Apt then reads our repository alone. That takes it a second; Debian's takes it ten, on both cores."""
 
 
 # The step functions
@@ -287,9 +286,8 @@ class Deployment:
             shutil.copytree(ROOT / part, self.packaging / part, symlinks=True)
         _script(self.packaging / "bin/make-debianish-package", SHORT_BUILD)
         _script(self.packaging / "jobs/in-container/install-gate", SHORT_GATE)
-        offer = self.packaging / "jobs/in-container/check-offer"
-        shebang, rest = offer.read_text().split("\n", 1)
-        _script(offer, f"{shebang}\n{WITHOUT_DEBIAN}{rest}")
+        # Apt then reads our repository alone. That takes it a second; Debian's takes it ten, on both cores.
+        forget_debian(self.packaging / "jobs/in-container/check-offer")
         for name, codename in TARGETS.items():
             target = shutil.copytree(
                 self.packaging / "distros/debian-12-bookworm",

@@ -18,6 +18,7 @@ from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import PUBLIC_KEY, Store
 from tests.integration.test_jobs import Worker, run
+from tests.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,9 +147,14 @@ class Bench:
             signer=self.signer,
         )
 
-    def build(self, build: Build, suite: str = "bookworm") -> str:
-        """Run make-binary-package, of which only the compiling is made up. Returns its log."""
+    def build(self, build: Build, suite: str = "bookworm", *, debian: bool = False) -> str:
+        """Run make-binary-package, of which only the compiling is made up. Returns its log.
+
+        Without ``debian`` it installs from our repository alone.
+        """
         distro = self.worker.work / "packaging/distros" / DISTROS[suite]
+        if not debian:
+            forget_debian(self.worker.work / "packaging/jobs/in-container/install-gate")
         (distro / "built").mkdir()
         build.make(distro / "built", self.image, suite)
         (distro / "make-package").unlink()
@@ -199,9 +205,13 @@ def bench(
 
 
 @pytest.mark.parametrize("suite", DISTROS)
-def test_a_first_release_is_installed_fresh_and_has_nothing_to_upgrade_from(bench: Bench, suite: str) -> None:
-    log = bench.build(Build("1.0.0"), suite)
+def test_a_first_release_is_installed_fresh_with_what_it_depends_on_and_has_nothing_to_upgrade_from(
+    bench: Bench, suite: str
+) -> None:
+    depends = "Depends: ca-certificates\n"
+    log = bench.build(Build("1.0.0", fields=depends), suite, debian=True)
     bench.assert_built()
+    assert "Setting up ca-certificates" in log
     where = f"1.0.0, {DISTROS[suite]}"
     assert f"\n{where}, fresh install: 1.0.0-1~{suite} installs and runs\n" in log
     assert f"\n{where}, upgrade: nothing to upgrade from: debian {suite} is not published yet\n" in log
