@@ -11,6 +11,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from demo.driver import Demo
 from demo.progress import Progress
 from demo.stack import AIRFLOW, DOWNLOADS, SCRATCH, USER
 from tests.e2e.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+from tests.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +69,6 @@ echo 'HipHop VM $VERSION (rel)'"
   dpkg-deb --root-owner-group --build "$tree" "/var/out/${package}_${package_version}_amd64.deb"
 done
 """
-ONLY_OURS = "set -euo pipefail\nrm -f /etc/apt/sources.list /etc/apt/sources.list.d/*"
 SHORT_GATE = """#!/usr/bin/env bash
 # In place of apt's reasons: only dpkg's.
 set -euo pipefail
@@ -99,9 +100,8 @@ class Deployment(Newcomer):
             shutil.copytree(ROOT / part, self.packaging / part, symlinks=True)
         _script(self.packaging / "bin/make-debianish-package", SHORT_BUILD.replace("@PORT@", str(port)))
         _script(self.packaging / "jobs/in-container/install-gate", SHORT_GATE)
-        # What is made here depends on nothing that Debian has, and reading its lists takes apt seconds.
-        check = self.packaging / "jobs/in-container/check-offer"
-        _script(check, check.read_text().replace("\nset -euo pipefail\n", f"\n{ONLY_OURS}\n", 1))
+        # What is made here depends on nothing that Debian has.
+        forget_debian(self.packaging / "jobs/in-container/check-offer")
         forky = shutil.copytree(self.distro(TRIXIE), self.distro(FORKY), symlinks=True)
         (forky / "DISTRIBUTION").write_text("forky\n")
         (forky / "PKGVER").write_text("1~forky\n")
@@ -332,12 +332,12 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     deployment.send("PATCH", f"{WRAPPER}/dagRuns/later", {"state": "failed"})
 
 
-@pytest.mark.parametrize("time", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_each_other(
-    deployment: Deployment, time: int
+    deployment: Deployment, number: int
 ) -> None:
-    first, second = versions = [f"1.4.{time}1", f"1.4.{time}0"]
-    runs = [f"one-{time}", f"other-{time}"]
+    first, second = versions = [f"1.4.{number}1", f"1.4.{number}0"]
+    runs = [f"one-{number}", f"other-{number}"]
     deployment.tag(*versions)
     deployment.keep_building(*versions)
     with ThreadPoolExecutor() as people:
@@ -356,7 +356,7 @@ def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_eac
     for run in runs:
         assert published[run, first] < published[run, second]
     # Each version has two packages.
-    offered = [version for version in deployment.offered("bookworm") if version.startswith(f"1.4.{time}")]
+    offered = [version for version in deployment.offered("bookworm") if version.startswith(f"1.4.{number}")]
     assert sorted(offered) == [f"{version}-1~bookworm" for version in (second, second, first, first)]
 
 
@@ -389,6 +389,60 @@ def _kill(deployment: Deployment, service: str) -> None:
     [main] = [process for process in victims.values() if process.ppid() not in victims]
     main.kill()
     deployment.until(lambda: set(deployment.stack.processes(service)) - set(victims.values()))
+
+
+def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
+    deployment: Deployment,
+) -> None:
+    version, child = "1.10.0", "container__1.10.0"
+    deployment.tag(version)
+    deployment.keep_building(version)
+    deployment.start(WRAPPER, "container", version=version, distros=[BOOKWORM, TRIXIE])
+    deployment.until(lambda: len(deployment.building(version)) == 2)
+    [broken] = [container for container in deployment.building(version) if "bookworm" in container.name]
+    [victim] = [container for container in deployment.building(version) if "trixie" in container.name]
+    victim.kill()
+    killed = time.monotonic()
+    [build] = [container for container in deployment.job_containers(broken.name) if container.id != broken.id]
+    build.kill("SIGTERM")
+    deployment.until(lambda: victim.id not in {one.id for one in deployment.containers()}, limit=60)
+    print(f"the killed container was noticed and cleaned up within {time.monotonic() - killed:.1f} s")
+    deployment.finish(version)
+
+    assert deployment.ended(WRAPPER, "container") == "failed"
+    tasks = deployment.tasks(BUILD, child)
+    failed, lost = (tasks[f"make_binary_package {distro}"] for distro in (BOOKWORM, TRIXIE))
+    assert (failed["state"], failed["try_number"]) == ("failed", 1)
+    assert (lost["state"], lost["try_number"]) == ("success", 2)
+    log = deployment.log(BUILD, child, failed)
+    assert "HHVM 1.10.0, debian-12-bookworm, make-binary-package: the job failed: exit status 143" in log
+    assert "log.txt" in log
+    assert "worker lost: its container was killed" in deployment.log(BUILD, child, {**lost, "try_number": 1})
+    assert "debian-12-bookworm, make_binary_package" in deployment.said(BUILD, child, "build_report")
+
+    deployment.clear(BUILD, child)
+    assert deployment.ended(BUILD, child) == "success"
+    deployment.clear(WRAPPER, "container")
+    assert deployment.ended(WRAPPER, "container") == "success"
+    assert deployment.state(PUBLISH, child) == "success"
+    assert deployment.built(version, BOOKWORM) == ["JOB", "built"]
+    assert deployment.built(version, TRIXIE) == ["LOST", "built"]
+    assert not [container for container in deployment.containers() if version in container.name]
+    assert not [path for path in deployment.stack.work_directory.iterdir() if version in path.name]
+
+
+def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
+    deployment: Deployment,
+) -> None:
+    deployment.tag("1.11.0")
+    deployment.keep_building("1.11.0")
+    deployment.start(BUILD, "shown", version="1.11.0", distros=[BOOKWORM])
+    task = f"make_binary_package {BOOKWORM}"
+    deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
+    assert len(deployment.building("1.11.0")) == 1
+    deployment.send("PATCH", f"{BUILD}/dagRuns/shown", {"state": "failed"})
+    deployment.until(lambda: not deployment.containers("hhvm.run=shown"), limit=60)
+    deployment.finish("1.11.0")
 
 
 def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment: Deployment) -> None:
