@@ -121,9 +121,14 @@ class TryAgain(Exception):
         self.delay = delay
 
 
-def new_build() -> str:
-    """A name for a try that begins now."""
-    return build_at(time.time())
+def new_build(number: int = 1) -> str:
+    """A name for a try that begins now, Airflow's ``number``-th of its task."""
+    return f"{build_at(time.time())}-{number}"
+
+
+def number(build: str) -> int:
+    """Which of its task's tries the one so named is."""
+    return int(build.partition("-")[2] or 1)
 
 
 def job_name(version: str, script: str, distro: str | None, *task: str) -> str:
@@ -139,4 +144,5 @@ def build_at(when: float) -> str:
 
 def begun(build: str) -> float:
     """When the try so named began, in seconds of the epoch."""
-    return datetime.datetime.strptime(f"{build}+0000", "%Y%m%dT%H%M%S.%fZ%z").timestamp()
+    when = build.partition("-")[0]
+    return datetime.datetime.strptime(f"{when}+0000", "%Y%m%dT%H%M%S.%fZ%z").timestamp()

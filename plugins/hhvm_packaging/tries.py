@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.jobs import Failure, JobFailed, TryAgain
+from hhvm_packaging.jobs import Failure, JobFailed, TryAgain, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,9 +79,12 @@ def failures(store: Store, tries: Iterable[Try]) -> list[Failure]:
     return [failed.failure for one in tries if (failed := one.failed(store))]
 
 
-def final_failure(store: Store, job: Job, name: str) -> JobFailed | None:
-    """How the job's last try failed if that is recorded and of a class that only a person has done again."""
-    known = of_job(store, job.version, name)
+def final_failure(store: Store, job: Job, name: str, since: int) -> JobFailed | None:
+    """How the job's last try failed if that is recorded and of a class that only a person has done again.
+
+    Tries before Airflow's number ``since`` do not count.
+    """
+    known = [one for one in of_job(store, job.version, name) if number(one.build) >= since]
     failed = known[-1].failed(store) if known else None
     if failed is None or failed.failure in _TRIES or failed.failure in _LATER:
         return None

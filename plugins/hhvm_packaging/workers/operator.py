@@ -42,9 +42,9 @@ _OTHER_DELAY = 15
 """Seconds until the second of these, then twice as long each time, up to half more or less."""
 
 
-def _tries_since_cleared(try_number: int, max_tries: int) -> int:
-    """Which try this is, since a person last cleared the task, which grants as many tries again."""
-    return try_number - (max_tries - RETRIES)
+def _first_try(max_tries: int) -> int:
+    """The number of the first try since a person last cleared the task, which grants as many tries again."""
+    return max_tries - RETRIES + 1
 
 
 class RetryByFailure(RetryPolicy):
@@ -57,7 +57,7 @@ class RetryByFailure(RetryPolicy):
         if isinstance(exception, TryAgain):
             reason = str(exception).partition("\n")[0]
             return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), reason)
-        since_cleared = _tries_since_cleared(try_number, max_tries)
+        since_cleared = try_number - _first_try(max_tries) + 1
         if since_cleared >= _OTHER_TRIES:
             return RetryDecision.fail(f"It failed {since_cleared} times")
         # By chance, so that tasks that failed together do not come back together.
@@ -115,21 +115,19 @@ class JobOperator(BaseOperator):
         """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
         step = self._step()
         with runtime.failing_for_good():
-            worker, name, build = self._worker(context), self._name(context), new_build()
+            number, first = context["ti"].try_number, _first_try(context["ti"].max_tries)
+            worker, name, build = self._worker(context), self._name(context), new_build(number)
             if done := step.done():
                 worker.remove(name)  # A try that died after it recorded its result left its container.
                 self.log.info("Nothing to do. %s", done)
                 return done
             job = step.job(build)
-            # Airflow tries a task again that could not tell it how it ended.
-            if _tries_since_cleared(context["ti"].try_number, context["ti"].max_tries) > 1 and (
-                failed := tries.final_failure(step.store, job, name)
-            ):
-                self._remove(worker, name)
-                raise failed
             if adopted := worker.adopt(name, job, step.store):
                 build, job = adopted, step.job(adopted)
                 self.log.info("%s: attached to %s, which does it already", job.title, name)
+            # Airflow tries a task again that could not tell it how it ended.
+            elif number > first and (failed := tries.final_failure(step.store, job, name, since=first)):
+                raise failed
             else:
                 started = worker.start(name, build, job, self._labels(context, job, build), step.store)
                 self.log.info("%s: started on %s", job.title, started)
