@@ -39,6 +39,7 @@ __all__ = [
     "requests",
     "run",
     "settings",
+    "shared_store",
     "shared_worker",
     "shown",
     "signer",
@@ -115,25 +116,33 @@ def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
 
 def shared_worker() -> Worker:
     """The worker of all who wait in this process: its clients take megabytes, and its answers serve all."""
-    return _shared.worker()
+    return _shared.get()[0]
+
+
+def shared_store() -> Store:
+    """The store of all who wait in this process."""
+    return _shared.get()[1]
 
 
 class _Shared:
-    """One worker for many threads, made anew every now and then, as the connection may have changed."""
+    """A worker and a store for many threads, made anew now and then, as the connection may have changed."""
 
     SECONDS = 15 * 60
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._made: tuple[Worker, Settings, float] | None = None
+        self._made: tuple[Worker, Store] | None = None
+        self._for: Settings | None = None
+        self._since = 0.0
 
-    def worker(self) -> Worker:
-        """The worker of these settings."""
+    def get(self) -> tuple[Worker, Store]:
+        """Those of these settings."""
         with self._lock:
             deployment, now = settings(), time.monotonic()
-            if not self._made or self._made[1] is not deployment or now - self._made[2] > self.SECONDS:
-                self._made = worker(), deployment, now
-            return self._made[0]
+            if not self._made or self._for is not deployment or now - self._since > self.SECONDS:
+                self._made = worker(), store()
+                self._for, self._since = deployment, now
+            return self._made
 
 
 _shared = _Shared()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Store
+    from hhvm_packaging.workers.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class Step(ABC):
     def accept(self, job: Job, result: Result) -> str:
         """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
         return f"{job.title}: done"
+
+    def take_in(self, worker: Worker, name: str, build: str, job: Job) -> str:
+        """Record what the job that ended came to, and remove it. Returns what there is now, in words.
+
+        Raises JobFailed or TryAgain, and leaves it, if it did not succeed.
+        """
+        done = self.accept(job, worker.collect(name, build, job, self.store))
+        worker.remove(name)
+        return done
 
     def _alone(self, what: str) -> AbstractContextManager[None]:
         """Keep this machine's other runs from recording ``what`` meanwhile."""

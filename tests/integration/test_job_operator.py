@@ -8,10 +8,11 @@ import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging import packaging, runtime
 from hhvm_packaging.jobs import Job, Result, TryAgain
@@ -27,6 +28,7 @@ from hhvm_packaging.workers.trigger import JobTrigger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow.triggers.base import TriggerEvent
     from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,13 +44,19 @@ class AJob(Step):
     """A step whose job is the script of the test, and which is done once its result is accepted."""
 
     script = "a-job"
+    outputs: ClassVar[str | None] = "made/"
 
     def done(self) -> str | None:
         return "it is done" if self.store.scratch.get("done") else None
 
     def job(self, build: str) -> Job:
         return Job(
-            version="1.0.0", script=self.script, packaging=self.plan.packaging, environment={}, time_limit=60
+            version="1.0.0",
+            script=self.script,
+            packaging=self.plan.packaging,
+            environment={},
+            outputs=self.outputs,
+            time_limit=60,
         )
 
     def accept(self, job: Job, result: Result) -> str:
@@ -90,9 +98,14 @@ class Bench:
             task.execute(CONTEXT)
         return deferred.value
 
+    def fired(self, deferred: TaskDeferred) -> TriggerEvent:
+        """Wait as the triggerer does."""
+        event: TriggerEvent = asyncio.run(anext(deferred.trigger.run()))  # type: ignore[attr-defined]
+        return event
+
     def ended(self, deferred: TaskDeferred) -> Any:
         """Wait as the triggerer does. Returns what it tells the task."""
-        return asyncio.run(anext(deferred.trigger.run())).payload  # type: ignore[attr-defined]
+        return self.fired(deferred).payload
 
     def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
         """Wait, and go on as the task then does."""
@@ -211,6 +224,17 @@ def test_a_failed_job_is_not_run_again_by_a_retry_of_a_task_that_could_not_tell_
         task.execute({"ti": cleared})
 
 
+def test_what_failed_before_a_person_cleared_the_task_does_not_count_for_the_retries_after_that(
+    bench: Bench,
+) -> None:
+    task = bench.task("exit 2")
+    with pytest.raises(AirflowFailException):
+        bench.take_in(task, bench.deferred(task))
+    retry = SimpleNamespace(**vars(CONTEXT["ti"]) | {"try_number": 3, "max_tries": RETRIES + 1})
+    with pytest.raises(TaskDeferred):
+        task.execute({"ti": retry})
+
+
 def test_a_failed_job_is_run_again_when_its_task_is_cleared(bench: Bench) -> None:
     task = bench.task("exit 2")
     with pytest.raises(AirflowFailException):
@@ -227,8 +251,39 @@ def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyP
     assert lines == ["one", "two", "and no newline"]
 
 
+def test_what_leaves_no_files_is_taken_in_without_another_process_of_the_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AJob, "outputs", None)
+    event = bench.fired(bench.deferred(bench.task("echo working")))
+    assert isinstance(event, TaskSuccessEvent)
+    assert event.xcoms == {"return_value": "HHVM 1.0.0, a-job: done"}
+    assert bench.store.scratch.get("done")
+    assert bench.containers() == []
+    assert list((bench.root / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(("script", "outcome"), [("true", "done"), ("exit 2", "the job failed")])
+def test_what_the_trigger_cannot_take_in_is_left_to_the_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, script: str, outcome: str
+) -> None:
+    monkeypatch.setattr(AJob, "outputs", None)
+    task = bench.task(script)
+    waiting = bench.deferred(task)
+    with monkeypatch.context() as away:
+        away.setattr(AJob, "accept", lambda *_: 1 / 0)
+        event = bench.ended(waiting)
+    try:
+        said = task.take_in(CONTEXT, event=event, **(waiting.kwargs or {}))
+    except AirflowFailException as error:
+        said = str(error)
+    assert said.startswith(f"HHVM 1.0.0, a-job: {outcome}")
+    assert bench.containers() == []
+
+
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
-    path, arguments = JobTrigger("hhvm-1.0.0-a-job", "a-try", {"version": "1.0.0"}, deadline=1.5).serialize()
+    made = JobTrigger("hhvm-1.0.0-a-job", "a-try", {"version": "1.0.0"}, deadline=1.5, plan={"commit": "c"})
+    path, arguments = made.serialize()
     assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
     assert JobTrigger(**arguments).serialize() == (path, arguments)
 

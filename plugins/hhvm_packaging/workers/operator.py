@@ -22,6 +22,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.jobs import Job, TryAgain, begun, new_build
 from hhvm_packaging.plans import Plan
 from hhvm_packaging.runs import Run
+from hhvm_packaging.settings import settings
 from hhvm_packaging.steps import STEPS
 from hhvm_packaging.workers.trigger import PATIENCE, JobTrigger
 from hhvm_packaging.workers.worker import Phase
@@ -99,7 +100,8 @@ class JobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
-    operator_extra_links = (EC2InstanceLink(), LogLink())
+    # Each asks Airflow's API whenever a process of the task ends.
+    operator_extra_links = (EC2InstanceLink(), LogLink()) if settings().workers == "ec2" else ()
     ui_color = "#d9e8d2"
     _launched: str | None = None
 
@@ -134,7 +136,12 @@ class JobOperator(BaseOperator):
             self._link(context, worker, name, build, step)
         ticket: dict[str, Any] = {"name": name, "build": build, "job": job.model_dump(mode="json")}
         self.defer(
-            trigger=JobTrigger(**ticket, deadline=begun(build) + job.time_limit + step.settings.grace),
+            trigger=JobTrigger(
+                **ticket,
+                deadline=begun(build) + job.time_limit + step.settings.grace,
+                # The files that a job left are too much for a process that many jobs wait in.
+                plan=None if job.outputs is not None else step.plan.model_dump(mode="json"),
+            ),
             method_name="take_in",
             kwargs=ticket,
         )
@@ -142,7 +149,7 @@ class JobOperator(BaseOperator):
     def take_in(
         self, context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
     ) -> str:
-        """Record the result and clean up, whether the job succeeded or not.
+        """Record the result and clean up, whether the job succeeded or not, unless the trigger did.
 
         Raises TryAgain where what runs the job did not answer; the next try finds out what became of it.
         """
@@ -151,11 +158,10 @@ class JobOperator(BaseOperator):
             raise TryAgain(f"{parsed.title}: {event}", PATIENCE)
         with runtime.failing_for_good():
             try:
-                done = step.accept(parsed, worker.collect(name, build, parsed, step.store))
+                done = step.take_in(worker, name, build, parsed)
             except (PackagingError, TryAgain):
                 self._remove(worker, name)
                 raise
-        worker.remove(name)
         self.log.info("%s", done)
         return done
 
@@ -197,10 +203,10 @@ class JobOperator(BaseOperator):
         return Run("", ti.dag_id, ti.run_id).job(ti.task_id, self.plan["version"], self.script, self.distro)
 
     def _link(self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step) -> None:
-        """Link from the task's page to the instance and to the whole log, where these are at AWS."""
-        s3, region = step.store.scratch.s3, step.settings.ec2.region
-        if step.settings.workers != "ec2" and "amazonaws.com" not in s3.meta.endpoint_url:
+        """Link from the task's page to the instance and to the whole log, where the worker is at AWS."""
+        if not self.operator_extra_links:
             return
+        s3, region = step.store.scratch.s3, step.settings.ec2.region
         common: Any = {
             "context": context,
             "operator": self,
