@@ -173,9 +173,12 @@ class Stack:
             for name, value in own.items()
         }
 
-    def airflow_environment(self) -> dict[str, str]:
+    def airflow_environment(self, service: str = "") -> dict[str, str]:
         """Airflow's configuration, connections and secrets."""
         home = self.var / "airflow"
+        # SQLite has one writer at a time; how long others wait for it, in seconds. In the API server the one
+        # that waits, with an entry for the audit log, may keep the one that it waits for from going on.
+        patience = 3 if service == "api-server" else 60
         config = {
             "CORE__EXECUTOR": "LocalExecutor",
             # Each running task is a process; deferred ones, which are most of a build, are not.
@@ -191,8 +194,7 @@ class Stack:
             "CORE__EXECUTION_API_SERVER_URL": f"{self.ui_url}/execution/",
             # The default asks the resolver, which may take seconds where there is none.
             "CORE__HOSTNAME_CALLABLE": "socket.gethostname",
-            # SQLite has one writer at a time. By default others give up after 5 s, and the API answers 500.
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout={patience}",
             "API__HOST": "127.0.0.1",
             "API__PORT": str(self.ports.ui),
             "API__BASE_URL": self.ui_url,
@@ -276,7 +278,7 @@ class Stack:
             own["RCLONE_AUTH_KEY"] = f'"{self.secrets.s3_access_key},{self.secrets.s3_secret_key}"'
             own["RCLONE_CONFIG"] = os.devnull
         elif service != "downloads":
-            own |= self.airflow_environment()
+            own |= self.airflow_environment(service)
         return {**_inherited(), **own}
 
     def command(self, service: str) -> list[str]:

@@ -75,10 +75,20 @@ class Newcomer:
             yield client
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> httpx.Response:
-        """Start a run through the API."""
+        """Start a run through the API. Returns what it answers."""
         body = {"dag_run_id": run_id, "conf": conf, "logical_date": None}
-        with self.api() as api:
-            return api.post(f"/api/v2/dags/{dag_id}/dagRuns", json=body)
+        return self.ask("POST", f"{dag_id}/dagRuns", body)
+
+    def ask(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        """What the API answers about DAGs, once it is not too busy to."""
+
+        def answer() -> httpx.Response | None:
+            with self.api() as api:
+                found = api.request(method, f"/api/v2/dags/{path}", json=body)
+            return None if found.is_server_error else found
+
+        answered: httpx.Response = self.until(answer)
+        return answered
 
     def connect(self, name: str, **fields: Any) -> None:
         """Add an Airflow connection to something on this machine."""
@@ -140,9 +150,8 @@ class Newcomer:
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear a run's failed tasks, as an engineer does, and see it run again."""
-        with self.api() as api:
-            body = {"dry_run": False, "only_failed": True}
-            assert api.post(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/clear", json=body).is_success
+        body = {"dry_run": False, "only_failed": True}
+        assert self.ask("POST", f"{dag_id}/dagRuns/{run_id}/clear", body).is_success
         self.until(lambda: self.state(dag_id, run_id) in ("running", "success"))
 
     def containers(self, *labels: str) -> list[Any]:
