@@ -14,9 +14,10 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# Most tests wait, for containers and for apt. The longest file goes first, beside all the others.
+# Most tests wait, for containers and for apt. The longest files go first, beside all the others.
+LONGEST_TESTS := tests/e2e/test_releases.py tests/e2e/test_demo.py
 TEST_BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder \
-  tests/e2e tests/unit tests/dags tests/integration
+  $(LONGEST_TESTS) $(filter-out $(LONGEST_TESTS),$(wildcard tests/e2e/test_*.py)) tests/unit tests/dags tests/integration
 SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell='
 
 .PHONY: help
