@@ -64,7 +64,7 @@ class Bench:
             script="a-job",
             packaging=packaging.upload(self.store, self.root),
             environment={},
-            outputs="1.0.0/debian-12-bookworm/20261124T000000.000000Z/",
+            outputs="1.0.0/debian-12-bookworm/20261124T000000.000000Z-1/",
             time_limit=60,
         )
 
