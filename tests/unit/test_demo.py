@@ -119,6 +119,14 @@ class TestEnvironment:
         assert str(stack.var) not in values
         assert not [port for port in asdict(stack.ports).values() if f":{port}" in values]
 
+    def test_has_the_api_server_give_up_on_sqlite_before_anybody_gives_up_on_it(self, stack: Stack) -> None:
+        database = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+        patience = {
+            service: int(stack.environment(service)[database].partition("?timeout=")[2])
+            for service in AIRFLOW
+        }
+        assert patience.pop("api-server") < min(5, *patience.values())
+
 
 class TestSupervisor:
     def test_accepts_the_configuration(self, stack: Stack) -> None:
