@@ -100,7 +100,7 @@ class JobOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
-    # Each asks Airflow's API whenever a process of the task ends.
+    # Each costs a call of Airflow's API whenever a process of the task ends, also where it leads nowhere.
     operator_extra_links = (EC2InstanceLink(), LogLink()) if settings().workers == "ec2" else ()
     ui_color = "#d9e8d2"
     _launched: str | None = None
