@@ -25,6 +25,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging import form, notifications
+from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import ON_A_WORKER, PATIENT, JobOperator
 
 
@@ -61,6 +62,20 @@ def update_repositories(plan: dict[str, Any] | None) -> list[str]:
     with runtime.failing_for_good(), runtime.signer() as signer:
         return publishing.update(
             plan and Plan.model_validate(plan), runtime.store(), signer, runtime.settings()
+        )
+
+
+@task
+def invalidate_cdn(plan: dict[str, Any]) -> str:
+    """Have the CDN forget the indices that were replaced, and return when it has."""
+    from hhvm_packaging import cdn, runtime
+    from hhvm_packaging.plans import Plan
+
+    repositories = (distro.repository for distro in Plan.model_validate(plan).distros)
+    this_try = str(get_current_context()["ti"].id)
+    with runtime.failing_for_good():
+        return cdn.invalidate(
+            runtime.cloudfront(), runtime.settings().cdn_distribution, repositories, this_try
         )
 
 
@@ -134,6 +149,8 @@ def hhvm_publish_release() -> None:
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
     planned >> candidates >> accepted >> exposed >> [source, verified]
+    if settings().cdn_distribution:
+        exposed >> invalidate_cdn(planned) >> verified
     source >> indices
     [indices, verified] >> report
 

@@ -82,7 +82,7 @@ def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> 
                 report.lines.append(
                     f"       who installed what was withdrawn goes back with: {candidate.downgrade}"
                 )
-    report.tasks_failed("update_repositories", "update_indices")
+    report.tasks_failed("update_repositories", "invalidate_cdn", "update_indices")
     if run.state("publish_release_source") == "failed":
         report.job_failed("publish_release_source", PublishReleaseSource.script)
     accepted = (name for name in offered if (found := candidates[name]) and found.is_accepted(store))

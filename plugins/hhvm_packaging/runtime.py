@@ -23,6 +23,8 @@ from hhvm_packaging.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from mypy_boto3_cloudfront import CloudFrontClient
+
     from hhvm_packaging.airflow_api import AirflowApi
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.settings import Settings
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "airflow_api",
+    "cloudfront",
     "docker_worker",
     "dry_run",
     "failing_for_good",
@@ -80,6 +83,16 @@ def signer() -> Signer:
             f"The connection {conn_id} has no password; it must be the armored private key"
         )
     return Signer(password)
+
+
+def cloudfront() -> CloudFrontClient:
+    """The content delivery network, through the same connection."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    client: CloudFrontClient = AwsBaseHook(
+        aws_conn_id=settings().aws_conn_id, client_type="cloudfront"
+    ).get_conn()
+    return client
 
 
 BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}}

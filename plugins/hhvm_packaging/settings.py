@@ -122,6 +122,9 @@ class Settings(BaseSettings):
     """Public: what dl.hhvm.com serves."""
     public_url: HttpUrl = HttpUrl("https://dl.hhvm.com")
     """Where users see the downloads bucket."""
+    cdn_distribution: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]*$")] = ""
+    """The id of the CloudFront distribution before it, whose copies of indices each publish has it forget;
+    empty for none."""
 
     aws_conn_id: NonEmpty = "hhvm_aws"
     """The Airflow connection for S3, and for KMS."""

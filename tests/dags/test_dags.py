@@ -69,6 +69,21 @@ def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
     assert {name for name, dag in told.items() if dag.on_failure_callback} == DAG_IDS
 
 
+def test_where_a_cdn_is_set_what_is_published_is_looked_at_once_that_has_forgotten_the_old(
+    monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG]
+) -> None:
+    publish = dags["hhvm_publish_release"]
+    assert not publish.has_task("invalidate_cdn")
+    assert publish.get_task("verify_published").upstream_task_ids == {"plan", "update_repositories"}
+    monkeypatch.setenv("HHVM_PACKAGING_CDN_DISTRIBUTION", "E123")
+    settings.cache_clear()
+    behind = DagBag(ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder").dags
+    settings.cache_clear()
+    publish = behind["hhvm_publish_release"]
+    assert publish.get_task("invalidate_cdn").upstream_task_ids == {"plan", "update_repositories"}
+    assert "invalidate_cdn" in publish.get_task("verify_published").upstream_task_ids
+
+
 def test_publishing_runs_one_at_a_time(dags: dict[str, DAG]) -> None:
     publish = dags["hhvm_publish_release"]
     assert publish.max_active_runs == 1

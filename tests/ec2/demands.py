@@ -39,6 +39,15 @@ def of_ec2(action: str, parameters: dict[str, Any]) -> Iterator[Demand]:
             yield Demand(f"ec2:{action}", f"{_EC2}{kind}/{name}", context)
 
 
+def of_cloudfront(method: str, path: str) -> Iterator[Demand]:
+    """A call on CloudFront: ``/2020-05-31/distribution/ID/invalidation`` and so on."""
+    parts = path.strip("/").split("/")[1:]
+    collection = parts[-1 if len(parts) % 2 else -2]
+    verb = {"POST": "Create", "GET": "Get"}[method]
+    resource = f"arn:aws:cloudfront::{ACCOUNT}:distribution/{parts[1]}" if len(parts) > 1 else "*"
+    yield Demand(f"cloudfront:{verb}{collection.capitalize()}", resource)
+
+
 def of_json(service: str, action: str, content: bytes) -> Iterator[Demand]:
     """A call on Systems Manager or KMS."""
     parameters = json.loads(content)

@@ -153,8 +153,10 @@ class Gateway:
             calls = _s3_calls(caller, environ)
             self.calls += calls
             wanted = [demand for call in calls for demand in demands.of_s3(call.action, call.resource)]
-            answer = self._denial(caller, wanted, _s3_error) or self._moto
+            answer = self._denial(caller, wanted, _rest_error) or self._moto
             return answer(environ, start_response)
+        if service == "cloudfront":
+            return self._cloudfront(caller, environ)(environ, start_response)
         content = _content(environ)
         form = dict(parse_qsl(content.decode(), keep_blank_values=True))
         action = form.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
@@ -170,6 +172,19 @@ class Gateway:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             answer = Response()
         return answer(environ, start_response)
+
+    def _cloudfront(self, caller: str, environ: WSGIEnvironment) -> WSGIApplication:
+        """CloudFront's answer, where an invalidation is under way until it was looked at."""
+        [wanted] = demands.of_cloudfront(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        seen = Call(caller, wanted.action, environ["PATH_INFO"])
+        status = b"Completed" if seen in self.calls else b"InProgress"
+        self.calls.append(seen)
+        if denial := self._denial(caller, [wanted], _rest_error):
+            return denial
+        answer = Response.from_app(self._moto, environ)
+        # moto has it done at once, in capitals.
+        answer.set_data(answer.get_data().replace(b">COMPLETED<", b">" + status + b"<"))
+        return answer
 
     def _ec2(
         self, action: str, caller: str, form: dict[str, str], environ: WSGIEnvironment
@@ -329,7 +344,7 @@ def _error(code: str, message: str) -> Response:
     return Response(content, _STATUS.get(code, 400), mimetype="text/xml")
 
 
-def _s3_error(code: str, message: str) -> Response:
+def _rest_error(code: str, message: str) -> Response:
     content = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
     return Response(content, 403, mimetype="application/xml")
 

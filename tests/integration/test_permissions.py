@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo import signing_key
-from hhvm_packaging import packaging, site, sources
+from hhvm_packaging import cdn, packaging, site, sources
 from hhvm_packaging.apt import key_file, undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
@@ -30,6 +30,7 @@ from hhvm_packaging.workers.ec2 import Ec2Worker
 from tests.ec2 import AIRFLOW, AMI_PARAMETER, emulated_ec2, until
 from tests.ec2.policy import Demand, Policy
 from tests.integration.built import Bench
+from tests.integration.ec2 import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,7 @@ def test_the_policies_cover_every_call_and_have_nothing_that_no_call_uses(
         bench = Bench(ec2.client("s3", AIRFLOW), signer, Settings(lock_directory=tmp_path))
         ec2.client("s3").put_object(Bucket="hhvm-downloads", Key=PUBLIC_KEY, Body=signer.public_key())
         publish_undo_and_prune(bench)
+        cdn.invalidate(ec2.client("cloudfront", AIRFLOW), distribution(ec2), ["debian"], "once", look=1)
         run_jobs(ec2, bench, tmp_path / "packaging")
     assert ec2.gateway.denied == []
     for policy in ec2.gateway.policies.values():

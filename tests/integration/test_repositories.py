@@ -187,12 +187,14 @@ def test_a_refused_candidate_is_reported_with_its_class_its_reason_and_the_end_o
 def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) -> None:
     plan = bench.build("1.0.0")
     bench.update(plan)
-    states = dict.fromkeys(("publish_release_source", "update_indices", "verify_published_1"), "failed")
+    failing = ("publish_release_source", "invalidate_cdn", "update_indices", "verify_published_1")
+    states = dict.fromkeys(failing, "failed")
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, states, lambda task, index: f"why {task} {index}\nand more")
     with pytest.raises(report.Incomplete) as red:
         bench.report(plan, run)
     failed = [line for line in str(red.value).splitlines() if line.startswith("FAILED")]
     assert failed == [
+        "FAILED HHVM 1.0.0, invalidate_cdn: why invalidate_cdn -1",
         "FAILED HHVM 1.0.0, update_indices: why update_indices -1",
         "FAILED HHVM 1.0.0, publish_release_source: why publish_release_source -1",
         "FAILED HHVM 1.0.0, debian-13-trixie, verify_published: why verify_published 1",
