@@ -1,4 +1,4 @@
-"""Imports what every task needs before the processes of tasks are forked, so that each has it at once.
+"""Has what every task imports and reads in memory before their processes are forked: each has it at once.
 
 A task's process is a fork of its executor's, which is a fork of the scheduler. Imports are most of what a
 short task would do.
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 
 _LAZY = (
+    "airflow.sdk.definitions.connection",
     "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.task_runner",
-    "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.amazon.aws.operators.ec2",
     "airflow.providers.docker.hooks.docker",
     "boto3.s3.inject",
@@ -38,12 +38,15 @@ def on_starting(component: Job | TaskRunnerMarker) -> None:
 
 
 def load() -> None:
-    """Import all of them."""
+    """Import all of them, and read what a client of S3 needs."""
     import hhvm_packaging
 
     for name in _LAZY:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(hhvm_packaging.__path__, f"{hhvm_packaging.__name__}."):
         importlib.import_module(module.name)
+    from hhvm_packaging import aws
+
+    aws.preload()
     # It remembers where modules come from. The Amazon provider asks it so for every client.
     inspect.stack()

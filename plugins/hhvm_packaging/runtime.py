@@ -56,20 +56,18 @@ log = logging.getLogger(__name__)
 
 def store() -> Store:
     """The store, through the connection that the settings name."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    from hhvm_packaging import aws
 
-    return Store(S3Hook(aws_conn_id=settings().aws_conn_id).get_conn(), settings())
+    return Store(aws.client("s3"), settings())
 
 
 def signer() -> Signer:
     """The signing key: from the encrypted file if the settings name one, else from their connection."""
     if file := settings().signing_key_file:
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-
+        from hhvm_packaging import aws
         from hhvm_packaging.apt import key_file
 
-        kms = AwsBaseHook(aws_conn_id=settings().aws_conn_id, client_type="kms").get_conn()
-        return Signer(key_file.decrypt(settings().packaging_root / file, kms))
+        return Signer(key_file.decrypt(settings().packaging_root / file, aws.client("kms")))
     conn_id = settings().signing_conn_id
     try:
         password = BaseHook.get_connection(conn_id).password
@@ -86,12 +84,10 @@ def signer() -> Signer:
 
 
 def cloudfront() -> CloudFrontClient:
-    """The content delivery network, through the same connection."""
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    """The content delivery network, through the connection that the settings name."""
+    from hhvm_packaging import aws
 
-    client: CloudFrontClient = AwsBaseHook(
-        aws_conn_id=settings().aws_conn_id, client_type="cloudfront"
-    ).get_conn()
+    client: CloudFrontClient = aws.client("cloudfront")
     return client
 
 
@@ -102,18 +98,13 @@ BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}
 def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
     """The kind of worker that the settings name; ``launch`` is how an EC2 worker gets an instance."""
     if settings().workers == "ec2":
-        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
         from botocore.config import Config
 
+        from hhvm_packaging import aws
         from hhvm_packaging.workers.ec2 import Ec2Worker
 
-        def client(kind: str) -> Any:
-            return AwsBaseHook(
-                aws_conn_id=settings().aws_conn_id,
-                client_type=kind,
-                region_name=settings().ec2.region,
-                config=Config(**BOTO),
-            ).get_conn()
+        def client(service: str) -> Any:
+            return aws.client(service, region=settings().ec2.region, config=Config(**BOTO))
 
         return Ec2Worker(
             client("ec2"),

@@ -24,15 +24,36 @@ print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0
 """
 READ_DAGS = f"assert not DagBag({DAGS!r}, bundle_path={DAGS!r}, bundle_name='dags').import_errors"
 
+MODELS = """
+import sys
+import airflow.sdk.execution_time.supervisor
+from hhvm_packaging import preloading, runtime
+
+preloading.load()
+read = []
+sys.addaudithook(lambda event, of: event == "open" and "botocore/data/" in str(of[0]) and read.append(of[0]))
+runtime.store()
+print(read)
+"""
+CONNECTION = {"AIRFLOW_CONN_HHVM_AWS": "aws://key:secret@/?region_name=us-west-2"}
+
 
 @pytest.mark.parametrize("then", [READ_DAGS, "runtime.store()", "runtime.docker_worker()"])
 def test_a_task_that_is_forked_afterwards_imports_nothing_more_for(then: str, docker_engine: None) -> None:
-    connection = {"AIRFLOW_CONN_HHVM_AWS": "aws://key:secret@/?region_name=us-west-2"}
+    assert printed(SCRIPT.format(then=then)) == "[]"
+
+
+def test_a_task_that_is_forked_afterwards_reads_no_description_of_s3_again() -> None:
+    assert printed(MODELS) == "[]"
+
+
+def printed(script: str) -> str:
+    """The last line of what a process of its own prints."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(then=then)],
-        env=os.environ | connection,
+        [sys.executable, "-c", script],
+        env=os.environ | CONNECTION,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines()[-1] == "[]"
+    return done.stdout.splitlines()[-1]
