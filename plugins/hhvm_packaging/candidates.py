@@ -103,8 +103,11 @@ def make_all(plan: Plan, store: Store, signer: Signer, settings: Settings) -> li
     What keeps a distribution from having one is logged, and kept for the report. Raises NoCandidate if
     none has one.
     """
-    build = new_build()
-    made = [make(plan, distro, build, store, signer, settings) for distro in plan.distros]
+    build, share = new_build(), settings.shared_by(len(plan.distros))
+    made = each(
+        (partial(make, plan, distro, build, store, signer, share) for distro in plan.distros),
+        at_once=settings.requests_at_once,
+    )
     for candidate in made:
         if candidate.fault:
             log.error("%s: %s", candidate.distro, candidate.fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -12,6 +13,7 @@ from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.plans import Plan, meant
 from hhvm_packaging.request import HOLD_ALL
 from hhvm_packaging.steps import MakeBinaryPackage
+from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +60,9 @@ class Ready(BaseModel):
             return cls(version=release.version, missing=request.distros)
         plan = Plan.read(store, release)
         distros = meant(request, plan.known, settings) if plan else request.distros
-        packages = {}
-        for distro in distros:
-            manifest = PackageManifest.read(store, release, distro)
-            if manifest and _is_built(request, manifest, plan, store, settings):
-                packages[distro] = Package(version=manifest.package_version, build=manifest.build)
+        looks = (partial(_built, request, distro, plan, store, settings) for distro in distros)
+        found = zip(distros, each(looks, at_once=settings.requests_at_once), strict=True)
+        packages = {distro: package for distro, package in found if package}
         missing = tuple(distro for distro in distros if distro not in packages)
         return cls(version=release.version, source=source.tarball.sha256, packages=packages, missing=missing)
 
@@ -187,7 +187,17 @@ def _advice(fault: str) -> str:
     return f"{fault}. `build` leads to what failed; once that is mended, clear the failed tasks"
 
 
-def _is_built(
+def _built(
+    request: Request, distro: str, plan: Plan | None, store: Store, settings: Settings
+) -> Package | None:
+    """What is built for the distribution."""
+    manifest = PackageManifest.read(store, request.release, distro)
+    if manifest is None or not _is_wanted(request, manifest, plan, store, settings):
+        return None
+    return Package(version=manifest.package_version, build=manifest.build)
+
+
+def _is_wanted(
     request: Request, manifest: PackageManifest, plan: Plan | None, store: Store, settings: Settings
 ) -> bool:
     """Whether the packages are those that the plan wants; if it does not say, whether they are there."""

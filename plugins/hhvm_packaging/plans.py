@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from hhvm_packaging.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.packaging import WORKTREE
 from hhvm_packaging.release import Release
 from hhvm_packaging.request import PUBLISH, UNDO, Action, Refused
+from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
     import datetime
@@ -121,9 +123,9 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
     known, found, faults = _load(request, files, store, settings)
     asked = len(found) + len(faults)
     if request.action != UNDO:
-        for distro in found:
-            manifest = PackageManifest.read(store, release, distro.name)
-            if manifest is None or not manifest.is_built(store, release):
+        looks = (partial(_is_built, release, distro, store) for distro in found)
+        for distro, is_built in zip(found, each(looks, at_once=settings.requests_at_once), strict=True):
+            if not is_built:
                 faults[distro.name] = (
                     f"{distro.name}: HHVM {release.version} is not built for it. Run hhvm_build first."
                 )
@@ -144,6 +146,11 @@ def publish(request: Request, store: Store, settings: Settings) -> Plan:
         dry_run=request.dry_run,
         hold_all=request.holds_all,
     )
+
+
+def _is_built(release: Release, distro: Distro, store: Store) -> bool:
+    manifest = PackageManifest.read(store, release, distro.name)
+    return manifest is not None and manifest.is_built(store, release)
 
 
 class _Files(NamedTuple):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging import candidates, repositories
 from hhvm_packaging.apt import index, repository
 from hhvm_packaging.apt.lock import fenced
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
     from hhvm_packaging.apt.signing import Signer
@@ -34,11 +36,15 @@ def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) 
 
     Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
     holds all and not all are accepted, or if none is; Outdated if a suite changed since; and whatever
-    repository.publish raises. Suites before the failing one stay exposed.
+    repository.publish raises. By then the other distributions are exposed, and of this one what came before.
     """
     if plan is None:
         raise Held("nothing is exposed, because `plan` failed: its log says why")
-    accepted = {distro: candidates.accepted(plan, distro, store) for distro in plan.distros}
+    found = each(
+        (partial(candidates.accepted, plan, distro, store) for distro in plan.distros),
+        at_once=settings.requests_at_once,
+    )
+    accepted = dict(zip(plan.distros, found, strict=True))
     refused = [distro.name for distro, candidate in accepted.items() if candidate is None] + [*plan.faults]
     if refused and (plan.hold_all or len(refused) == len(plan.asked)):
         raise Held(
@@ -46,10 +52,16 @@ def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) 
             "says why. Mend that and clear the failed tasks"
             + ("; or publish the others with if_one_fails" if len(refused) < len(plan.asked) else "")
         )
-    for distro, candidate in accepted.items():
-        if candidate:
-            _expose(plan, distro, candidate, store, signer, settings)
-    return [distro.name for distro, candidate in accepted.items() if candidate]
+    good = {distro: candidate for distro, candidate in accepted.items() if candidate}
+    share = settings.shared_by(len(good))
+    each(
+        (
+            partial(_expose, plan, distro, candidate, store, signer, share)
+            for distro, candidate in good.items()
+        ),
+        at_once=settings.requests_at_once,
+    )
+    return [distro.name for distro in good]
 
 
 def _expose(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from hhvm_packaging import repositories, tries
 from hhvm_packaging.candidates import Candidate
@@ -17,6 +18,7 @@ from hhvm_packaging.steps import (
     VerifyCandidate,
     VerifyPublished,
 )
+from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,16 +43,18 @@ def built(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
         raise Incomplete(_without_plan("nothing was built", run))
     report = _Report(plan, store, run, f"HHVM {plan.version}")
     report.faults()
-    signed = MakeSourceTarball(plan, store, settings).done()
-    if not signed:
+    names = [distro.name for distro in plan.distros]
+    if not MakeSourceTarball(plan, store, settings).done():
         report.no_source()
-    for index, distro in enumerate(plan.distros):
-        if not signed:
-            report.lines.append(f"waits  {distro.name}: it is built from the signed source tarball")
-        elif done := MakeBinaryPackage(plan, store, settings, distro.name).done():
-            report.lines.append(f"built  {distro.name}: {done}")
+        report.lines += [f"waits  {name}: it is built from the signed source tarball" for name in names]
+        return report.summary("all is built")
+    looks = (MakeBinaryPackage(plan, store, settings, name).done for name in names)
+    found = zip(names, each(looks, at_once=settings.requests_at_once), strict=True)
+    for index, (name, done) in enumerate(found):
+        if done:
+            report.lines.append(f"built  {name}: {done}")
         else:
-            report.job_failed("make_binary_package", MakeBinaryPackage.script, distro.name, index)
+            report.job_failed("make_binary_package", MakeBinaryPackage.script, name, index)
     return report.summary("all is built")
 
 
@@ -61,20 +65,20 @@ def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> 
     title = f"HHVM {plan.version}" + (f", {plan.action}" if plan.action != PUBLISH else "")
     report = _Report(plan, store, run, title)
     report.faults()
-    candidates = {distro.name: Candidate.read(store, plan.release, distro.name) for distro in plan.distros}
-    offered = [name for name, candidate in candidates.items() if candidate and not candidate.fault]
-    for distro in plan.distros:
-        candidate = candidates[distro.name]
+    looks = (partial(_Look.at, plan, distro, store, settings) for distro in plan.distros)
+    found = dict(zip(plan.distros, each(looks, at_once=settings.requests_at_once), strict=True))
+    offered = [distro.name for distro, look in found.items() if look.candidate and not look.candidate.fault]
+    for distro, (candidate, accepted, hidden) in found.items():
         if candidate is None:
             report.failed("candidate", "there is none", distro.name)
         elif candidate.fault:
             report.failed("candidate", candidate.fault, distro.name)
-        elif not candidate.is_accepted(store):
+        elif not accepted:
             index = offered.index(distro.name)
             report.job_failed("verify_candidate", VerifyCandidate.script, distro.name, index)
         elif plan.dry_run:
             report.lines.append(f"would change {distro.name}:\n{candidate.difference}")
-        elif hidden := _not_exposed(candidate, distro, store, settings):
+        elif hidden:
             report.held(f"{distro.name}: users do not get it from {', '.join(hidden)}")
         else:
             report.lines.append(f"public {title}, {distro.name}: {', '.join(candidate.suites)}")
@@ -85,8 +89,8 @@ def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> 
     report.tasks_failed("update_repositories", "invalidate_cdn", "update_indices")
     if run.state("publish_release_source") == "failed":
         report.job_failed("publish_release_source", PublishReleaseSource.script)
-    accepted = (name for name in offered if (found := candidates[name]) and found.is_accepted(store))
-    report.looks_failed("verify_published", VerifyPublished.script, accepted)
+    exposed = (distro.name for distro, look in found.items() if look.accepted)
+    report.looks_failed("verify_published", VerifyPublished.script, exposed)
     return report.summary("this was a dry run" if plan.dry_run else "all is public")
 
 
@@ -106,6 +110,23 @@ def watched(plan: Plan | None, findings: Sequence[str] | None, store: Store, run
     report.looks_failed("look_as_user", LookAsUser.script, distros)
     report.lines.append(f"looked at as its users do: {', '.join(distros) or 'no distribution'}")
     return report.summary("all is well")
+
+
+class _Look(NamedTuple):
+    """What there is of one distribution."""
+
+    candidate: Candidate | None
+    accepted: bool
+    hidden: list[str]
+    """The suites that are not what the candidate was to make of them."""
+
+    @classmethod
+    def at(cls, plan: Plan, distro: Distro, store: Store, settings: Settings) -> _Look:
+        """All that the store has of it."""
+        candidate = Candidate.read(store, plan.release, distro.name)
+        if candidate is None or not candidate.is_accepted(store):
+            return cls(candidate, accepted=False, hidden=[])
+        return cls(candidate, accepted=True, hidden=_not_exposed(candidate, distro, store, settings))
 
 
 class _Report:
@@ -188,7 +209,6 @@ def _without_plan(what: str, run: Run) -> str:
 
 
 def _not_exposed(candidate: Candidate, distro: Distro, store: Store, settings: Settings) -> list[str]:
-    """The suites that are not what the candidate was to make of them."""
     return [
         name
         for name, suite in candidate.suites.items()

@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     lock_directory: Path = own_directory.PATH
     """For the locks that keep this machine's publishers apart where the store cannot."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
-    """How many requests to S3 a publish has under way where their order does not matter."""
+    """How many requests to S3 a task has under way where their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90
     """How long after it was replaced a suite's state can be put back; all that it names stays that long."""
     nightly_days: Annotated[int, Field(gt=0)] = 30
@@ -209,6 +209,10 @@ class Settings(BaseSettings):
     def lifetime(self, time_limit: int) -> int:
         """Seconds from its start after which no worker of a job with that limit may be there."""
         return time_limit + 2 * self.grace
+
+    def shared_by(self, count: int) -> Settings:
+        """These, for each of ``count`` that go on at the same time and share the requests at once."""
+        return self.model_copy(update={"requests_at_once": max(1, self.requests_at_once // max(1, count))})
 
     def published(self, key: str) -> str:
         """The public URL of ``key`` in the downloads bucket."""

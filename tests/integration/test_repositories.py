@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -55,6 +56,29 @@ def test_a_second_publish_changes_nothing(bench: Bench) -> None:
     assert bench.snapshots("bookworm") == before
     assert "debian bookworm, now " in bench.propose(plan)[BOOKWORM].difference
     assert "nothing changes" in bench.propose(plan)[BOOKWORM].difference
+
+
+def test_distributions_are_published_side_by_side_and_share_the_requests_at_once(bench: Bench) -> None:
+    under_way, most, lock = 0, 0, threading.Lock()
+
+    def begun(**_: object) -> None:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+
+    def answered(**_: object) -> None:
+        nonlocal under_way
+        with lock:
+            under_way -= 1
+
+    plan = bench.build("1.0.0")
+    bench.settings = bench.settings.model_copy(update={"requests_at_once": 4})
+    bench.store.downloads.s3.meta.events.register("before-send.s3", begun)
+    bench.store.downloads.s3.meta.events.register("response-received.s3", answered)
+    bench.update(plan)
+    assert under_way == 0
+    assert 2 <= most <= 4
 
 
 # The candidate

@@ -12,6 +12,7 @@ import io
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from hhvm_packaging import packaging, tries
 from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
+from hhvm_packaging.store import each
 from hhvm_packaging.workers.worker import Found, Phase
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
+    from hhvm_packaging.jobs import Input
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store import Store
 
@@ -123,7 +126,9 @@ class DockerWorker:
         for part in ("in", "out"):
             (directory / part).mkdir()
         packaging.unpack(store, job.packaging, directory / "packaging")
-        if damaged := _fetch(job, directory / "in", store):
+        fetches = (partial(_fetch, item, directory / "in", store) for item in job.inputs)
+        faults = each(fetches, at_once=self.settings.requests_at_once)
+        if damaged := next(filter(None, faults), None):
             raise tries.failed(store, job, name, build, Failure.JOB, damaged)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
@@ -269,17 +274,16 @@ class DockerWorker:
                 self._remove_container(container["Id"])
 
 
-def _fetch(job: Job, directory: Path, store: Store) -> str:
-    """Fetch the inputs. Returns what is wrong with one of them, or nothing."""
-    for item in job.inputs:
-        path = directory / item.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store.scratch.download(item.key, path)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 != item.sha256:
-            return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
-    return ""
+def _fetch(item: Input, directory: Path, store: Store) -> str | None:
+    """Fetch one input. Returns what is wrong with it, if anything."""
+    path = directory / item.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store.scratch.download(item.key, path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 == item.sha256:
+        return None
+    return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:
