@@ -357,16 +357,17 @@ class Stack:
     def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 180) -> None:
         """Return when every service answers. Raises StackFailed if one does not within ``limit`` seconds."""
         deadline, missing = time.monotonic() + limit, set(self.services)
-        while missing:
-            for service in sorted(missing & self._answering()):
-                missing.discard(service)
-                say(f"{service} answers")
-            if missing and time.monotonic() > deadline:
-                logs = ", ".join(str(self.log_directory / f"{service}.log") for service in sorted(missing))
-                raise StackFailed(
-                    f"no answer within {limit:.0f} s from {', '.join(sorted(missing))}; see {logs}"
-                )
-            time.sleep(0.2)
+        with httpx.Client(base_url=self.ui_url, timeout=5) as airflow:
+            while missing:
+                for service in sorted(missing & self._answering(airflow)):
+                    missing.discard(service)
+                    say(f"{service} answers")
+                if missing and time.monotonic() > deadline:
+                    logs = ", ".join(str(self.log_directory / f"{name}.log") for name in sorted(missing))
+                    raise StackFailed(
+                        f"no answer within {limit:.0f} s from {', '.join(sorted(missing))}; see {logs}"
+                    )
+                time.sleep(0.2)
 
     # Stopping and looking
 
@@ -463,13 +464,13 @@ class Stack:
         with self._configuration.open("w") as file:
             config.write(file)
 
-    def _answering(self) -> set[str]:
+    def _answering(self, airflow: httpx.Client) -> set[str]:
         answering = set()
         for service, port in (("s3", self.ports.s3), ("downloads", self.ports.downloads)):
             with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), timeout=1)):
                 answering.add(service)
         with suppress(httpx.HTTPError, ValueError):
-            health = httpx.get(f"{self.ui_url}/api/v2/monitor/health", timeout=5).json()
+            health = airflow.get("/api/v2/monitor/health").json()
             answering.add("api-server")
             for service in ("scheduler", "dag-processor", "triggerer"):
                 if health[service.replace("-", "_")]["status"] == "healthy":

@@ -15,7 +15,7 @@ import docker
 import httpx
 
 from demo.stack import SCRATCH, USER, Ports, Stack
-from tests.e2e.unhurried import UNHURRIED
+from tests.e2e.unhurried import TLS, UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -42,7 +42,7 @@ class Newcomer:
             env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == expect, done.stdout + done.stderr
@@ -68,7 +68,7 @@ class Newcomer:
     def api(self) -> Generator[httpx.Client]:
         """Airflow's API, logged in."""
         login = {"username": USER, "password": self.stack.secrets.password}
-        with httpx.Client(base_url=self.stack.ui_url, timeout=60) as client:
+        with httpx.Client(base_url=self.stack.ui_url, timeout=60, verify=TLS) as client:
             if not self.token:
                 self.token = client.post("/auth/token", json=login).json()["access_token"]
             client.headers["Authorization"] = f"Bearer {self.token}"

@@ -35,7 +35,7 @@ from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import PUBLIC_KEY, Store
 from hhvm_packaging.workers.ec2 import JOB_TAG
-from tests.e2e.unhurried import UNHURRIED
+from tests.e2e.unhurried import TLS, UNHURRIED
 from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
@@ -108,10 +108,12 @@ class Deployment:
         url = f"{self.stack.ui_url}/api/v2{path}"
         if not self.token:
             login = {"username": USER, "password": self.stack.secrets.password}
-            answer = httpx.post(f"{self.stack.ui_url}/auth/token", json=login, timeout=TIMEOUT)
+            answer = httpx.post(f"{self.stack.ui_url}/auth/token", json=login, timeout=TIMEOUT, verify=TLS)
             self.token = answer.json()["access_token"]
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(method, url, json=body, params=query, headers=headers, timeout=TIMEOUT)
+        answer = httpx.request(
+            method, url, json=body, params=query, headers=headers, timeout=TIMEOUT, verify=TLS
+        )
         assert answer.is_success, answer.text
         return answer.json()
 
