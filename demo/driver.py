@@ -82,11 +82,14 @@ class Demo:
         """Stop everything and forget the data."""
         var = self.stack.var
         known = (var / "demo.json").exists()
-        if known and os.geteuid() != 0:
-            self._give_up_roots_files()
         self.down()
         if known:
-            shutil.rmtree(var)
+            if os.geteuid() != 0:
+                self.take_roots_files()
+            # What says that it is a demo's goes last: this may be killed, and run again.
+            for entry in sorted(var.iterdir(), key=lambda entry: entry.name == "demo.json"):
+                _remove(entry)
+            var.rmdir()
         elif var.exists() and any(entry.name not in {"run", "log"} for entry in var.iterdir()):
             raise DemoFailed(f"{var} does not look like a demo's data (no demo.json); remove it yourself")
         else:
@@ -314,13 +317,36 @@ Next          make demo VERSION={_next(release):<9}another release beside it
                 self._say(f"removing {len(containers)} containers")
                 run(["docker", "rm", "--force", "--volumes", *containers])
 
-    def _give_up_roots_files(self) -> None:
-        """Containers write as root, and only root can remove that."""
-        if self.stack.work_directory.exists():
-            with suppress(CommandFailed):
-                command = ["find", "/work", "-mindepth", "1", "-delete"]
-                volume = f"{self.stack.work_directory}:/work"
-                run(["docker", "run", "--rm", "--volume", volume, self.distros[0].docker_base, *command])
+    def take_roots_files(self) -> None:
+        """Make all data this user's: containers write as root, and only root can remove that.
+
+        Raises DemoFailed, where there is any, if no container can be started to do so.
+        """
+        owner = f"{os.getuid()}:{os.getgid()}"
+        if all(path.lstat().st_uid == os.getuid() for path in self.stack.var.rglob("*")):
+            return
+        container = [
+            "docker",
+            "run",
+            "--rm",
+            "--volume",
+            f"{self.stack.var}:/data",
+            self.distros[0].docker_base,
+        ]
+        try:
+            run([*container, "chown", "--recursive", "--no-dereference", owner, "/data"])
+        except CommandFailed as error:
+            raise DemoFailed(
+                f"{self.stack.var} has files of root, which containers wrote, and none can be started to "
+                f"change that. Start Docker and run make clean again, or have root remove it. {error}"
+            ) from error
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
 
 
 def _next(release: Release) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
@@ -10,6 +11,8 @@ import httpx
 import pytest
 from botocore.config import Config
 
+from demo.driver import Demo
+from demo.progress import Progress
 from demo.stack import STORAGE, Ports, Stack, kill
 
 if TYPE_CHECKING:
@@ -53,6 +56,22 @@ def _eventually_answers(stack: Stack, service: str, other_than: int) -> None:
         assert time.monotonic() < deadline, f"{service} was not started again"
         time.sleep(0.1)
     stack.wait(limit=20)
+
+
+def test_what_containers_wrote_as_root_is_given_to_whoever_forgets_the_demo(
+    tmp_path: Path, base_images: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    somebody = 12345
+    file = tmp_path / "git/hhvm.git/objects/pack"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    (tmp_path / "link").symlink_to(Path(__file__))
+    monkeypatch.setattr("os.getuid", lambda: somebody)
+    monkeypatch.setattr("os.getgid", lambda: somebody)
+    Demo(Stack(tmp_path), Progress()).take_roots_files()
+    owners = {path.lstat().st_uid for path in tmp_path.rglob("*")}
+    assert owners == {somebody}
+    assert Path(__file__).stat().st_uid != somebody
 
 
 def test_what_is_put_into_the_public_bucket_is_served_to_everyone(stack: Stack) -> None:

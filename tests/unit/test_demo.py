@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from supervisor.options import ServerOptions
@@ -222,6 +223,19 @@ class TestForgetting:
         with pytest.raises(Exception, match="does not look like"):
             demo.clean()
         assert precious.exists()
+
+    def test_that_is_killed_halfway_can_be_done_again(
+        self, near: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stack = Stack(near / "var", services=STORAGE, preferred_ports=Ports(0, 0, 0))
+        stack.prepare()
+        assert stack.ports
+        with monkeypatch.context() as killed:
+            killed.setattr("shutil.rmtree", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                Demo(stack, Progress()).clean()
+        Demo(stack, Progress()).clean()
+        assert not stack.var.exists()
 
 
 class TestAPersonsCommand:
