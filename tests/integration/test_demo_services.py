@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,17 +63,18 @@ def _eventually_answers(stack: Stack, service: str, other_than: int) -> None:
 def test_what_containers_wrote_as_root_is_given_to_whoever_forgets_the_demo(
     tmp_path: Path, base_images: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    somebody = 12345
-    file = tmp_path / "git/hhvm.git/objects/pack"
-    file.parent.mkdir(parents=True)
-    file.touch()
-    (tmp_path / "link").symlink_to(Path(__file__))
+    # Where root runs this, for somebody else.
+    somebody = os.getuid() or 12345
     monkeypatch.setattr("os.getuid", lambda: somebody)
-    monkeypatch.setattr("os.getgid", lambda: somebody)
-    Demo(Stack(tmp_path), Progress()).take_roots_files()
-    owners = {path.lstat().st_uid for path in tmp_path.rglob("*")}
-    assert owners == {somebody}
-    assert Path(__file__).stat().st_uid != somebody
+    demo = Demo(Stack(tmp_path), Progress())
+    (tmp_path / "link").symlink_to(Path(__file__))
+    writes = ["sh", "-c", "mkdir /data/git; touch /data/git/object"]
+    container = ["docker", "run", "--rm", "--volume", f"{tmp_path}:/data", demo.distros[0].docker_base]
+    subprocess.run([*container, *writes], check=True)
+    assert (tmp_path / "git/object").stat().st_uid == 0
+    demo.take_roots_files()
+    owners = {path.name: path.lstat().st_uid for path in tmp_path.rglob("*")}
+    assert owners == dict.fromkeys(("link", "git", "object"), somebody)
 
 
 def test_what_is_put_into_the_public_bucket_is_served_to_everyone(stack: Stack) -> None:

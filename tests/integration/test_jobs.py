@@ -373,22 +373,17 @@ def published(tmp_path: Path, docker_engine: None, job_image: str) -> Path:
     for directory in ("conf", "debian"):
         (root / directory).mkdir(parents=True)
     made = run(
-        *("docker", "run", "--rm", f"--volume={root}/debian:/debian", "--workdir=/debian", job_image),
-        *("bash", "-c", MAKE_REPOSITORY),
+        *("docker", "run", "--rm", f"--user={os.getuid()}:{os.getgid()}", f"--volume={root}/debian:/debian"),
+        *("--workdir=/debian", job_image, "bash", "-c", MAKE_REPOSITORY),
     )
     assert made.returncode == 0, made.stderr
     gpg = ["gpg", "--homedir", str(gnupg), "--batch", "--quiet"]
     run(*gpg, "--passphrase", "", "--quick-generate-key", "test@hhvm.invalid", "rsa2048", "sign", "never")
     run(*gpg, "--armor", "--output", root / "conf/hhvm.gpg.key", "--export")
     suite = root / "debian/dists/bookworm"
-    signed = run(*gpg, "--output", tmp_path / "InRelease", "--clearsign", suite / "Release")
+    signed = run(*gpg, "--output", suite / "InRelease", "--clearsign", suite / "Release")
     run("gpgconf", "--homedir", str(gnupg), "--kill", "all")
     assert signed.returncode == 0, signed.stderr
-    # What the image made belongs to root.
-    run(
-        *("docker", "run", "--rm", f"--volume={tmp_path}:{tmp_path}", job_image),
-        *("cp", tmp_path / "InRelease", suite / "InRelease"),
-    )
     return root
 
 
