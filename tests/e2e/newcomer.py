@@ -42,7 +42,7 @@ class Newcomer:
             env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
             capture_output=True,
             text=True,
-            timeout=1200,
+            timeout=600,
             check=False,
         )
         assert done.returncode == expect, done.stdout + done.stderr
