@@ -325,16 +325,10 @@ Next          make demo VERSION={_next(release):<9}another release beside it
         owner = f"{os.getuid()}:{os.getgid()}"
         if all(path.lstat().st_uid == os.getuid() for path in self.stack.var.rglob("*")):
             return
-        container = [
-            "docker",
-            "run",
-            "--rm",
-            "--volume",
-            f"{self.stack.var}:/data",
-            self.distros[0].docker_base,
-        ]
+        volume, image = f"{self.stack.var}:/data", self.distros[0].docker_base
+        command = ["chown", "--recursive", "--no-dereference", owner, "/data"]
         try:
-            run([*container, "chown", "--recursive", "--no-dereference", owner, "/data"])
+            run(["docker", "run", "--rm", "--volume", volume, image, *command])
         except CommandFailed as error:
             raise DemoFailed(
                 f"{self.stack.var} has files of root, which containers wrote, and none can be started to "
