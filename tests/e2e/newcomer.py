@@ -141,12 +141,15 @@ class Newcomer:
             time.sleep(0.5)
 
     def ended(self, dag_id: str, run_id: str) -> str:
-        """A run's final state."""
-        return str(
-            self.until(
-                lambda: (state := self.state(dag_id, run_id)) in ("success", "failed") and state, limit=900
-            )
-        )
+        """A run's final state. Of one that failed, pytest shows why if the test did not want that."""
+        ends = ("success", "failed")
+        state = str(self.until(lambda: (now := self.state(dag_id, run_id)) in ends and now, limit=900))
+        if state == "failed":
+            for name, task in self.tasks(dag_id, run_id).items():
+                print(dag_id, run_id, name, task["state"], "try", task["try_number"])
+                if task["state"] == "failed":
+                    print(self.log(dag_id, run_id, task)[-4000:])
+        return state
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear a run's failed tasks, as an engineer does, and see it run again."""
