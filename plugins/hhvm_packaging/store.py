@@ -82,9 +82,9 @@ class Bucket:
         try:
             answer = self.s3.head_object(Bucket=self.name, Key=key)
         except self.s3.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
-                return None
-            raise
+            if not _is_absent(error):
+                raise
+            return None
         return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer["Metadata"].get("sha256"))
 
     def get(self, key: str) -> bytes | None:
@@ -96,10 +96,8 @@ class Bucket:
         """The object's bytes from ``start`` on; empty where there are none, or no such object."""
         try:
             answer = self.s3.get_object(Bucket=self.name, Key=key, Range=f"bytes={start}-")
-        except self.s3.exceptions.NoSuchKey:
-            return b""
         except self.s3.exceptions.ClientError as error:
-            if _status(error) != _NOTHING_THERE:
+            if not _is_absent(error) and _status(error) != _NOTHING_THERE:
                 raise
             return b""
         return answer["Body"].read()
@@ -108,7 +106,9 @@ class Bucket:
         """The object's bytes and its ETag for a later conditional write; both None where it is absent."""
         try:
             answer = self.s3.get_object(Bucket=self.name, Key=key)
-        except self.s3.exceptions.NoSuchKey:
+        except self.s3.exceptions.ClientError as error:
+            if not _is_absent(error):
+                raise
             return None, None
         return answer["Body"].read(), answer["ETag"]
 
@@ -239,6 +239,11 @@ _NOTHING_THERE = 416
 _NOT_IMPLEMENTED = 501
 _HEEDING: dict[str, bool] = {}
 """By the store's address."""
+
+
+def _is_absent(error: ClientError) -> bool:
+    # By its code: its class is another one where two threads meet a client's first errors at once.
+    return error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound")
 
 
 def _status(error: ClientError) -> int:
