@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,10 +146,10 @@ class Newcomer:
         ends = ("success", "failed")
         state = str(self.until(lambda: (now := self.state(dag_id, run_id)) in ends and now, limit=900))
         if state == "failed":
-            for name, task in self.tasks(dag_id, run_id).items():
+            for name, task in self.until(partial(self.tasks, dag_id, run_id)).items():
                 print(dag_id, run_id, name, task["state"], "try", task["try_number"])
                 if task["state"] == "failed":
-                    print(self.log(dag_id, run_id, task)[-4000:])
+                    print(self.until(partial(self.log, dag_id, run_id, task))[-4000:])
         return state
 
     def clear(self, dag_id: str, run_id: str) -> None:
