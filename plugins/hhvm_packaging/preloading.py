@@ -7,7 +7,6 @@ short task would do.
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from typing import TYPE_CHECKING
 
@@ -48,5 +47,3 @@ def load() -> None:
     from hhvm_packaging import aws
 
     aws.preload()
-    # It remembers where modules come from. The Amazon provider asks it so for every client.
-    inspect.stack()
