@@ -113,7 +113,7 @@ def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
         try:
             # As committed: neither the checkout's line ends nor its edits.
             files = _git(
-                root, "-c", "core.autocrlf=false", "archive", "--format=tar", revision.commit, *_REVISED
+                root, "-c", "core.autocrlf=false", "archive", "--format=tar.gz", revision.commit, *_REVISED
             )
         except GitError as error:
             raise UnknownRef(
@@ -149,15 +149,14 @@ def unpack(store: Store, sha256: str, directory: Path) -> None:
         raise DigestMismatch(
             f"s3://{store.scratch.name}/{key} {fault}; clear `plan` of hhvm_build to upload it again"
         )
+    directory.mkdir(exist_ok=True)
     _extract(archive, directory)
 
 
 def _extract(archive: bytes, directory: Path) -> None:
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        # The links point into the build containers, which the stricter filter "data" refuses. As an
-        # attribute, because Python before 3.11.4 has no filters.
-        tar.extraction_filter = getattr(tarfile, "tar_filter", lambda member, _: member)
-        tar.extractall(directory)  # ruff: ignore[tarfile-unsafe-members]
+    # As on instances, and faster than in Python. It, too, writes nothing outside of the directory.
+    command = ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", str(directory)]
+    subprocess.run(command, input=archive, check=True)
 
 
 class GitError(Exception):
