@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     docker_volumes: list[str] = []
     """More volumes for the jobs' containers, as ``docker run --volume`` takes them: git keys, mirrors."""
     docker_network: str = ""
-    """The network of containers that read the published repository; empty for the engine's default."""
+    """The network of all containers of a job; empty for the engine's default."""
 
     notify: list[Channel] = []
     """Who is told of a run that failed, of nightlies that are missing and of what waits for approval."""

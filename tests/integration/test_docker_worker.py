@@ -7,6 +7,7 @@ import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -106,6 +107,15 @@ def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
     assert bench.worker.state(bench.name).phase == "absent"
     with pytest.raises(TryAgain, match="worker lost: its container is gone, without a result"):
         bench.worker.collect(bench.name, BUILD, job, bench.store)
+
+
+def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"docker_network": "host"})
+    bench.worker = DockerWorker(bench.worker.engine, settings)
+    own = urlsplit(bench.store.scratch.s3.meta.endpoint_url)
+    job = bench.job(f"exec 3<>/dev/tcp/{own.hostname}/{own.port}")
+    bench.run(job)
+    assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
 
 
 def test_a_running_job_is_adopted_instead_of_started_again(bench: Bench) -> None:

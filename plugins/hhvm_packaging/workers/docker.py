@@ -241,7 +241,9 @@ class DockerWorker:
                 "HHVM_TIME_LIMIT": str(job.time_limit),
                 "HHVM_DOCKER_NETWORK": self.settings.docker_network,
             },
-            host_config=self.engine.create_host_config(binds=volumes, init=True),
+            host_config=self.engine.create_host_config(
+                binds=volumes, network_mode=self.settings.docker_network or None, init=True
+            ),
         )
 
     def _remove_container(self, container: str) -> None:
