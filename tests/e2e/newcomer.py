@@ -139,7 +139,7 @@ class Newcomer:
             except (httpx.HTTPError, KeyError, ValueError):
                 pass
             assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.5)
+            time.sleep(1)
 
     def ended(self, dag_id: str, run_id: str) -> str:
         """A run's final state. Of one that failed, pytest shows why if the test did not want that."""
