@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 import uuid
@@ -116,6 +117,31 @@ def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
     job = bench.job(f"exec 3<>/dev/tcp/{own.hostname}/{own.port}")
     bench.run(job)
     assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
+
+
+def test_a_pause_is_over_with_the_job(bench: Bench) -> None:
+    async def killed_meanwhile() -> None:
+        pause = asyncio.create_task(bench.worker.pause(bench.name, 300))
+        await asyncio.to_thread(bench.worker.engine.kill, bench.name)
+        await asyncio.wait_for(pause, 60)
+
+    bench.start(bench.job("sleep 600"))
+    asyncio.run(killed_meanwhile())
+    assert bench.worker.state(bench.name).phase == "ended"
+
+
+def test_pauses_are_over_without_the_job_too_however_many_they_are(bench: Bench) -> None:
+    async def many() -> None:
+        pauses = [bench.worker.pause(bench.name, 0.5) for _ in range(30)]
+        await asyncio.wait_for(asyncio.gather(*pauses), 60)
+
+    bench.start(bench.job("sleep 600"))
+    asyncio.run(many())
+    assert bench.worker.state(bench.name).phase == "running"
+
+
+def test_there_is_no_pause_for_a_container_that_is_gone(bench: Bench) -> None:
+    asyncio.run(asyncio.wait_for(bench.worker.pause(bench.name, 300), 60))
 
 
 def test_a_running_job_is_adopted_instead_of_started_again(bench: Bench) -> None:

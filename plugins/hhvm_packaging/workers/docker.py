@@ -7,16 +7,21 @@ container's name is the job's identity, so the engine itself sees to it that no 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
+from requests import RequestException
 
 from hhvm_packaging import packaging, tries
 from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
@@ -39,6 +44,10 @@ _BUILD_LABEL = "hhvm.build"
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
+_WAITING = ThreadPoolExecutor(8, thread_name_prefix="end-of-a-job")
+"""Those who are told of the end of a container. While they are all at it, others only look again."""
+_LEAST_PAUSE = 0.1
+"""Seconds, as of a container that somebody is removing the engine tells at once."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,17 @@ class DockerWorker:
                 return file.read()
         except FileNotFoundError:
             return b""
+
+    async def pause(self, name: str, seconds: float) -> None:
+        """Return after so many seconds, or as soon as the engine tells of the end of the job's container."""
+
+        def end() -> None:
+            with suppress(RequestException):  # It goes on, or is gone, or the engine is.
+                self.engine.wait(name, timeout=ceil(seconds))
+
+        await asyncio.sleep(_LEAST_PAUSE)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(_WAITING, end), seconds)
 
     def state(self, name: str) -> State:
         """Whether the job's container runs, has ended, or is not there."""

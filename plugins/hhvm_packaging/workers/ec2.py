@@ -7,6 +7,7 @@ and what became of it, lies in the store, so that nothing depends on anybody wat
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shlex
 import threading
@@ -154,6 +155,10 @@ class Ec2Worker:
     def log(self, name: str, job: Job, build: str, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
         return self.store.scratch.get_from(f"{self._directory(name, job, build)}log.txt", since)
+
+    async def pause(self, name: str, seconds: float) -> None:
+        """Return after so many seconds: EC2 tells of nothing by itself."""
+        await asyncio.sleep(seconds)
 
     def instance(self, name: str, build: str) -> str | None:
         """The id of the job's instance, None where it is not there."""

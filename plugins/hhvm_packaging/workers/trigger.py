@@ -16,7 +16,7 @@ from hhvm_packaging.steps import STEPS
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from hhvm_packaging.workers.worker import Phase
+    from hhvm_packaging.workers.worker import Phase, Worker
 
 PATIENCE = 60
 """How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
@@ -55,7 +55,7 @@ class JobTrigger(BaseTrigger):
         read, answered = 0, time.time()
         while True:
             try:
-                phase, new = await asyncio.to_thread(self._look, job, read)
+                worker, phase, new = await asyncio.to_thread(self._look, job, read)
                 answered = time.time()
             except Exception as error:
                 if time.time() - answered > PATIENCE:
@@ -69,7 +69,7 @@ class JobTrigger(BaseTrigger):
             if over:
                 yield await self._taken_in(job, phase) or TriggerEvent(phase)
                 return
-            await asyncio.sleep(self._interval)
+            await worker.pause(self.name, self._interval)
 
     async def _taken_in(self, job: Job, phase: Phase) -> TaskSuccessEvent | None:
         """The task's success if this can see to it."""
@@ -93,14 +93,14 @@ class JobTrigger(BaseTrigger):
 
     @property
     def _interval(self) -> float:
-        """Seconds until the next look: many jobs are over in less than a minute."""
+        """Seconds until the next look, at most: many jobs are over in less than a minute."""
         longest = runtime.settings().poll_interval
         return min(1, longest) if time.time() - begun(self.build) < _FIRST else longest
 
-    def _look(self, job: Job, read: int) -> tuple[Phase, bytes]:
+    def _look(self, job: Job, read: int) -> tuple[Worker, Phase, bytes]:
         """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
         worker = runtime.shared_worker()
-        return worker.phase(self.name, job, self.build), worker.log(self.name, job, self.build, read)
+        return worker, worker.phase(self.name, job, self.build), worker.log(self.name, job, self.build, read)
 
     def _pass_on(self, new: bytes, over: bool) -> int:
         """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""

@@ -37,6 +37,9 @@ class Worker(Protocol):
     def log(self, name: str, job: Job, build: str, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
 
+    async def pause(self, name: str, seconds: float) -> None:
+        """Return after so many seconds, or sooner where the worker tells of the job's end."""
+
     def adopt(self, name: str, job: Job, store: Store) -> str | None:
         """The build of a worker that does this very job, or did it, well or not; None and gone for any other.
 
