@@ -111,9 +111,14 @@ class Deployment:
             answer = httpx.post(f"{self.stack.ui_url}/auth/token", json=login, timeout=TIMEOUT, verify=TLS)
             self.token = answer.json()["access_token"]
         headers = {"Authorization": f"Bearer {self.token}"}
-        answer = httpx.request(
-            method, url, json=body, params=query, headers=headers, timeout=TIMEOUT, verify=TLS
-        )
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            answer = httpx.request(
+                method, url, json=body, params=query, headers=headers, timeout=TIMEOUT, verify=TLS
+            )
+            # SQLite has one writer at a time, and who waits too long for it is told so.
+            if not answer.is_server_error or time.monotonic() > deadline:
+                break
         assert answer.is_success, answer.text
         return answer.json()
 
