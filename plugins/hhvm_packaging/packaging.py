@@ -155,8 +155,10 @@ def unpack(store: Store, sha256: str, directory: Path) -> None:
 
 def _extract(archive: bytes, directory: Path) -> None:
     # As on instances, and faster than in Python. It, too, writes nothing outside of the directory.
-    command = ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", str(directory)]
-    subprocess.run(command, input=archive, check=True)
+    modes = ["--no-same-owner", "--preserve-permissions"]  # The same for every user and umask.
+    subprocess.run(
+        ["tar", "--extract", "--gzip", *modes, "--directory", str(directory)], input=archive, check=True
+    )
 
 
 class GitError(Exception):
