@@ -47,7 +47,7 @@ _LABELS = "labels.json"
 _WAITING = ThreadPoolExecutor(8, thread_name_prefix="end-of-a-job")
 """Those who are told of the end of a container. While they are all at it, others only look again."""
 _LEAST_PAUSE = 0.1
-"""Seconds, as of a container that somebody is removing the engine tells at once."""
+"""Seconds. Of a container that somebody is removing the engine would tell at once, again and again."""
 
 
 @dataclass(frozen=True)
