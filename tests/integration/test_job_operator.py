@@ -123,6 +123,7 @@ def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.Monk
     settings.cache_clear()
     monkeypatch.setattr(runtime, "store", lambda: Store(s3, settings()))
     monkeypatch.setitem(STEPS, "a-job", AJob)
+    monkeypatch.setattr(trigger, "_SETTLED", 0)  # No scheduler runs these tasks.
     bench = Bench(tmp_path, runtime.store())
     yield bench
     for container in bench.containers():
@@ -286,6 +287,16 @@ def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None
     path, arguments = made.serialize()
     assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
     assert JobTrigger(**arguments).serialize() == (path, arguments)
+
+
+def test_a_task_goes_on_only_once_airflows_scheduler_can_know_that_it_waited(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "_SETTLED", 2)
+    deferred = bench.deferred(bench.task("exit 2"))
+    begun = time.monotonic()
+    assert bench.ended(deferred) == "ended"
+    assert time.monotonic() - begun >= 2
 
 
 def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:

@@ -22,6 +22,12 @@ PATIENCE = 60
 """How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
 _FIRST = 60
 """How long after it was begun a job is looked at each second, in seconds."""
+_SETTLED = 3.0
+"""How soon a task goes on at the earliest, in seconds.
+
+One that does before Airflow's scheduler has read that its first process ended is taken for killed: it loses
+a try, and waits for the next.
+"""
 
 
 class JobTrigger(BaseTrigger):
@@ -52,6 +58,7 @@ class JobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the job again and again, in a thread, so that other triggers go on."""
         job = Job.model_validate(self.job)
+        settled = time.monotonic() + _SETTLED
         read, answered = 0, time.time()
         while True:
             try:
@@ -67,7 +74,11 @@ class JobTrigger(BaseTrigger):
             over = phase != "running" or time.time() > self.deadline
             read += self._pass_on(new, over)
             if over:
-                yield await self._taken_in(job, phase) or TriggerEvent(phase)
+                if success := await self._taken_in(job, phase):
+                    yield success
+                    return
+                await asyncio.sleep(settled - time.monotonic())
+                yield TriggerEvent(phase)
                 return
             await worker.pause(self.name, self._interval)
 
