@@ -84,6 +84,11 @@ class Candidate(BaseModel):
             for name, suite in self.suites.items()
         )
 
+    @property
+    def read_by_apt(self) -> tuple[Input, ...]:
+        """The files that apt reads of them: each index in the one of its forms that apt likes best."""
+        return tuple(file for file in self.files if file.name.endswith((KEY, "/InRelease", ".xz")))
+
     def accept(self, store: Store) -> None:
         """Record that apt accepted it."""
         store.scratch.put(f"{self.directory}accepted", b"")
