@@ -224,10 +224,13 @@ class Run:
         )
 
     def ended(self, limit: float = 240) -> str:
-        """The run's final state."""
-        return str(
-            self.deployment.until(lambda: (state := self.state) in ("success", "failed") and state, limit)
+        """The run's final state. Of one that failed, pytest shows why if the test did not want that."""
+        state = str(
+            self.deployment.until(lambda: (now := self.state) in ("success", "failed") and now, limit)
         )
+        if state == "failed":
+            print(self.task_log()[-4000:])
+        return state
 
     def mark_failed(self) -> None:
         """Mark its task failed, as a person does."""
