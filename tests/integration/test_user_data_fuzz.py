@@ -230,7 +230,7 @@ def test_a_jobs_values_and_file_names_reach_the_engine_and_s3_as_they_are(
     cases = [Case(random, number, directory / "cases", packaging) for number in range(JOBS)]
     command(container, "bash", "-euo", "pipefail", "-c", RUN, str(directory / "cases"))
     for case in cases:
-        work = f"/var/lib/hhvm-packaging/work/{case.name}"
+        work = f"/var/lib/hhvm-packaging/jobs/{case.name}"
         arguments = case.noted("arguments")
         given = [arguments[index + 1] for index, word in enumerate(arguments) if word == "--env"]
         assert [word for word in given if word.startswith("V_")] == [

@@ -25,7 +25,7 @@ for tool in aws docker jq; do
   }
 done
 
-work=/var/lib/hhvm-packaging/work/$HHVM_JOB
+work=/var/lib/hhvm-packaging/jobs/$HHVM_JOB
 mkdir -p "$work/packaging"
 aws s3 cp --only-show-errors "s3://$HHVM_BUCKET/$HHVM_PACKAGING" "$work/packaging.tar.gz"
 printf '%s  %s\n' "$HHVM_PACKAGING_SHA256" "$work/packaging.tar.gz" | sha256sum --check --quiet
