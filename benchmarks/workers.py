@@ -69,7 +69,7 @@ async def wait_ours(number: int, instance: str, poll: int) -> None:
     from hhvm_packaging.workers.trigger import JobTrigger
 
     job = JOB.model_dump(mode="json")
-    await anext(aiter(JobTrigger(name(number), BUILD, job, time.time() + 14400).run()))
+    await anext(aiter(JobTrigger(name(number), BUILD, job, time.time() + 14400, plan={}).run()))
 
 
 async def wait_textbook(number: int, instance: str, poll: int) -> None:

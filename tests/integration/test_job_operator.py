@@ -108,8 +108,11 @@ class Bench:
         return self.fired(deferred).payload
 
     def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
-        """Wait, and go on as the task then does."""
-        return str(task.take_in(CONTEXT, event=self.ended(deferred), **(deferred.kwargs or {})))
+        """Wait, and go on as the task then does, if it has to. Returns what it returns."""
+        event = self.fired(deferred)
+        if isinstance(event, TaskSuccessEvent):
+            return str((event.xcoms or {})["return_value"])
+        return str(task.take_in(CONTEXT, event=event.payload, **(deferred.kwargs or {})))
 
 
 @pytest.fixture
@@ -147,9 +150,10 @@ def test_a_task_that_died_between_starting_its_job_and_waiting_attaches_to_it(be
 
 
 def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_second_job(
-    bench: Bench,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = bench.task('date +%N >>"$OUT/../ran"')
+    monkeypatch.setattr(trigger, "_LIGHT", -1)
     bench.ended(bench.deferred(task))
     deferred = bench.deferred(task)
     bench.ended(deferred)
@@ -158,8 +162,9 @@ def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_se
 
 
 def test_a_task_that_died_before_it_recorded_a_failure_fails_for_good_without_a_second_job(
-    bench: Bench,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(trigger, "_LIGHT", -1)
     task = bench.task("exit 2")
     bench.ended(bench.deferred(task))
     before = bench.containers()
@@ -249,26 +254,39 @@ def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
     task = bench.task("echo one; echo two; printf 'and no newline'")
     bench.take_in(task, bench.deferred(task))
-    assert lines == ["one", "two", "and no newline"]
+    assert lines == ["one", "two", "and no newline", "HHVM 1.0.0, a-job: done"]
 
 
-def test_what_leaves_no_files_is_taken_in_without_another_process_of_the_task(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("outputs", [None, "made/"])
+def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, outputs: str | None
 ) -> None:
-    monkeypatch.setattr(AJob, "outputs", None)
-    event = bench.fired(bench.deferred(bench.task("echo working")))
+    monkeypatch.setattr(AJob, "outputs", outputs)
+    event = bench.fired(bench.deferred(bench.task('echo working; echo made >"$OUT/a-file"')))
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms == {"return_value": "HHVM 1.0.0, a-job: done"}
     assert bench.store.scratch.get("done")
+    assert bench.store.scratch.get("made/a-file") == (b"made\n" if outputs else None)
     assert bench.containers() == []
     assert list((bench.root / "work").iterdir()) == []
+
+
+def test_files_that_take_long_to_send_are_left_to_the_task(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "_LIGHT", 4)
+    task = bench.task('echo made >"$OUT/a-file"')
+    waiting = bench.deferred(task)
+    assert bench.ended(waiting) == "ended"
+    assert bench.store.scratch.get("made/a-file") is None
+    assert task.take_in(CONTEXT, event="ended", **(waiting.kwargs or {})) == "HHVM 1.0.0, a-job: done"
+    assert bench.store.scratch.get("made/a-file") == b"made\n"
 
 
 @pytest.mark.parametrize(("script", "outcome"), [("true", "done"), ("exit 2", "the job failed")])
 def test_what_the_trigger_cannot_take_in_is_left_to_the_task(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, script: str, outcome: str
 ) -> None:
-    monkeypatch.setattr(AJob, "outputs", None)
     task = bench.task(script)
     waiting = bench.deferred(task)
     with monkeypatch.context() as away:

@@ -164,6 +164,13 @@ class DockerWorker:
             raise tries.failed(store, job, name, build, Failure.JOB, reason) from error
         return f"container {name}"
 
+    def to_upload(self, name: str, job: Job) -> int:
+        """The bytes of the files that the job left."""
+        result = self.result(name)
+        if result is None or job.outputs is None:
+            return 0
+        return sum(artifact.size for artifact in result.artifacts)
+
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """Keep the log, the artifacts and last the result in the store. Returns the result.
 

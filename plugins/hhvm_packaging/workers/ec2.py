@@ -199,6 +199,10 @@ class Ec2Worker:
                 return f"instance {instance}"
         raise tries.failed(store, job, name, build, failure, f"EC2 launches nothing: {'; '.join(reasons)}")
 
+    def to_upload(self, name: str, job: Job) -> int:
+        """None: the instance has done so itself."""
+        return 0
+
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """The job's result; its artifacts and its log are in the store.
 

@@ -139,8 +139,7 @@ class JobOperator(BaseOperator):
             trigger=JobTrigger(
                 **ticket,
                 deadline=begun(build) + job.time_limit + step.settings.grace,
-                # The files that a job left are too much for a process that many jobs wait in.
-                plan=None if job.outputs is not None else step.plan.model_dump(mode="json"),
+                plan=step.plan.model_dump(mode="json"),
             ),
             method_name="take_in",
             kwargs=ticket,

@@ -28,17 +28,19 @@ _SETTLED = 3.0
 One that does before Airflow's scheduler has read that its first process ended is taken for killed: it loses
 a try, and waits for the next.
 """
+_LIGHT = 32 << 20
+"""Bytes. More is not sent to the store by a process that many jobs wait in."""
 
 
 class JobTrigger(BaseTrigger):
     """Fires once the job's worker no longer runs, or is past ``deadline`` (seconds of the epoch).
 
-    Where it is told the ``plan``, it takes in the result of a job that succeeded, which spares the task a
-    second process. All else is left to that process, which says what it was.
+    It takes in the result of a job that succeeded, which spares the task a second process. All else, and
+    many bytes, are left to that process.
     """
 
     def __init__(
-        self, name: str, build: str, job: dict[str, Any], deadline: float, plan: dict[str, Any] | None = None
+        self, name: str, build: str, job: dict[str, Any], deadline: float, plan: dict[str, Any]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
@@ -84,19 +86,25 @@ class JobTrigger(BaseTrigger):
 
     async def _taken_in(self, job: Job, phase: Phase) -> TaskSuccessEvent | None:
         """The task's success if this can see to it."""
-        if phase != "ended" or self.plan is None:
+        if phase != "ended":
             return None
         try:
-            done = await asyncio.to_thread(self._take_in, Plan.model_validate(self.plan), job)
+            done = await asyncio.to_thread(self._take_in, job)
         except Exception as error:
             self.log.info("Left to the task: %s", str(error).partition("\n")[0])
+            return None
+        if done is None:
             return None
         self.log.info(done)
         return TaskSuccessEvent(xcoms={"return_value": done})
 
-    def _take_in(self, plan: Plan, job: Job) -> str:
+    def _take_in(self, job: Job) -> str | None:
+        worker = runtime.shared_worker()
+        if worker.to_upload(self.name, job) > _LIGHT:
+            return None
+        plan = Plan.model_validate(self.plan)
         step = STEPS[job.script](plan, runtime.shared_store(), runtime.settings(), job.distro)
-        return step.take_in(runtime.shared_worker(), self.name, self.build, job)
+        return step.take_in(worker, self.name, self.build, job)
 
     async def on_kill(self) -> None:
         """A person cleared or ended the task: end the job and whatever it started."""

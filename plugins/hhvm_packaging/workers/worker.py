@@ -49,6 +49,9 @@ class Worker(Protocol):
     def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Start the job's worker. Returns what to call it. Raises JobFailed or TryAgain."""
 
+    def to_upload(self, name: str, job: Job) -> int:
+        """How many bytes ``collect`` would send to the store of a job that has ended."""
+
     def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
         """Keep log, artifacts and result in the store. Raises JobFailed or TryAgain if the job failed."""
 
