@@ -7,14 +7,13 @@ import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
-from airflow.providers.standard.triggers.external_task import DagStateTrigger
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowRescheduleException,
     DagRunTriggerException,
 )
-from airflow.triggers.base import TaskSuccessEvent
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow.utils.state import DagRunState
 
 from hhvm_packaging import runtime
@@ -26,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from airflow.sdk import Context
-    from airflow.triggers.base import TriggerEvent
 
-_LOOK = 1
-"""Seconds between looks at a child run, each of which is a short query."""
-_FINISHED = [DagRunState.SUCCESS, DagRunState.FAILED]
+_LOOK = 1.0
+"""Seconds between looks at a child run, each of which is two short queries."""
+_LOOK_CLOSELY = 0.1
+"""Likewise, once nothing but its last task is left."""
+_NOT_AT_IT = (None, "up_for_retry")
+"""States of a task that will not end before the next look."""
 _OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 """States of a task instance that nothing but a person changes."""
 
@@ -47,6 +48,8 @@ class ChildRunOperator(TriggerDagRunOperator):
 
     passed_on: ClassVar[tuple[str, ...]]
     """What the child is told of the request."""
+    last_task: ClassVar[str]
+    """The child's one task that ends after all the others."""
 
     def __init__(self, *, request: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(
@@ -70,12 +73,7 @@ class ChildRunOperator(TriggerDagRunOperator):
             self._start(context)
         ti.xcom_push(key=XCOM_RUN_ID, value=run_id)
         self.defer(
-            trigger=ChildRunTrigger(
-                dag_id=self.trigger_dag_id,
-                states=_FINISHED,
-                run_ids=[run_id],
-                poll_interval=_LOOK,
-            ),
+            trigger=ChildRunTrigger(self.trigger_dag_id, run_id, self.last_task),
             method_name="execute_complete",
         )
 
@@ -99,21 +97,19 @@ class ChildRunOperator(TriggerDagRunOperator):
             if isinstance(answer, ErrorResponse):
                 raise AirflowException(f"{self.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
 
-    def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> None:
-        """Fail as the child did; a child that failed is not started again by a retry."""
-        try:
-            super().execute_complete(context, event)
-        except AirflowException as error:
-            raise AirflowFailException(
-                f"{self.trigger_dag_id} run {self.trigger_run_id} failed. This task's link Triggered DAG "
-                "leads to what failed there; once that is mended, clear this task"
-            ) from error
+    def execute_complete(self, context: Context, event: str) -> None:  # type: ignore[override]  # ours
+        """Fail as the child did, whose run id is the ``event``; no retry starts that child again."""
+        raise AirflowFailException(
+            f"{self.trigger_dag_id} run {event} failed. This task's link Triggered DAG leads to what failed "
+            "there; once that is mended, clear this task"
+        )
 
 
 class BuildOperator(ChildRunOperator):
     """Build one version."""
 
     passed_on = ("version", "distros", "packaging_ref", "force")
+    last_task = "build_report"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id="hhvm_build", **kwargs)
@@ -128,6 +124,7 @@ class PublishOperator(ChildRunOperator):
     """
 
     passed_on = ("version", "distros", "if_one_fails")
+    last_task = "publish_report"
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id="hhvm_publish_release", **kwargs)
@@ -161,26 +158,50 @@ class PublishOperator(ChildRunOperator):
             raise AirflowRescheduleException(again)
 
 
-class ChildRunTrigger(DagStateTrigger):
-    """Waits for the child run, and cancels it where a person ended the task that waits."""
+class ChildRunTrigger(BaseTrigger):
+    """Waits for the child run, and cancels it where a person ended the task that waits.
+
+    ``last_task`` is the child's one task that ends after all the others.
+    """
+
+    def __init__(self, dag_id: str, run_id: str, last_task: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self.last_task = last_task
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer keeps of this trigger."""
-        return "hhvm_packaging.children.ChildRunTrigger", super().serialize()[1]
+        names = ("dag_id", "run_id", "last_task")
+        return "hhvm_packaging.children.ChildRunTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait; where the child succeeded so does the task, without a process of its own for that."""
-        async for event in super().run():
-            _, seen = event.payload
-            states = {seen[run_id] for run_id in self.run_ids or []}
-            yield TaskSuccessEvent() if states == {DagRunState.SUCCESS} else event
+        while True:
+            state, pause = await asyncio.to_thread(self._look)
+            if state == DagRunState.SUCCESS:
+                yield TaskSuccessEvent()
+                return
+            if state == DagRunState.FAILED:
+                yield TriggerEvent(self.run_id)
+                return
+            await asyncio.sleep(pause)
+
+    def _look(self) -> tuple[str, float]:
+        """The child's state, and how many seconds to wait until the next look."""
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        of_child: Any = {"dag_id": self.dag_id, "task_ids": [self.last_task], "run_ids": [self.run_id]}
+        last = RuntimeTaskInstance.get_task_states(**of_child).get(self.run_id, {}).get(self.last_task)
+        pause = _LOOK if last in _NOT_AT_IT else _LOOK_CLOSELY
+        return RuntimeTaskInstance.get_dagrun_state(self.dag_id, self.run_id), pause
 
     async def on_kill(self) -> None:
         """Mark the child failed, which ends its workers, if the task was; a cleared task attaches again."""
         await asyncio.to_thread(self._cancel)
 
     def _cancel(self) -> None:
-        ti, [run_id] = self.task_instance, self.run_ids or []
+        ti, run_id = self.task_instance, self.run_id
         if ti is None:
             return
         with runtime.airflow_api() as api:

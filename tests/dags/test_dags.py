@@ -20,7 +20,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from hhvm_packaging import distros, orphans, runtime, schedules
-from hhvm_packaging.children import BuildOperator, PublishOperator
+from hhvm_packaging.children import BuildOperator, ChildRunOperator, PublishOperator
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
 from tests.unit.test_release import NOT_VERSIONS
@@ -122,6 +122,14 @@ def test_the_children_of_every_wrapper_are_cancelled_with_it(dags: dict[str, DAG
         if task.task_type in operators
     }
     assert waiting == {(wrapper, child) for wrapper in orphans.WRAPPERS for child in orphans.CHILDREN}
+
+
+@pytest.mark.parametrize("child", [BuildOperator, PublishOperator])
+def test_a_wrapper_knows_the_last_task_of_its_child(
+    dags: dict[str, DAG], child: type[ChildRunOperator]
+) -> None:
+    trigger: Any = child(task_id="child", request={"version": "1.0.0"})
+    assert [leaf.task_id for leaf in dags[trigger.trigger_dag_id].leaves] == [child.last_task]
 
 
 @pytest.mark.parametrize("dag_id", sorted(WRAPPERS))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.triggers.base import TaskSuccessEvent
 
-from hhvm_packaging.children import ChildRunTrigger, PublishOperator
+from hhvm_packaging.children import BuildOperator, ChildRunTrigger, PublishOperator
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import TriggerEvent
 
 
 def wait_for_turn(map_index: int, *states: str | None) -> None:
@@ -41,7 +47,57 @@ def test_nobody_is_before_the_first_one(map_index: int) -> None:
 
 
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
-    kept: dict[str, Any]
-    path, kept = ChildRunTrigger("hhvm_build", ["success"], run_ids=["a-run"]).serialize()  # type: ignore[list-item]
+    path, kept = ChildRunTrigger("hhvm_build", "a-run", "build_report").serialize()
     assert path == f"{ChildRunTrigger.__module__}.{ChildRunTrigger.__qualname__}"
     assert ChildRunTrigger(**kept).serialize() == (path, kept)
+
+
+class Child:
+    """A child run as the trigger sees it: at each look the run's state and that of its last task."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *looks: tuple[str, str | None]) -> None:
+        self.pauses: list[float] = []
+        self._left = list(looks)
+        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._last_task)
+        monkeypatch.setattr(RuntimeTaskInstance, "get_dagrun_state", lambda *_: self._left.pop(0)[0])
+        monkeypatch.setattr(asyncio, "sleep", self._sleep)
+
+    def waited_for(self) -> TriggerEvent:
+        """What the trigger tells the task that waits."""
+        waiting = ChildRunTrigger("hhvm_build", "a-run", "build_report").run()
+        return asyncio.run(anext(waiting))  # type: ignore[arg-type]
+
+    def _last_task(self, *, dag_id: str, run_ids: list[str], task_ids: list[str]) -> object:
+        assert (dag_id, run_ids, task_ids) == ("hhvm_build", ["a-run"], ["build_report"])
+        state = self._left[0][1]
+        return {"a-run": {"build_report": state}} if state else {}
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def test_a_child_is_looked_at_each_second_and_closely_once_only_its_last_task_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = Child(
+        monkeypatch,
+        ("queued", None),
+        ("running", None),
+        ("running", "up_for_retry"),
+        ("running", "scheduled"),
+        ("running", "running"),
+        ("running", "success"),
+        ("success", "success"),
+    )
+    assert isinstance(child.waited_for(), TaskSuccessEvent)
+    assert child.pauses == [1, 1, 1, 0.1, 0.1, 0.1]
+
+
+def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = Child(monkeypatch, ("running", "running"), ("failed", "failed")).waited_for()
+    assert not isinstance(event, TaskSuccessEvent)
+    task = BuildOperator(task_id="build", request={"version": "1.0.0"})
+    with pytest.raises(AirflowFailException, match=r"hhvm_build run a-run failed\."):
+        task.execute_complete({}, event.payload)  # type: ignore[typeddict-item]
