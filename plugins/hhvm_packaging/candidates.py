@@ -57,7 +57,7 @@ class Candidate(BaseModel):
     """In scratch, with a trailing slash: the files' own, and no other candidate's."""
     suites: dict[str, Suite] = {}
     files: tuple[Input, ...] = ()
-    """Named as a repository has them, and the public key."""
+    """What apt reads of it, named as a repository has them, and the public key."""
     difference: str = ""
     """All that changes, for people."""
     downgrade: str = ""
@@ -83,11 +83,6 @@ class Candidate(BaseModel):
             " ".join([name, *suite.offered, *(f"!{package}" for package in suite.withdrawn)])
             for name, suite in self.suites.items()
         )
-
-    @property
-    def read_by_apt(self) -> tuple[Input, ...]:
-        """The files that apt reads of them: each index in the one of its forms that apt likes best."""
-        return tuple(file for file in self.files if file.name.endswith((KEY, "/InRelease", ".xz")))
 
     def accept(self, store: Store) -> None:
         """Record that apt accepted it."""
@@ -150,8 +145,10 @@ def _make(
         differences.append(difference.describe(target, change, absent(target, change)))
         downgrades.append(undo.downgrade(change.indices, change.removed))
         suites[name] = _expected(change, plan.version)
-        indices = {"InRelease": target.sign(change, signer).in_release, **change.contents}
-        files |= {f"dists/{name}/{file}": content for file, content in indices.items()}
+        files[f"dists/{name}/InRelease"] = target.sign(change, signer).in_release
+        # Of the three forms of an index apt takes this one.
+        compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
+        files |= {f"dists/{name}/{file}": content for file, content in compressed.items()}
     each(
         (partial(store.scratch.put, directory + name, content) for name, content in files.items()),
         at_once=settings.requests_at_once,

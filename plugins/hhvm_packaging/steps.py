@@ -307,7 +307,7 @@ class VerifyCandidate(LookAtCandidate):
         return f"{job.title}: apt accepts the candidate"
 
     def _inputs(self) -> tuple[Input, ...]:
-        return self._candidate.read_by_apt
+        return self._candidate.files
 
 
 class VerifyPublished(LookAtCandidate):

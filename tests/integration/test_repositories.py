@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import threading
 import time
 from datetime import UTC, datetime
@@ -89,7 +90,7 @@ def test_distributions_are_published_side_by_side_and_share_the_requests_at_once
 # The candidate
 
 
-def test_a_candidate_is_signed_and_whole_and_no_user_sees_it(bench: Bench) -> None:
+def test_a_candidate_is_signed_and_has_what_apt_reads_and_no_user_sees_it(bench: Bench) -> None:
     before = bench.public()
     candidate = bench.propose(bench.build("1.0.0"))[BOOKWORM]
     assert bench.public() == before
@@ -97,8 +98,15 @@ def test_a_candidate_is_signed_and_whole_and_no_user_sees_it(bench: Bench) -> No
     in_release = index.Release.parse(
         signing.signed_text(files["dists/bookworm-1.0/InRelease"], files["hhvm.gpg.key"])
     )
-    for name, digest in in_release.sha256.items():
-        assert index.sha256(files[f"dists/bookworm-1.0/{name}"]) == digest
+    indices = [name for name in in_release.sha256 if name.endswith(".xz")]
+    for name in indices:
+        content = files[f"dists/bookworm-1.0/{name}"]
+        assert index.sha256(content) == in_release.sha256[name]
+        assert index.sha256(lzma.decompress(content)) == in_release.sha256[name.removesuffix(".xz")]
+    assert {name.removeprefix("dists/bookworm-1.0/") for name in files if "bookworm-1.0/" in name} == {
+        "InRelease",
+        *indices,
+    }
     assert candidate.suites["bookworm-1.0"].offered == ("hhvm=1.0.0-1~bookworm",)
 
 
