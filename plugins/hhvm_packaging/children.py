@@ -91,6 +91,8 @@ class ChildRunOperator(TriggerDagRunOperator):
                     run_id=wanted.dag_run_id,
                     conf=wanted.conf,
                     logical_date=wanted.logical_date,
+                    # SQLite's clock has whole seconds: with a fraction it would wait for the next one.
+                    run_after=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
                     reset_dag_run=wanted.reset_dag_run,
                 )
             )
