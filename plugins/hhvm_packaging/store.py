@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hhvm_packaging.release import NIGHTLY_PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -274,6 +274,23 @@ def each(calls: Iterable[Callable[[], T]], *, at_once: int) -> list[T]:
         return [call() for call in calls]
     with ThreadPoolExecutor(at_once) as pool:
         return [running.result() for running in [pool.submit(call) for call in calls]]
+
+
+@contextmanager
+def meanwhile(calls: Iterable[Callable[[], object]], *, at_once: int) -> Generator[None]:
+    """Make the calls while the block runs, so many requests at a time with the block's own.
+
+    All have ended when this does, or raises what the first of the failed ones raised.
+    """
+    if at_once == 1:
+        each(calls, at_once=1)
+        yield
+        return
+    with ThreadPoolExecutor(at_once - 1) as pool:
+        running = [pool.submit(call) for call in calls]
+        yield  # ruff: ignore[fallible-context-manager] - the pool waits for all of them, whatever it raises
+        for call in running:
+            call.result()
 
 
 class Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from hhvm_packaging.apt import index
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from concurrent.futures import Future
 
     from hhvm_packaging.apt.incoming import PoolFile
     from hhvm_packaging.apt.sources import Sources
@@ -34,11 +36,23 @@ class Change:
         """Whether anything changes."""
         return (self.indices, self.withdrawn) != (self.current.indices, self.current.withdrawn)
 
+    def begin(self) -> None:
+        """Begin to make the files of the indices, which for thousands of packages takes a while."""
+        _ = self.making
+
     @cached_property
+    def making(self) -> dict[str, Future[bytes]]:
+        """The files of the indices, which are being made, by the names that users get them by."""
+        pool = ThreadPoolExecutor()
+        forms = (entries.forms(name) for name, entries in self.indices.items())
+        making = {name: pool.submit(make) for files in forms for name, make in files.items()}
+        pool.shutdown(wait=False)
+        return making
+
+    @property
     def contents(self) -> dict[str, bytes]:
         """The files of the indices, by the names that users get them by."""
-        variants = (entries.variants(name) for name, entries in self.indices.items())
-        return {name: content for files in variants for name, content in files.items()}
+        return {name: made.result() for name, made in self.making.items()}
 
     @property
     def digests(self) -> dict[str, str]:

@@ -12,9 +12,9 @@ import hashlib
 import lzma
 import re
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeAlias, TypeVar
 
 from debian.debian_support import Version
@@ -22,7 +22,7 @@ from debian.debian_support import Version
 from hhvm_packaging.errors import PackagingError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 ORIGIN = "HHVM"
 """Origin and Label. Apt refuses a repository that changes them, so they stay."""
@@ -219,17 +219,20 @@ class Index(ABC, Generic[E]):
         left = tuple(stanza for stanza in self.stanzas if stanza.identity not in identities)
         return self if len(left) == len(self.stanzas) else type(self)(left)
 
-    def variants(self, name: str | None = None) -> dict[str, bytes]:
-        """The index under each name that users get it by; the same bytes whenever it is rendered.
+    def forms(self, name: str | None = None) -> dict[str, Callable[[], bytes]]:
+        """What makes the index, by each name that users get it by; the same bytes whenever it is called.
 
         ``name`` is that of the one that is not compressed, relative to the suite.
         """
         content = self.render()
-        with ThreadPoolExecutor() as pool:
-            # At thousands of packages their own defaults take as long as all requests to save little.
-            gz = pool.submit(gzip.compress, content, compresslevel=6, mtime=0)
-            xz = pool.submit(lzma.compress, content, preset=0)
-        return dict(zip(names(name or self.NAME), (content, gz.result(), xz.result()), strict=True))
+        # At thousands of packages their own defaults take as long as all requests to save little.
+        gz = partial(gzip.compress, content, compresslevel=6, mtime=0)
+        xz = partial(lzma.compress, content, preset=0)
+        return dict(zip(names(name or self.NAME), (lambda: content, gz, xz), strict=True))
+
+    def variants(self, name: str | None = None) -> dict[str, bytes]:
+        """The index under each of these names."""
+        return {variant: make() for variant, make in self.forms(name).items()}
 
 
 class Packages(Index[Stanza]):

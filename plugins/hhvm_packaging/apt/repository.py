@@ -144,19 +144,17 @@ def absent(target: Suite, change: Change) -> list[PoolFile]:
 def carry_out(target: Suite, change: Change, signer: Signer) -> None:
     """Make the change, or complete what a publisher left who died after he had made it.
 
-    The pool has every file before an index names it. Raises as ``absent``; Damaged; store.Conflict.
+    The pool has every file before users see an index that names it. Raises as ``absent``; Damaged;
+    store.Conflict.
     """
-
-    def fill_pool() -> None:
-        files = absent(target, change)
-        each((partial(file.copy, target.scratch, target.downloads) for file in files), at_once=target.at_once)
-
     if change:
-        # Compressing thousands of packages takes as long as the requests.
-        each((fill_pool, lambda: change.contents), at_once=target.at_once)
-        target.commit(change, signer)
+        change.begin()
+    files = absent(target, change)
+    copies = [partial(file.copy, target.scratch, target.downloads) for file in files]
+    if change:
+        target.commit(change, signer, copies)
     else:
-        fill_pool()
+        each(copies, at_once=target.at_once)
         target.complete(signer)
 
 

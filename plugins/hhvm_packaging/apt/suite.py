@@ -21,10 +21,10 @@ from hhvm_packaging.apt import index, signing
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources import SOURCES, Sources
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Conflict, Store, each
+from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Conflict, Store, each, meanwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
@@ -211,8 +211,8 @@ class Suite:
 
     # What goes out
 
-    def commit(self, change: Change, signer: Signer) -> Snapshot:
-        """Make the change: from then on users get it.
+    def commit(self, change: Change, signer: Signer, copies: Iterable[Callable[[], object]] = ()) -> Snapshot:
+        """Make the change: from then on users get it. The pool is whole once the ``copies`` are made.
 
         Raises store.Conflict if the suite is no longer as the change's ``current`` says.
         """
@@ -220,27 +220,33 @@ class Suite:
         # Suites of other tools may have no by-hash files at all.
         has_by_hash = current.release is not None and b"\nAcquire-By-Hash: yes\n" in current.text
         known = current.release.sha256 if current.release and has_by_hash else {}
-        new = {
-            name: content
-            for name, content in change.contents.items()
-            if known.get(name) != index.sha256(content)
-        }
-        signed = self.sign(change, signer)
-        snapshot = Snapshot(
-            name=Snapshot.name_of(signed.date, signed.text),
-            date=signed.date,
-            reason=change.reason,
-            previous=current.snapshot,
-            added=index.words(change.added),
-            removed=index.words(change.removed),
-            in_release=signed.in_release.decode(),
-        )
-        first = [partial(self.put_by_hash, name, content) for name, content in new.items()]
-        # Before the commit, so that no commit is without; one that was never committed is in no chain.
-        first.append(partial(snapshot.write, self.scratch, self.repository, self.suite))
-        each(first, at_once=self.at_once)
+
+        def is_new(name: str) -> bool:
+            return known.get(name) != index.sha256(change.making[name].result())
+
+        def put_new(name: str) -> None:
+            if is_new(name):
+                self.put_by_hash(name, change.making[name].result())
+
+        with meanwhile([*copies, *(partial(put_new, name) for name in change.making)], at_once=self.at_once):
+            signed = self.sign(change, signer)
+            snapshot = Snapshot(
+                name=Snapshot.name_of(signed.date, signed.text),
+                date=signed.date,
+                reason=change.reason,
+                previous=current.snapshot,
+                added=index.words(change.added),
+                removed=index.words(change.removed),
+                in_release=signed.in_release.decode(),
+            )
+            # Before the commit, so that no commit is without; one that was never committed is in no chain.
+            snapshot.write(self.scratch, self.repository, self.suite)
         self.put_over("InRelease", signed.in_release, current.etag)
-        then = [partial(self.copy_plain, name, content) for name, content in new.items()]
+        then = [
+            partial(self.copy_plain, name, content)
+            for name, content in change.contents.items()
+            if is_new(name)
+        ]
         then.append(partial(self.put_signature, signed.text, signer))
         each(then, at_once=self.at_once)
         self.follow(current, signed, signer)
