@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
+from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging.children import BuildOperator, ChildRunTrigger, PublishOperator
 
 if TYPE_CHECKING:
+    from airflow.sdk.execution_time.comms import TriggerDagRun
     from airflow.triggers.base import TriggerEvent
 
 
@@ -101,3 +104,22 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
     task = BuildOperator(task_id="build", request={"version": "1.0.0"})
     with pytest.raises(AirflowFailException, match=r"hhvm_build run a-run failed\."):
         task.execute_complete({}, event.payload)  # type: ignore[typeddict-item]
+
+
+def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's clock has no fractions of it, by which a run that is due now has to wait for the next one."""
+    sent: list[TriggerDagRun] = []
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=sent.append), raising=False)
+    ti = SimpleNamespace(
+        get_dr_count=lambda **_: 0,
+        get_dag=lambda _: SimpleNamespace(is_paused=False),
+        xcom_push=lambda **_: None,
+    )
+    request = {"version": "1.0.0", "distros": [], "packaging_ref": None, "force": False}
+    before = datetime.now(UTC)
+    with pytest.raises(TaskDeferred):
+        BuildOperator(task_id="build", request=request).execute({"ti": ti, "run_id": "a-run"})  # type: ignore[typeddict-item]
+    [trigger] = sent
+    assert trigger.run_after
+    assert before.replace(microsecond=0) <= trigger.run_after <= datetime.now(UTC)
+    assert trigger.run_after.microsecond == 0
