@@ -263,7 +263,7 @@ def test_one_task_launches_waits_takes_in_and_terminates(deployed: Bench) -> Non
     assert launched.caller == "airflow"
     assert launched.instances[0] in str(instance.pushed)
     event: Any = asyncio.run(anext(deferred.value.trigger.run()))  # type: ignore[attr-defined]
-    assert "done" in operator.take_in({"ti": instance}, event=event.payload, **(deferred.value.kwargs or {}))
+    assert "done" in event.xcoms["return_value"]
     deployed.ec2.wait(launched.instances[0], "terminated")
 
 
