@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from hhvm_packaging import distros, repositories, sources
@@ -124,7 +125,7 @@ class MakeBinaryPackage(Step):
     def _distro(self) -> distros.Distro:
         return self.plan.distro(str(self.distro))
 
-    @property
+    @cached_property
     def _source(self) -> SourceManifest:
         manifest = SourceManifest.read(self.store, self.plan.release)
         if manifest is None or manifest.signed_by is None:
@@ -276,7 +277,7 @@ class LookAtSuites(Step):
 class LookAtCandidate(LookAtSuites):
     """The look for what the plan's candidate is to bring about."""
 
-    @property
+    @cached_property
     def _candidate(self) -> Candidate:
         candidate = Candidate.read(self.store, self.plan.release, str(self.distro))
         if candidate is None or candidate.fault:
