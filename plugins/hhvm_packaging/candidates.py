@@ -139,10 +139,18 @@ def _make(
     plan: Plan, distro: Distro, directory: str, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
     suites, files, differences, downgrades = {}, {KEY: sources.public_keys(store)}, [], []
-    for name in repositories.suites(plan.release, distro, settings):
-        target = repositories.suite(store, distro, name, settings)
-        change = repositories.change(plan, distro, target, store, signer, settings)
-        differences.append(difference.describe(target, change, absent(target, change)))
+    targets = [
+        repositories.suite(store, distro, name, settings)
+        for name in repositories.suites(plan.release, distro, settings)
+    ]
+    changes = [repositories.change(plan, distro, target, store, signer, settings) for target in targets]
+    # They share the pool.
+    pool = {file.pool_key: file for change in changes for file in change.files}
+    lacking = {file.pool_key for file in absent(targets[0], list(pool.values()))}
+    for target, change in zip(targets, changes, strict=True):
+        name = target.suite
+        new = [file for file in change.files if file.pool_key in lacking]
+        differences.append(difference.describe(target, change, new))
         downgrades.append(undo.downgrade(change.indices, change.removed))
         suites[name] = _expected(change, plan.version)
         files[f"dists/{name}/InRelease"] = target.sign(change, signer).in_release

@@ -15,7 +15,7 @@ from hhvm_packaging.apt.suite import Damaged, State, Suite
 from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from hhvm_packaging.apt.signing import Signer
@@ -122,23 +122,23 @@ def adding(
     return Change(current, indices, withdrawn, reason, tuple(new.files))
 
 
-def absent(target: Suite, change: Change) -> list[PoolFile]:
-    """The change's files that the pool lacks, and that it can have.
+def absent(target: Suite, files: Sequence[PoolFile]) -> list[PoolFile]:
+    """Those of the files of a change that the pool lacks, and that it can have.
 
     Raises index.AlreadyPublished if the pool has one with other bytes; Unpublishable if scratch has not
     the bytes of one that is absent.
     """
-    looks = [partial(target.downloads.head, file.pool_key) for file in change.files]
-    looks += [partial(target.scratch.head, file.key) for file in change.files]
+    looks = [partial(target.downloads.head, file.pool_key) for file in files]
+    looks += [partial(target.scratch.head, file.key) for file in files]
     heads = each(looks, at_once=target.at_once)
-    files, where = [], str(target)
-    for file, in_pool, built in zip(change.files, heads, heads[len(change.files) :], strict=False):
+    found, where = [], str(target)
+    for file, in_pool, built in zip(files, heads, heads[len(files) :], strict=False):
         if in_pool:
             file.check_published(in_pool, target.downloads, where)
         else:
             file.check_built(built, target.scratch, where)
-            files.append(file)
-    return files
+            found.append(file)
+    return found
 
 
 def carry_out(target: Suite, change: Change, signer: Signer) -> None:
@@ -149,8 +149,8 @@ def carry_out(target: Suite, change: Change, signer: Signer) -> None:
     """
     if change:
         change.begin()
-    files = absent(target, change)
-    copies = [partial(file.copy, target.scratch, target.downloads) for file in files]
+    lacking = absent(target, change.files)
+    copies = [partial(file.copy, target.scratch, target.downloads) for file in lacking]
     if change:
         target.commit(change, signer, copies)
     else:
