@@ -557,7 +557,7 @@ def conclusion(rows: Sequence[Row], resumed: Resumed) -> str:
 def main() -> None:
     """Measure, compare, and print both."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--repeats", type=int, default=2)
+    arguments.add_argument("--repeats", type=int, default=5)
     arguments.add_argument("--story", action="store_true", help="print what happens after the last build")
     chosen = arguments.parse_args()
 
