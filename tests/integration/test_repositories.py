@@ -12,6 +12,7 @@ import pytest
 
 from hhvm_packaging import candidates, publishing, report
 from hhvm_packaging.apt import index, repository, signing, undo
+from hhvm_packaging.apt.sources import SOURCES
 from hhvm_packaging.candidates import Candidate
 from hhvm_packaging.jobs import Failure
 from hhvm_packaging.manifests import PackageManifest
@@ -98,7 +99,7 @@ def test_a_candidate_is_signed_and_has_what_apt_reads_and_no_user_sees_it(bench:
     in_release = index.Release.parse(
         signing.signed_text(files["dists/bookworm-1.0/InRelease"], files["hhvm.gpg.key"])
     )
-    indices = [name for name in in_release.sha256 if name.endswith(".xz")]
+    indices = [f"{name}.xz" for name in (index.PACKAGES, SOURCES)]
     for name in indices:
         content = files[f"dists/bookworm-1.0/{name}"]
         assert index.sha256(content) == in_release.sha256[name]

@@ -15,7 +15,7 @@ from hhvm_packaging.apt.suite import Damaged, State, Suite
 from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from hhvm_packaging.apt.signing import Signer
@@ -149,13 +149,15 @@ def carry_out(target: Suite, change: Change, signer: Signer) -> None:
     """
     if change:
         change.begin()
-    lacking = absent(target, change.files)
-    copies = [partial(file.copy, target.scratch, target.downloads) for file in lacking]
-    if change:
-        target.commit(change, signer, copies)
+        target.commit(change, signer, _copies(target, change))
     else:
-        each(copies, at_once=target.at_once)
+        each(_copies(target, change), at_once=target.at_once)
         target.complete(signer)
+
+
+def _copies(target: Suite, change: Change) -> list[Callable[[], None]]:
+    """What puts each file into the pool that it lacks. Raises as ``absent``."""
+    return [partial(file.copy, target.scratch, target.downloads) for file in absent(target, change.files)]
 
 
 def _merge(
