@@ -30,6 +30,7 @@ from hhvm_packaging.apt.undo import CannotUndo
 from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import Conflict, Store
+from tests.indices import variants
 from tests.integration import s3 as s3_server
 from tests.integration.s3 import Died, recorded, writes
 
@@ -633,14 +634,14 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
 def test_writes_are_in_the_order_that_is_safe_to_die_in(published: Repository, debs: dict[str, Deb]):
     with recorded(published.s3) as sent:
         published.publish(debs[NEW])
-    digests = {index.sha256(content) for content in read(published).variants().values()}
+    digests = {index.sha256(content) for content in variants(read(published)).values()}
     assert [without(digests, request) for request in writes(sent)] == WRITES
 
 
 def test_requests_at_the_same_time_keep_the_order_that_matters(published: Repository, debs: dict[str, Deb]):
     with recorded(published.s3) as sent:
         published.publish(debs[NEW], at_once=8)
-    digests = {index.sha256(content) for content in read(published).variants().values()}
+    digests = {index.sha256(content) for content in variants(read(published)).values()}
     written = [without(digests, request) for request in writes(sent)]
     commit = written.index(COMMIT)
     assert written[0] == WRITES[0]
@@ -651,7 +652,7 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
 
 
 def test_a_publish_asks_for_nothing_twice_and_not_for_what_stays(published: Repository, debs: dict[str, Deb]):
-    digests = {index.sha256(content) for content in read(published).variants().values()}
+    digests = {index.sha256(content) for content in variants(read(published)).values()}
     with recorded(published.s3) as sent:
         published.publish(debs[NEW])
     asked = [without(digests, request) for request in sent if request not in writes(sent)]
@@ -710,7 +711,7 @@ def test_indices_keep_the_stanza_of_the_build_but_for_the_place_of_the_file(
 
 
 def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict[str, Deb]):
-    before = read(published).variants()
+    before = variants(read(published))
     published.publish(debs[NEW])
     for name, content in before.items():
         assert published.downloads.get(Store.by_hash(SUITE + name, index.sha256(content))) == content
@@ -772,7 +773,7 @@ def test_what_is_published_can_be_asked_for(published: Repository):
 def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
     published: Repository, debs: dict[str, Deb]
 ):
-    for name, content in read(published).variants().items():
+    for name, content in variants(read(published)).items():
         published.downloads.delete(Store.by_hash(SUITE + name, index.sha256(content)))
     published.publish(debs[NEW])
     assert {stanza.version for stanza in read(published).stanzas} == {OLD, NEW}

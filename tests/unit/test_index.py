@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hhvm_packaging.apt import index
+from tests.indices import variants
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 
@@ -98,15 +99,15 @@ def test_two_paragraphs_are_not_one_package():
 
 def test_the_variants_hold_the_same_index():
     packages = index.Packages().add([stanza()])
-    plain, gz, xz = (packages.variants()[name] for name in index.VARIANTS)
+    plain, gz, xz = (variants(packages)[name] for name in index.VARIANTS)
     assert plain == gzip.decompress(gz) == lzma.decompress(xz) == packages.render()
 
 
 def test_the_compressed_index_does_not_depend_on_the_clock(monkeypatch):
     packages = index.Packages().add([stanza()])
-    first = packages.variants()
+    first = variants(packages)
     monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
-    assert packages.variants() == first
+    assert variants(packages) == first
 
 
 def test_a_release_names_the_suite_and_each_index_by_its_digest():
@@ -126,7 +127,7 @@ def test_a_release_names_the_suite_and_each_index_by_its_digest():
 
 
 def test_a_release_is_read_back():
-    indices = index.Packages().variants()
+    indices = variants(index.Packages())
     release = index.Release.parse(index.render_release("bookworm", indices, date=NOON))
     assert release.date == NOON.replace(microsecond=0)
     assert release.sha256 == {name: index.sha256(content) for name, content in indices.items()}

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hhvm_packaging.apt import index
+from tests.indices import variants
 
 # The machine may be busy.
 unhurried = settings(deadline=None, max_examples=50)
@@ -136,11 +137,11 @@ def test_a_package_that_moves_changes_its_file_name_and_nothing_else(stanza: ind
 @unhurried
 @given(lists)
 def test_release_has_the_size_and_digest_of_every_variant(some: list[index.Stanza]):
-    variants = indexed(some).variants()
-    content = index.render_release("bookworm", variants, date=datetime(2026, 3, 1, tzinfo=UTC))
+    indices = variants(indexed(some))
+    content = index.render_release("bookworm", indices, date=datetime(2026, 3, 1, tzinfo=UTC))
     entries = {entry["name"]: entry for entry in deb822.Release(content)["SHA256"]}
-    assert entries.keys() == variants.keys()
-    for name, variant in variants.items():
+    assert entries.keys() == indices.keys()
+    for name, variant in indices.items():
         assert int(entries[name]["size"]) == len(variant)
         assert entries[name]["sha256"] == hashlib.sha256(variant).hexdigest()
 

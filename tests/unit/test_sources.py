@@ -4,6 +4,7 @@ import pytest
 
 from hhvm_packaging.apt.index import InvalidIndex
 from hhvm_packaging.apt.sources import Source, Sources
+from tests.indices import variants
 
 TEXT = (
     "Package: hhvm\n"
@@ -38,7 +39,7 @@ def test_only_its_directory_changes_in_the_pool():
 def test_an_index_is_read_back():
     sources = Sources().add([Source.parse(TEXT).at("pool/main/h/hhvm")])
     assert Sources.parse(sources.render()) == sources
-    assert set(sources.variants()) == {f"main/source/Sources{suffix}" for suffix in ("", ".gz", ".xz")}
+    assert set(variants(sources)) == {f"main/source/Sources{suffix}" for suffix in ("", ".gz", ".xz")}
 
 
 @pytest.mark.parametrize(

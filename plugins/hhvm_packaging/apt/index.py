@@ -230,10 +230,6 @@ class Index(ABC, Generic[E]):
         xz = partial(lzma.compress, content, preset=0)
         return dict(zip(names(name or self.NAME), (lambda: content, gz, xz), strict=True))
 
-    def variants(self, name: str | None = None) -> dict[str, bytes]:
-        """The index under each of these names."""
-        return {variant: make() for variant, make in self.forms(name).items()}
-
 
 class Packages(Index[Stanza]):
     """A Packages index."""
