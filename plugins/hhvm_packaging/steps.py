@@ -39,6 +39,8 @@ class Step(ABC):
 
     script: ClassVar[str]
     """The file in jobs/."""
+    brief: ClassVar[bool] = False
+    """Whether the job is a matter of seconds."""
 
     def done(self) -> str | None:
         """Why nothing is left to do, in words; None where the job must run."""
@@ -245,6 +247,8 @@ class PublishReleaseSource(Step):
 
 class LookAtSuites(Step):
     """A user's look at a distribution's suites: which packages apt offers there."""
+
+    brief = True
 
     @abstractmethod
     def _expected(self) -> str:

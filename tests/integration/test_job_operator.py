@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -20,10 +23,11 @@ from hhvm_packaging.plans import Plan
 from hhvm_packaging.settings import settings
 from hhvm_packaging.steps import STEPS, Step
 from hhvm_packaging.store import Store
-from hhvm_packaging.workers import trigger
+from hhvm_packaging.workers import operator, trigger
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
 from hhvm_packaging.workers.operator import RETRIES, JobOperator
 from hhvm_packaging.workers.trigger import JobTrigger
+from tests.ec2 import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,8 +304,73 @@ def test_what_the_trigger_cannot_take_in_is_left_to_the_task(
     assert bench.containers() == []
 
 
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job is expected to be over in seconds."""
+    monkeypatch.setattr(AJob, "brief", True)
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_brief_job_is_waited_for_in_the_tasks_one_process(bench: Bench) -> None:
+    assert bench.task("echo working").execute(CONTEXT) == "HHVM 1.0.0, a-job: done"
+    assert bench.containers() == []
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_brief_job_that_fails_fails_its_task_as_any_other_does(bench: Bench) -> None:
+    with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
+        bench.task("exit 2").execute(CONTEXT)
+    assert bench.containers() == []
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_brief_job_that_takes_long_is_waited_for_deferred_and_no_line_of_its_log_comes_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
+    monkeypatch.setattr(operator, "_BRIEFLY", 2)
+    task = bench.task('echo one; until [ -e "$OUT/../go-on" ]; do sleep 0.1; done; echo two')
+    waiting = bench.deferred(task)
+    assert lines == ["one"]
+    (bench.root / "work" / waiting.kwargs["name"] / "go-on").touch()
+    bench.take_in(task, waiting)
+    assert lines == ["one", "two", "HHVM 1.0.0, a-job: done"]
+
+
+@pytest.mark.usefixtures("brief")
+def test_ending_a_task_that_waits_for_a_brief_job_itself_ends_the_job(bench: Bench) -> None:
+    task = bench.task("sleep 600")
+
+    def end() -> None:
+        until(lambda: bool(bench.containers()))
+        while bench.containers():  # Which is there before anybody waits for its end.
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+
+    ending = threading.Thread(target=end)
+    before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())  # As Airflow's task process does.
+    try:
+        ending.start()
+        with pytest.raises(TryAgain, match="its container is gone"):
+            task.execute(CONTEXT)
+    finally:
+        ending.join()
+        signal.signal(signal.SIGTERM, before)
+    assert bench.containers() == []
+
+
+def test_ending_a_tasks_process_that_does_not_wait_for_its_job_leaves_the_job_alone(bench: Bench) -> None:
+    task = bench.task("sleep 600")
+    bench.deferred(task)
+    before = bench.containers()
+    task.on_kill()
+    assert bench.containers() == before
+
+
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
-    made = JobTrigger("hhvm-1.0.0-a-job", "a-try", {"version": "1.0.0"}, deadline=1.5, plan={"commit": "c"})
+    a_job, a_plan = {"version": "1.0.0"}, {"commit": "c"}
+    made = JobTrigger("hhvm-1.0.0-a-job", "a-try", a_job, deadline=1.5, plan=a_plan, read=7)
     path, arguments = made.serialize()
     assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
     assert JobTrigger(**arguments).serialize() == (path, arguments)

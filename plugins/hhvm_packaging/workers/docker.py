@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
@@ -63,6 +63,8 @@ class State:
 
 class DockerWorker:
     """The jobs on one Docker engine."""
+
+    at_once: ClassVar[bool] = True
 
     def __init__(self, engine: APIClient, settings: Settings) -> None:
         self.engine = engine

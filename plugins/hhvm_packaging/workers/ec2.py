@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import ClientError
 
@@ -124,6 +124,8 @@ class Ec2Worker:
     ``launch`` starts one instance with the parameters of RunInstances and returns its id; ``image`` finds
     the image's id.
     """
+
+    at_once: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import random
 from functools import partial
@@ -16,6 +17,7 @@ from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-modu
 )
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
+from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging import runtime, tries
 from hhvm_packaging.errors import PackagingError
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
+    from airflow.triggers.base import TriggerEvent
 
     from hhvm_packaging.steps import Step
     from hhvm_packaging.workers.worker import Worker
@@ -41,6 +44,8 @@ _OTHER_TRIES = 4
 """How often a task is tried that fails for another reason than its job or its worker: S3 does not answer."""
 _OTHER_DELAY = 15
 """Seconds until the second of these, then twice as long each time, up to half more or less."""
+_BRIEFLY = 30.0
+"""How long a task itself waits for a job that is expected to be over by then, in seconds."""
 
 
 def _first_try(max_tries: int) -> int:
@@ -96,7 +101,7 @@ class JobOperator(BaseOperator):
 
     One task launches the job, waits for it deferred, takes in its result and cleans up, so that clearing
     it, in whichever way, redoes exactly that. A try that finds its job running attaches to it; one that
-    finds it done passes.
+    finds it done passes. A job of seconds is waited for at once: the triggerer would take it longer.
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
@@ -104,6 +109,8 @@ class JobOperator(BaseOperator):
     operator_extra_links = (EC2InstanceLink(), LogLink()) if settings().workers == "ec2" else ()
     ui_color = "#d9e8d2"
     _launched: str | None = None
+    _awaited: str | None = None
+    """The job that this very process waits for."""
 
     def __init__(
         self, *, script: str, plan: Mapping[str, Any], distro: str | None = None, **kwargs: Any
@@ -135,15 +142,16 @@ class JobOperator(BaseOperator):
                 self.log.info("%s: started on %s", job.title, started)
             self._link(context, worker, name, build, step)
         ticket: dict[str, Any] = {"name": name, "build": build, "job": job.model_dump(mode="json")}
-        self.defer(
-            trigger=JobTrigger(
-                **ticket,
-                deadline=begun(build) + job.time_limit + step.settings.grace,
-                plan=step.plan.model_dump(mode="json"),
-            ),
-            method_name="take_in",
-            kwargs=ticket,
+        trigger = JobTrigger(
+            **ticket,
+            deadline=begun(build) + job.time_limit + step.settings.grace,
+            plan=step.plan.model_dump(mode="json"),
         )
+        if step.brief and worker.at_once and (event := self._event(trigger)):
+            if isinstance(event, TaskSuccessEvent) and event.xcoms:
+                return event.xcoms["return_value"]
+            return self.take_in(context, event.payload, **ticket)
+        self.defer(trigger=trigger, method_name="take_in", kwargs=ticket)
 
     def take_in(
         self, context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
@@ -163,6 +171,21 @@ class JobOperator(BaseOperator):
                 raise
         self.log.info("%s", done)
         return done
+
+    def on_kill(self) -> None:
+        """End the job that this process waits for; its trigger ends one that is waited for deferred."""
+        if self._awaited:
+            runtime.worker().remove(self._awaited)
+
+    def _event(self, trigger: JobTrigger) -> TriggerEvent | None:
+        """What the trigger tells before long, if anything."""
+        self._awaited = trigger.name
+        try:
+            return asyncio.run(asyncio.wait_for(anext(trigger.run()), _BRIEFLY))
+        except TimeoutError:
+            return None
+        finally:
+            self._awaited = None
 
     def _remove(self, worker: Worker, name: str) -> None:
         """Remove a job that failed; that this fails must not hide why the job did, nor have it done again."""

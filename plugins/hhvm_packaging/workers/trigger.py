@@ -36,11 +36,17 @@ class JobTrigger(BaseTrigger):
     """Fires once the job's worker no longer runs, or is past ``deadline`` (seconds of the epoch).
 
     It takes in the result of a job that succeeded, which spares the task a second process. All else, and
-    many bytes, are left to that process.
+    many bytes, are left to that process. ``read`` is how many bytes of the job's log were passed on.
     """
 
     def __init__(
-        self, name: str, build: str, job: dict[str, Any], deadline: float, plan: dict[str, Any]
+        self,
+        name: str,
+        build: str,
+        job: dict[str, Any],
+        deadline: float,
+        plan: dict[str, Any],
+        read: int = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
@@ -48,10 +54,11 @@ class JobTrigger(BaseTrigger):
         self.job = job
         self.deadline = deadline
         self.plan = plan
+        self.read = read
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer keeps of this trigger."""
-        names = ("name", "build", "job", "deadline", "plan")
+        names = ("name", "build", "job", "deadline", "plan", "read")
         return (
             "hhvm_packaging.workers.trigger.JobTrigger",
             {name: getattr(self, name) for name in names},
@@ -61,10 +68,10 @@ class JobTrigger(BaseTrigger):
         """Look at the job again and again, in a thread, so that other triggers go on."""
         job = Job.model_validate(self.job)
         settled = time.monotonic() + _SETTLED
-        read, answered = 0, time.time()
+        answered = time.time()
         while True:
             try:
-                worker, phase, new = await asyncio.to_thread(self._look, job, read)
+                worker, phase, new = await asyncio.to_thread(self._look, job)
                 answered = time.time()
             except Exception as error:
                 if time.time() - answered > PATIENCE:
@@ -74,7 +81,7 @@ class JobTrigger(BaseTrigger):
                 await asyncio.sleep(self._interval)
                 continue
             over = phase != "running" or time.time() > self.deadline
-            read += self._pass_on(new, over)
+            self.read += self._pass_on(new, over)
             if over:
                 if success := await self._taken_in(job, phase):
                     yield success
@@ -116,10 +123,11 @@ class JobTrigger(BaseTrigger):
         longest = runtime.settings().poll_interval
         return min(1, longest) if time.time() - begun(self.build) < _FIRST else longest
 
-    def _look(self, job: Job, read: int) -> tuple[Worker, Phase, bytes]:
+    def _look(self, job: Job) -> tuple[Worker, Phase, bytes]:
         """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
         worker = runtime.shared_worker()
-        return worker, worker.phase(self.name, job, self.build), worker.log(self.name, job, self.build, read)
+        phase = worker.phase(self.name, job, self.build)
+        return worker, phase, worker.log(self.name, job, self.build, self.read)
 
     def _pass_on(self, new: bytes, over: bool) -> int:
         """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""

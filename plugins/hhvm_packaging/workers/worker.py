@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +30,9 @@ class Found:
 
 class Worker(Protocol):
     """One kind of worker."""
+
+    at_once: ClassVar[bool]
+    """Whether a job begins when it is started, or a machine boots first."""
 
     def phase(self, name: str, job: Job, build: str) -> Phase:
         """Whether the job's worker runs, has ended, or is not there."""
