@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BUILD, PUBLISH = CHILDREN
 IMAGE = "debian:bookworm"
+JOBS_IMAGE = "debian:trixie"
+"""What the image of the jobs' own containers is made from, by jobs/Dockerfile."""
 TARGETS = {
     "debian-8-jessie": "jessie",
     "debian-9-stretch": "stretch",
@@ -565,7 +567,7 @@ def main() -> None:
     directory = tempfile.mkdtemp(prefix="hhvm-orchestration-")
     engine = {**os.environ, "HHVM_DEMO_VAR": directory}
     subprocess.run([ROOT / "demo/docker-engine", "ensure"], env=engine, check=True)
-    subprocess.run([ROOT / "demo/base-image", IMAGE], check=True)
+    subprocess.run([ROOT / "demo/base-image", IMAGE, JOBS_IMAGE], check=True)
     deployment = Deployment(Path(directory))
     demo = Demo(deployment.stack, progress)
     try:
