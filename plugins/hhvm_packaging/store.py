@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -167,26 +168,25 @@ class Bucket:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
             return etag
 
-    def put_new(self, key: str, content: bytes, content_type: str) -> bool:
-        """Write an object under a new key. Returns whether the store heeds the conditions of writes.
+    def heeds_conditions(self) -> bool:
+        """Whether the store heeds the conditions of writes.
 
-        Once per process that is asked by a condition that cannot hold, and costs a request where it does.
+        Once per process that is asked, by a condition that cannot hold.
         """
         store = self.s3.meta.endpoint_url
-        if store not in _HEEDING:
-            try:
-                self.s3.put_object(
-                    Bucket=self.name, Key=key, Body=content, ContentType=content_type, IfMatch=f'"{"0" * 32}"'
-                )
-            except self.s3.exceptions.ClientError as error:
-                if _status(error) not in (*_CONDITION_FAILED, _NOT_IMPLEMENTED):
-                    raise
-                _HEEDING[store] = _status(error) != _NOT_IMPLEMENTED
-            else:
-                _HEEDING[store] = False
-                return False
-        self.put(key, content, content_type)
-        return _HEEDING[store]
+        with _ASKING:
+            if store not in _HEEDING:
+                _HEEDING[store] = self._refuses()
+            return _HEEDING[store]
+
+    def _refuses(self) -> bool:
+        try:
+            self.s3.put_object(Bucket=self.name, Key=Store.CONDITIONS, Body=b"", IfMatch=f'"{"0" * 32}"')
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) not in (*_CONDITION_FAILED, _NOT_IMPLEMENTED):
+                raise
+            return _status(error) != _NOT_IMPLEMENTED
+        return False
 
     def copy_from(
         self,
@@ -250,6 +250,7 @@ _NOTHING_THERE = 416
 _NOT_IMPLEMENTED = 501
 _HEEDING: dict[str, bool] = {}
 """By the store's address."""
+_ASKING = threading.Lock()
 
 
 def _is_absent(error: ClientError) -> bool:
@@ -295,6 +296,9 @@ def meanwhile(calls: Iterable[Callable[[], object]], *, at_once: int) -> Generat
 
 class Store:
     """The two buckets and the names in them. Nobody else spells a key."""
+
+    CONDITIONS = "conditional-writes"
+    """In scratch: nothing, where the store does not heed the condition under which it was to be written."""
 
     def __init__(self, s3: S3Client, settings: Settings) -> None:
         self.scratch = Bucket(s3, settings.scratch_bucket)

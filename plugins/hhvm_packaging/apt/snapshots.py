@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hhvm_packaging.store import Bucket
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,16 +48,9 @@ class Snapshot:
         return cls(**found | {"date": date, "added": tuple(added), "removed": tuple(removed)})
 
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
-        """Keep it, and warn if the store does not keep this machine's publishers from those of others."""
+        """Keep it."""
         content = json.dumps(asdict(self) | {"date": self.date.isoformat()}, indent=2).encode()
-        key = Store.snapshot(repository, suite, self.name)
-        if not scratch.put_new(key, content, "application/json"):
-            log.warning(
-                "%s %s: the store does not support conditional writes; a lock keeps publishers on this "
-                "machine apart, but not those on another",
-                repository,
-                suite,
-            )
+        scratch.put(Store.snapshot(repository, suite, self.name), content, "application/json")
 
 
 def chain(scratch: Bucket, repository: str, suite: str, newest: str | None) -> Iterator[Snapshot]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
+import logging
 import lzma
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import chain
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.store import Bucket
+
+log = logging.getLogger(__name__)
 
 _EMPTY = index.sha256(b"")
 _TEXT = "text/plain; charset=utf-8"
@@ -54,10 +58,6 @@ class State:
     packages: Mapping[str, index.Packages] = field(default_factory=dict)
     """By architecture."""
     sources: Sources = field(default_factory=Sources)
-    followed: bool = False
-    """Whether the names without a digest are known to be this state's."""
-    release_etag: str | None = None
-    """That of the last of them, Release; it tells whether somebody else wrote them meanwhile."""
 
     @cached_property
     def identities(self) -> frozenset[index.Identity]:
@@ -73,6 +73,11 @@ class State:
         }
         has_sources = self.release is not None and SOURCES in self.release.sha256
         return packages | ({SOURCES: self.sources} if has_sources else {})
+
+    @property
+    def release_etag(self) -> str | None:
+        """What Release has once the names without a digest are this state's, as it is the last of them."""
+        return f'"{hashlib.md5(self.text, usedforsecurity=False).hexdigest()}"' if self.text else None
 
     @property
     def withdrawn(self) -> frozenset[index.Identity]:
@@ -117,13 +122,8 @@ class Suite:
 
     def read(self, *, signer: Signer | None = None) -> State:
         """The suite now; with a ``signer``, only if a key that he knows signed it."""
-        names = ("InRelease", "Release")
-        (in_release, etag), (text, release_etag) = each(
-            (partial(self.downloads.get_with_etag, self.directory + name) for name in names),
-            at_once=self.at_once,
-        )
-        state = State() if in_release is None else self.state(in_release, etag, signer=signer)
-        return replace(state, followed=text == (state.text or None), release_etag=release_etag)
+        in_release, etag = self.downloads.get_with_etag(f"{self.directory}InRelease")
+        return State() if in_release is None else self.state(in_release, etag, signer=signer)
 
     def state(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
         """The suite as ``in_release`` has it. Raises signing.BadSignature, Damaged, index.InvalidIndex."""
@@ -228,7 +228,9 @@ class Suite:
             if is_new(name):
                 self.put_by_hash(name, change.making[name].result())
 
-        with meanwhile([*copies, *(partial(put_new, name) for name in change.making)], at_once=self.at_once):
+        besides: list[Callable[[], object]] = [*copies, self.is_fenced]
+        besides += [partial(put_new, name) for name in change.making]
+        with meanwhile(besides, at_once=self.at_once):
             signed = self.sign(change, signer)
             snapshot = Snapshot(
                 name=Snapshot.name_of(signed.date, signed.text),
@@ -241,15 +243,24 @@ class Suite:
             )
             # Before the commit, so that no commit is without; one that was never committed is in no chain.
             snapshot.write(self.scratch, self.repository, self.suite)
+        if not self.is_fenced():
+            log.warning(
+                "%s: the store does not support conditional writes; a lock keeps publishers on this machine "
+                "apart, but not those on another",
+                self,
+            )
         self.put_over("InRelease", signed.in_release, current.etag)
-        then = [
+        then: list[Callable[[], object]] = [
             partial(self.copy_plain, name, content)
             for name, content in change.contents.items()
             if is_new(name)
         ]
-        then.append(partial(self.put_signature, signed.text, signer))
-        each(then, at_once=self.at_once)
-        self.follow(current, signed, signer)
+        then += [partial(self.put_signature, signed.text, signer), partial(self.may_follow, current)]
+        if each(then, at_once=self.at_once)[-1]:
+            with contextlib.suppress(Conflict):
+                self.put_over("Release", signed.text, current.release_etag)
+                return snapshot
+        self.complete(signer)
         return snapshot
 
     def sign(self, change: Change, signer: Signer) -> Signed:
@@ -259,16 +270,19 @@ class Suite:
         text = index.render_release(self.suite, change.contents, date=date, withdrawn=change.withdrawn)
         return Signed(date, text, signer.clearsign(text))
 
-    def follow(self, current: State, signed: Signed, signer: Signer) -> None:
-        """Write Release, unless the other names without a digest may not be what it says.
+    def is_fenced(self) -> bool:
+        """Whether the store refuses a commit by whoever did not see the one before it."""
+        return self.scratch.heeds_conditions()
 
-        So it is if a publisher died before this one, or if somebody wrote Release since ``current`` was read.
+    def may_follow(self, current: State) -> bool:
+        """Whether Release may be written, as the other names without a digest are then what it says.
+
+        They are not if a publisher died before this one. A store that heeds conditions tells so by that very
+        write.
         """
-        if current.followed:
-            with contextlib.suppress(Conflict):
-                self.put_over("Release", signed.text, current.release_etag)
-                return
-        self.complete(signer)
+        if self.is_fenced():
+            return True
+        return self.downloads.get(f"{self.directory}Release") == (current.text or None)
 
     def complete(self, signer: Signer) -> None:
         """Make the names without a digest those of the last commit, whoever made it.
