@@ -309,7 +309,10 @@ def compare(size: int, repeats: int, environment: dict[str, str]) -> Iterator[Ro
         for tool in tools:
             progress(f"{size:,} packages: {tool.name} begins")
             tool.before_server(packages)
-        with s3_server.rclone(buckets) as endpoint, Proxy(endpoint).running() as proxy:
+        with (
+            s3_server.rclone(buckets) as endpoint,
+            Proxy(endpoint, looking=s3_server.client(endpoint)).running() as proxy,
+        ):
             for tool in tools:
                 progress(f"{size:,} packages: {tool.name} publishes them")
                 tool.begin(endpoint, packages)

@@ -51,6 +51,7 @@ def main(endpoint: str, bucket_name: str, suite: str, order: str) -> None:
             suite=suite,
             pool="pool/main/h/hhvm/",
             packages=packages,
+            locks=Path(order).parent,
             at_once=8,
             signer=signer,
         )

@@ -9,11 +9,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Callable, Generator
+
+    from mypy_boto3_s3 import S3Client
 
 WRITES = ("PUT", "COPY", "POST", "DELETE")
 
@@ -80,13 +82,17 @@ class Proxy:
     """Passes requests to the server at ``upstream``.
 
     With ``one_write_at_a_time`` a write waits until the one before it was answered: that is what makes
-    "after the n-th write" mean something when a client sends them in parallel.
+    "after the n-th write" mean something when a client sends them in parallel. With a client, ``looking``,
+    of that server, which passes over the conditions of writes, they are heeded here as S3 heeds them.
     """
 
-    def __init__(self, upstream: str, *, one_write_at_a_time: bool = False) -> None:
+    def __init__(
+        self, upstream: str, *, one_write_at_a_time: bool = False, looking: S3Client | None = None
+    ) -> None:
         url = urlsplit(upstream)
         self._host, self._port = url.hostname or "", url.port or 80
         self._one_at_a_time = one_write_at_a_time
+        self._looking = looking
         self.latency = 0.0
         """Seconds by which each request is late."""
         self.traffic = Traffic()
@@ -164,12 +170,15 @@ class Proxy:
                 return False
             traffic.requests[kind] += 1
             traffic.log.append(f"{kind} {path}")
-            upstream.write(request)
-            answer = _Head.parse(await answers.readuntil(b"\r\n\r\n"))
-            status = answer.first_line.split(" ")[1]
-            content = answer.without("")
-            if not (head.first_line.startswith("HEAD ") or status in ("204", "304")):
-                content += await _body(answers, answer, until_end=True)
+            if refusal := await self._refusal(head, path):
+                answer, content = _Head.parse(refusal.encode()), refusal.encode()
+            else:
+                upstream.write(request)
+                answer = _Head.parse(await answers.readuntil(b"\r\n\r\n"))
+                status = answer.first_line.split(" ")[1]
+                content = answer.without("")
+                if not (head.first_line.startswith("HEAD ") or status in ("204", "304")):
+                    content += await _body(answers, answer, until_end=True)
             if write and self._end_after and traffic.writes == self._end_after[0]:
                 self._ended = True
                 self._end_after[1]()
@@ -180,6 +189,21 @@ class Proxy:
         writer.write(content)
         await writer.drain()
         return "close" not in (head.get("connection"), answer.get("connection"))
+
+    async def _refusal(self, head: _Head, path: str) -> str | None:
+        """The whole answer to a write whose condition does not hold; None for any other request."""
+        if self._looking is None or not (head.get("if-match") or head.get("if-none-match")):
+            return None
+        bucket, _, key = unquote(path).strip("/").partition("/")
+        try:
+            there = await asyncio.to_thread(self._looking.head_object, Bucket=bucket, Key=key)
+            etag = there["ETag"]
+        except self._looking.exceptions.ClientError:
+            etag = ""
+        if etag == head.get("if-match"):
+            return None
+        status = "412 Precondition Failed" if etag else "404 Not Found"
+        return f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"
 
 
 async def _body(reader: StreamReader, head: _Head, *, until_end: bool = False) -> bytes:

@@ -143,7 +143,10 @@ def _make(
         repositories.suite(store, distro, name, settings)
         for name in repositories.suites(plan.release, distro, settings)
     ]
-    changes = [repositories.change(plan, distro, target, store, signer, settings) for target in targets]
+    changes = [
+        repositories.change(plan, distro, target, target.read(signer=signer), store, signer, settings)
+        for target in targets
+    ]
     # They share the pool.
     pool = {file.pool_key: file for change in changes for file in change.files}
     lacking = {file.pool_key for file in absent(targets[0], list(pool.values()))}

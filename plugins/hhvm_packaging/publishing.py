@@ -13,8 +13,11 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import each
 
 if TYPE_CHECKING:
+    from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import State, Suite
     from hhvm_packaging.candidates import Candidate
+    from hhvm_packaging.candidates import Suite as Expected
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.settings import Settings
@@ -69,21 +72,7 @@ def _expose(
 ) -> None:
     for name, expected in candidate.suites.items():
         target = repositories.suite(store, distro, name, settings)
-        where = f"HHVM {plan.version}, {distro.name}, suite {name}"
-        with fenced(store.downloads, store.scratch, str(target), directory=settings.lock_directory):
-            wanted = repositories.change(plan, distro, target, store, signer, settings)
-            if wanted.digests != expected.digests:
-                raise Outdated(
-                    f"{where}: it was changed since `candidate`; clear `candidate` and what follows"
-                )
-            repository.carry_out(target, wanted, signer)
-        log.info(
-            "%s: new: %s; gone: %s; before this it was %s",
-            where,
-            ", ".join(index.words(wanted.added)) or "nothing",
-            ", ".join(index.words(wanted.removed)) or "nothing",
-            wanted.current.snapshot or "not there",
-        )
+        _expose_suite(plan, distro, target, expected, store, signer, settings)
     if candidate.downgrade:
         log.warning(
             "HHVM %s, %s: tell users who installed what was withdrawn to run: %s",
@@ -91,3 +80,31 @@ def _expose(
             distro.name,
             candidate.downgrade,
         )
+
+
+def _expose_suite(
+    plan: Plan,
+    distro: Distro,
+    target: Suite,
+    expected: Expected,
+    store: Store,
+    signer: Signer,
+    settings: Settings,
+) -> None:
+    where = f"HHVM {plan.version}, {distro.name}, suite {target.suite}"
+
+    def wanted(current: State) -> Change:
+        change = repositories.change(plan, distro, target, current, store, signer, settings)
+        if change.digests != expected.digests:
+            raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
+        return change
+
+    with fenced(store.downloads, store.scratch, str(target), directory=settings.lock_directory):
+        change = repository.bring_about(target, signer, wanted)
+    log.info(
+        "%s: new: %s; gone: %s; before this it was %s",
+        where,
+        ", ".join(index.words(change.added)) or "nothing",
+        ", ".join(index.words(change.removed)) or "nothing",
+        change.current.snapshot or "not there",
+    )

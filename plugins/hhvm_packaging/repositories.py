@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import State
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.plans import Plan
     from hhvm_packaging.release import Release
@@ -52,7 +53,14 @@ def suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, .
 
 def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
     """One suite of the distribution's repository."""
-    return Suite(store.downloads, store.scratch, distro.repository, name, at_once=settings.requests_at_once)
+    return Suite(
+        store.downloads,
+        store.scratch,
+        distro.repository,
+        name,
+        at_once=settings.requests_at_once,
+        memories=settings.lock_directory,
+    )
 
 
 def every(store: Store, settings: Settings) -> Iterator[Suite]:
@@ -74,14 +82,19 @@ def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
 
 
 def change(
-    plan: Plan, distro: Distro, target: Suite, store: Store, signer: Signer, settings: Settings
+    plan: Plan,
+    distro: Distro,
+    target: Suite,
+    current: State,
+    store: Store,
+    signer: Signer,
+    settings: Settings,
 ) -> Change:
-    """What the plan's action makes of the suite as it is now.
+    """What the plan's action makes of the suite, which is ``current``.
 
     Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, and whatever repository.publish raises before it
     writes.
     """
-    current = target.read(signer=signer)
     if plan.action == "undo":
         if plan.undo_to:
             return undo.going_back(target, current, plan.undo_to, signer)

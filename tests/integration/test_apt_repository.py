@@ -29,7 +29,7 @@ from hhvm_packaging.apt.signing import BadSignature, Signer
 from hhvm_packaging.apt.undo import CannotUndo
 from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Conflict, Store
+from hhvm_packaging.store import _HEEDING, Conflict, Store
 from tests.indices import variants
 from tests.integration import s3 as s3_server
 from tests.integration.s3 import Died, recorded, writes
@@ -65,13 +65,11 @@ WRITES = [
 ]
 """The writes of a publish of one package, in the order that the design fixes."""
 UNTIL_COMMIT = WRITES.index(COMMIT)
-READS = [
-    f"GetObject {SUITE}InRelease",
-    f"GetObject {BINARY}by-hash/SHA256/(digest)",
-    f"HeadObject debian/{POOL}hhvm_{NEW}_amd64.deb",
-    f"HeadObject build/hhvm_{NEW}_amd64.deb",
-]
-"""All else that it asks for, of a store that heeds the conditions of writes."""
+LOOKS = [f"HeadObject debian/{POOL}hhvm_{NEW}_amd64.deb", f"HeadObject build/hhvm_{NEW}_amd64.deb"]
+"""For the package, in the pool and where it was built."""
+READ = f"GetObject {SUITE}InRelease"
+READ_INDEX = f"GetObject {BINARY}by-hash/SHA256/(digest)"
+READ_LAST = f"GetObject {SUITE}Release"
 
 
 # Versions of a package
@@ -652,18 +650,29 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
 
 
 @pytest.mark.parametrize(
-    ("store", "besides"), [("conditional", []), ("published", [f"GetObject {SUITE}Release"])]
+    ("store", "remembers", "reads"),
+    [
+        ("conditional", True, LOOKS),
+        ("conditional", False, [READ, READ_INDEX, *LOOKS]),
+        ("published", True, [READ, *LOOKS, READ_LAST]),
+        ("published", False, [READ, READ_INDEX, *LOOKS, READ_LAST]),
+    ],
 )
-def test_a_publish_asks_for_nothing_twice_and_not_for_what_stays(
-    store: str, besides: list[str], debs: dict[str, Deb], request: pytest.FixtureRequest
+def test_a_publish_asks_only_for_what_this_machine_cannot_know(
+    store: str,
+    remembers: bool,
+    reads: list[str],
+    debs: dict[str, Deb],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ):
-    repository = request.getfixturevalue(store)
-    repository.publish(debs[OLD])
+    repository, this, other = request.getfixturevalue(store), tmp_path / "this", tmp_path / "other"
+    repository.publish(debs[OLDEST], locks=this if remembers else other)
     digests = {index.sha256(content) for content in variants(read(repository)).values()}
     with recorded(repository.s3) as sent:
-        repository.publish(debs[NEW])
-    asked = [without(digests, request) for request in sent if request not in writes(sent)]
-    assert asked == READS + besides
+        repository.publish(debs[NEW], locks=this)
+    assert [without(digests, request) for request in sent if request not in writes(sent)] == reads
+    repository.assert_whole()
 
 
 @pytest.mark.parametrize("store", ["conditional", "published"])
@@ -1012,6 +1021,114 @@ def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
         process.kill()
     with lock.exclusive(path, wait=0):
         pass
+
+
+# What this machine remembers of a suite
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Path:
+    """The directory of another machine."""
+    return tmp_path / "others"
+
+
+def test_what_another_machine_published_since_stays(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, others: Path
+):
+    conditional.publish(debs[OLDEST], locks=tmp_path)
+    conditional.publish(debs[OLD], locks=others)
+    assert conditional.publish(debs[NEW], locks=tmp_path).added == (f"hhvm_{NEW}_amd64.deb",)
+    assert conditional.versions() == {OLDEST, OLD, NEW}
+    conditional.assert_whole()
+
+
+def test_what_another_machine_published_of_it_already_is_published_once(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, others: Path
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    conditional.publish(debs[OLDEST], debs[NEW], locks=others)
+    commits = len(conditional.history())
+    assert conditional.publish(debs[NEW], locks=tmp_path).already == (f"hhvm_{NEW}_amd64.deb",)
+    assert len(conditional.history()) == commits
+
+
+def test_what_was_withdrawn_elsewhere_stays_away(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    good = conditional.history()[0].name
+    conditional.publish(debs[NEW], locks=tmp_path)
+    conditional.undo(good)
+    assert conditional.publish(debs[NEW], locks=tmp_path).withdrawn == (f"hhvm_{NEW}_amd64.deb",)
+    assert conditional.versions() == {OLD}
+
+
+@pytest.mark.parametrize("survived", range(len(WRITES)))
+def test_a_publish_upon_what_is_remembered_may_die_after_any_write_and_is_completed_by_the_next(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, survived: int
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    with recorded(conditional.s3, die_after=survived) as sent, pytest.raises(Died):
+        conditional.publish(debs[NEW], locks=tmp_path)
+    assert READ not in sent
+    assert conditional.versions() == {OLD, OLD if survived <= UNTIL_COMMIT else NEW}
+
+    conditional.publish(debs[NEW], locks=tmp_path)
+    assert conditional.versions() == {OLD, NEW}
+    conditional.assert_whole()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reads"),
+    [
+        (lambda memory: "", [READ, READ_INDEX]),
+        (lambda memory: "[]", [READ, READ_INDEX]),
+        (lambda memory: memory[:-20], [READ, READ_INDEX]),
+        (lambda memory: memory.replace("Oddly", "Evenly"), [READ_INDEX]),
+        (lambda memory: memory.replace("Origin: HHVM", "Origin: Else"), [READ]),
+    ],
+    ids=["empty", "of another kind", "cut off", "another index", "another InRelease"],
+)
+def test_a_memory_that_is_damaged_is_not_believed(
+    conditional: Repository,
+    debs: dict[str, Deb],
+    tmp_path: Path,
+    damage: Callable[[str], str],
+    reads: list[str],
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    [memory] = tmp_path.glob("*.json")
+    memory.write_text(damage(memory.read_text()))
+    digests = {index.sha256(content) for content in variants(read(conditional)).values()}
+    with recorded(conditional.s3) as sent:
+        conditional.publish(debs[NEW], locks=tmp_path)
+    asked = [without(digests, request) for request in sent if request.startswith("Get")]
+    assert asked == reads
+    assert conditional.versions() == {OLD, NEW}
+    conditional.assert_whole()
+
+
+def test_nothing_is_committed_upon_what_is_remembered_once_the_store_passes_over_conditions(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    monkeypatch.setitem(_HEEDING, conditional.s3.meta.endpoint_url, False)
+    with recorded(conditional.s3) as sent:
+        conditional.publish(debs[NEW], locks=tmp_path)
+    assert sent.index(READ) < sent.index(COMMIT)
+    assert conditional.versions() == {OLD, NEW}
+
+
+def test_a_machine_that_cannot_remember_publishes_nevertheless(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    [memory] = tmp_path.glob("*.json")
+    memory.unlink()
+    memory.mkdir()
+    conditional.publish(debs[NEW], locks=tmp_path)
+    assert conditional.versions() == {OLD, NEW}
+    assert "Cannot remember what was published" in caplog.text
 
 
 def test_caches_keep_what_never_changes_and_nothing_else(conditional: Repository, debs: dict[str, Deb]):

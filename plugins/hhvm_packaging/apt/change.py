@@ -57,7 +57,7 @@ class Change:
     @property
     def digests(self) -> dict[str, str]:
         """The SHA-256 of each index that is not compressed, by name: equal where users get the same."""
-        return {name: index.sha256(self.contents[name]) for name in self.indices}
+        return {name: index.sha256(self.making[name].result()) for name in self.indices}
 
     @cached_property
     def identities(self) -> frozenset[index.Identity]:

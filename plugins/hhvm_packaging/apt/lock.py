@@ -32,10 +32,14 @@ def fenced(bucket: Bucket, scratch: Bucket, what: str, *, directory: Path | None
     say before a write, so the lock is held before anything is read, whatever the store. Raises Conflict if
     another publisher still holds it after ``WAIT`` seconds.
     """
-    place = f"{bucket.s3.meta.endpoint_url} {bucket.name} {what}"
-    name = f"hhvm-publish-{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"
-    with exclusive((directory or DIRECTORY) / name, wait=WAIT):
+    with exclusive((directory or DIRECTORY) / f"{name_of(bucket, what)}.lock", wait=WAIT):
         yield
+
+
+def name_of(bucket: Bucket, what: str) -> str:
+    """How files of this machine are named that concern ``what`` in that bucket of that store."""
+    place = f"{bucket.s3.meta.endpoint_url} {bucket.name} {what}"
+    return f"hhvm-publish-{hashlib.sha256(place.encode()).hexdigest()[:16]}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.incoming import Incoming, PoolFile, Unpublishable
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt.lock import DIRECTORY, fenced
 from hhvm_packaging.apt.sources import SOURCES, Source, Sources
 from hhvm_packaging.apt.suite import Damaged, State, Suite
-from hhvm_packaging.store import each
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store import Conflict, each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from hhvm_packaging.jobs import Artifact
     from hhvm_packaging.store import Bucket
 
+log = logging.getLogger(__name__)
+
 __all__ = [
     "Damaged",
     "Published",
     "Unpublishable",
     "absent",
     "adding",
+    "bring_about",
     "carry_out",
     "publish",
     "read",
@@ -82,20 +87,19 @@ def publish(
     ``repository`` is debian or ubuntu, ``pool`` where new files go, as Store.pool has it, ``packages`` the
     .deb files and ``sources`` the source packages' files, by their keys in ``scratch``. The suite gets an
     index for each of ``architectures`` and keeps those that it has; a package for ``all`` is in each.
-    ``locks`` is where lock files are; ``at_once`` how many requests may be under way at the same time.
+    ``locks`` is where lock files are, and what this machine remembers of suites; ``at_once`` how many
+    requests may be under way at the same time.
 
     Nothing of the repository is written before all is checked. What was withdrawn is left out. Raises
     Unpublishable; index.AlreadyPublished if a name or a version is published with other bytes;
     signing.BadSignature if the suite was signed by a key that the signer does not know; Damaged;
     store.Conflict if another publisher was faster (run it again).
     """
-    target = Suite(downloads, scratch, repository, suite, at_once=at_once)
+    target = Suite(downloads, scratch, repository, suite, at_once=at_once, memories=locks or DIRECTORY)
     new = Incoming.check(str(target), repository, pool, packages, sources or {}, architectures)
     with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(signer=signer)
-        change = adding(target, current, new, architectures)
-        carry_out(target, change, signer)
-    had, has = current.identities, change.identities
+        change = bring_about(target, signer, lambda current: adding(target, current, new, architectures))
+    had, has = change.current.identities, change.identities
     return Published(
         added=tuple(name for name, what in new.names.items() if what in has - had),
         already=tuple(name for name, what in new.names.items() if what in had),
@@ -139,6 +143,24 @@ def absent(target: Suite, files: Sequence[PoolFile]) -> list[PoolFile]:
             file.check_built(built, target.scratch, where)
             found.append(file)
     return found
+
+
+def bring_about(target: Suite, signer: Signer, wanted: Callable[[State], Change]) -> Change:
+    """Carry out the change that is ``wanted`` of the suite as it is, and return it.
+
+    What this machine remembers of the suite will do, if the store accepts a commit upon it. Raises as
+    ``wanted`` and ``carry_out``.
+    """
+    if remembered := target.remembered(signer=signer):
+        try:
+            if change := wanted(remembered):
+                carry_out(target, change, signer)
+                return change
+        except (PackagingError, Conflict) as error:
+            log.info("%s: is read, because what this machine knows of it will not do: %s", target, error)
+    change = wanted(target.read(signer=signer))
+    carry_out(target, change, signer)
+    return change
 
 
 def carry_out(target: Suite, change: Change, signer: Signer) -> None:

@@ -13,13 +13,15 @@ import gzip
 import hashlib
 import logging
 import lzma
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index, signing
+from hhvm_packaging.apt.lock import name_of
+from hhvm_packaging.apt.memory import Memory
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources import SOURCES, Sources
 from hhvm_packaging.errors import PackagingError
@@ -27,6 +29,7 @@ from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Conflict, Store, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
@@ -58,6 +61,8 @@ class State:
     packages: Mapping[str, index.Packages] = field(default_factory=dict)
     """By architecture."""
     sources: Sources = field(default_factory=Sources)
+    remembered: bool = False
+    """Whether it is only known to have been so when this machine last changed it."""
 
     @cached_property
     def identities(self) -> frozenset[index.Identity]:
@@ -102,11 +107,19 @@ class Signed:
 class Suite:
     """A suite of a repository (debian or ubuntu); ``scratch`` keeps its snapshots.
 
-    Of the requests whose order does not matter, ``at_once`` are under way at the same time.
+    Of the requests whose order does not matter, ``at_once`` are under way at the same time. ``memories`` is
+    the directory where this machine remembers what it publishes, if it is to.
     """
 
     def __init__(
-        self, downloads: Bucket, scratch: Bucket, repository: str, suite: str, *, at_once: int = 1
+        self,
+        downloads: Bucket,
+        scratch: Bucket,
+        repository: str,
+        suite: str,
+        *,
+        at_once: int = 1,
+        memories: Path | None = None,
     ) -> None:
         self.at_once = at_once
         self.downloads = downloads
@@ -114,6 +127,7 @@ class Suite:
         self.repository = repository
         self.suite = suite
         self.directory = Store.suite(repository, suite)
+        self._memories = memories
 
     def __str__(self) -> str:
         return f"{self.repository} {self.suite}"
@@ -124,6 +138,26 @@ class Suite:
         """The suite now; with a ``signer``, only if a key that he knows signed it."""
         in_release, etag = self.downloads.get_with_etag(f"{self.directory}InRelease")
         return State() if in_release is None else self.state(in_release, etag, signer=signer)
+
+    def remembered(self, *, signer: Signer | None = None) -> State | None:
+        """The suite as this machine left it; None where it does not know, or the store would not notice that
+        another machine changed it since."""
+        if self.memory is None or not self.memory.fenced:
+            return None
+        try:
+            state = self.state(self.memory.in_release.encode(), self.memory.etag, signer=signer)
+        except PackagingError:
+            return None  # Which the suite itself is, or not.
+        return replace(state, remembered=True)
+
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What this machine knows of the suite."""
+        return Memory.read(self._memory_file) if self._memory_file else None
+
+    @property
+    def _memory_file(self) -> Path | None:
+        return self._memories and self._memories / f"{name_of(self.downloads, str(self))}.json"
 
     def state(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
         """The suite as ``in_release`` has it. Raises signing.BadSignature, Damaged, index.InvalidIndex."""
@@ -179,6 +213,8 @@ class Suite:
         plain, gz, xz = index.names(name)
         if release.sha256[plain] == _EMPTY:
             return b""
+        if self.memory and (content := self.memory.indices.get(release.sha256[plain])) is not None:
+            return content
         # Much the same bytes, but gz unpacks faster.
         for variant, decompress in ((gz, gzip.decompress), (xz, lzma.decompress)):
             if variant in release.sha256 and (content := self.find(variant, release)) is not None:
@@ -214,7 +250,7 @@ class Suite:
     def commit(self, change: Change, signer: Signer, copies: Iterable[Callable[[], object]] = ()) -> Snapshot:
         """Make the change: from then on users get it. The pool is whole once the ``copies`` are made.
 
-        Raises store.Conflict if the suite is no longer as the change's ``current`` says.
+        Raises store.Conflict if the suite is no longer as the change's ``current`` says, or may not be.
         """
         current = change.current
         # Suites of other tools may have no by-hash files at all.
@@ -244,18 +280,24 @@ class Suite:
             # Before the commit, so that no commit is without; one that was never committed is in no chain.
             snapshot.write(self.scratch, self.repository, self.suite)
         if not self.is_fenced():
+            if current.remembered:
+                raise Conflict(f"{self}: it may have been changed by another publisher")
             log.warning(
                 "%s: the store does not support conditional writes; a lock keeps publishers on this machine "
                 "apart, but not those on another",
                 self,
             )
-        self.put_over("InRelease", signed.in_release, current.etag)
+        etag = self.put_over("InRelease", signed.in_release, current.etag)
         then: list[Callable[[], object]] = [
             partial(self.copy_plain, name, content)
             for name, content in change.contents.items()
             if is_new(name)
         ]
-        then += [partial(self.put_signature, signed.text, signer), partial(self.may_follow, current)]
+        then += [
+            partial(self.remember, change, signed, etag),
+            partial(self.put_signature, signed.text, signer),
+            partial(self.may_follow, current),
+        ]
         if each(then, at_once=self.at_once)[-1]:
             with contextlib.suppress(Conflict):
                 self.put_over("Release", signed.text, current.release_etag)
@@ -273,6 +315,13 @@ class Suite:
     def is_fenced(self) -> bool:
         """Whether the store refuses a commit by whoever did not see the one before it."""
         return self.scratch.heeds_conditions()
+
+    def remember(self, change: Change, signed: Signed, etag: str) -> None:
+        """Have this machine know what the suite is from then on."""
+        if self._memory_file:
+            texts = tuple(change.contents[name].decode() for name in change.indices)
+            self.memory = Memory(signed.in_release.decode(), etag, self.is_fenced(), texts)
+            self.memory.write(self._memory_file)
 
     def may_follow(self, current: State) -> bool:
         """Whether Release may be written, as the other names without a digest are then what it says.
@@ -318,10 +367,10 @@ class Suite:
             wrong["Release"] = text
         return wrong
 
-    def put_over(self, name: str, content: bytes, etag: str | None) -> None:
-        """Write a file under its name over the one with this ETag. Raises store.Conflict."""
+    def put_over(self, name: str, content: bytes, etag: str | None) -> str:
+        """Write a file over the one with this ETag. Returns its own. Raises store.Conflict."""
         key = self.directory + name
-        self.downloads.replace(key, content, _content_type(name), etag=etag, cache=CACHE_BRIEFLY)
+        return self.downloads.replace(key, content, _content_type(name), etag=etag, cache=CACHE_BRIEFLY)
 
     def put_by_hash(self, name: str, content: bytes) -> None:
         """Write an index under its digest."""
