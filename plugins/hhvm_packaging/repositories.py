@@ -53,14 +53,7 @@ def suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, .
 
 def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
     """One suite of the distribution's repository."""
-    return Suite(
-        store.downloads,
-        store.scratch,
-        distro.repository,
-        name,
-        at_once=settings.requests_at_once,
-        memories=settings.lock_directory,
-    )
+    return _suite(store, distro.repository, name, settings)
 
 
 def every(store: Store, settings: Settings) -> Iterator[Suite]:
@@ -69,7 +62,7 @@ def every(store: Store, settings: Settings) -> Iterator[Suite]:
         there = store.downloads.directories(store.suites(name))
         were = store.scratch.directories(store.histories(name))
         for found in sorted({*there, *were}):
-            yield Suite(store.downloads, store.scratch, name, found, at_once=settings.requests_at_once)
+            yield _suite(store, name, found, settings)
 
 
 def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
@@ -128,3 +121,14 @@ def change(
             f"newest one; nightly_days is {settings.nightly_days}"
         )
     return wanted
+
+
+def _suite(store: Store, repository: str, name: str, settings: Settings) -> Suite:
+    return Suite(
+        store.downloads,
+        store.scratch,
+        repository,
+        name,
+        at_once=settings.requests_at_once,
+        memories=settings.lock_directory,
+    )

@@ -140,7 +140,8 @@ class Settings(BaseSettings):
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """Those that each suite has an index for."""
     lock_directory: Path = own_directory.PATH
-    """For the locks that keep this machine's publishers apart where the store cannot."""
+    """For the locks that keep this machine's publishers apart where the store cannot, and for what the
+    machine remembers of the suites that it publishes to."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
     """How many requests to S3 a task has under way where their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90

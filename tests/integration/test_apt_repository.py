@@ -654,7 +654,7 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
     [
         ("conditional", True, LOOKS),
         ("conditional", False, [READ, READ_INDEX, *LOOKS]),
-        ("published", True, [READ, *LOOKS, READ_LAST]),
+        ("published", True, [READ, READ_INDEX, *LOOKS, READ_LAST]),
         ("published", False, [READ, READ_INDEX, *LOOKS, READ_LAST]),
     ],
 )
@@ -947,13 +947,13 @@ def overtaken(by: Repository, deb: Deb, s3: S3Client, write: str = "InRelease") 
 
 @pytest.mark.parametrize("first", [True, False], ids=["first commit", "later commit"])
 def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_again(
-    conditional: Repository, signer: Signer, debs: dict[str, Deb], first: bool
+    conditional: Repository, signer: Signer, debs: dict[str, Deb], tmp_path: Path, first: bool
 ):
     faster = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
     before = [] if first else [debs[OLDEST]]
     faster.publish(*before)
     with overtaken(faster, debs[OLD], conditional.s3), pytest.raises(Conflict):
-        conditional.publish(debs[NEW])
+        conditional.publish(debs[NEW], locks=tmp_path)
     assert conditional.versions() == {OLD, *(OLDEST for _ in before)}
     conditional.assert_whole()
 
@@ -1063,6 +1063,17 @@ def test_what_was_withdrawn_elsewhere_stays_away(
     assert conditional.versions() == {OLD}
 
 
+def test_what_this_machine_withdrew_itself_it_remembers(conditional: Repository, debs: dict[str, Deb]):
+    conditional.publish(debs[OLDEST])
+    good = conditional.history()[0].name
+    conditional.publish(debs[OLD])
+    conditional.undo(good)
+    with recorded(conditional.s3) as sent:
+        conditional.publish(debs[NEW])
+    assert READ not in sent
+    assert conditional.versions() == {OLDEST, NEW}
+
+
 @pytest.mark.parametrize("survived", range(len(WRITES)))
 def test_a_publish_upon_what_is_remembered_may_die_after_any_write_and_is_completed_by_the_next(
     conditional: Repository, debs: dict[str, Deb], tmp_path: Path, survived: int
@@ -1085,7 +1096,7 @@ def test_a_publish_upon_what_is_remembered_may_die_after_any_write_and_is_comple
         (lambda memory: "[]", [READ, READ_INDEX]),
         (lambda memory: memory[:-20], [READ, READ_INDEX]),
         (lambda memory: memory.replace("Oddly", "Evenly"), [READ_INDEX]),
-        (lambda memory: memory.replace("Origin: HHVM", "Origin: Else"), [READ]),
+        (lambda memory: memory.replace("Origin: HHVM", "Origin: Else"), [READ, READ_INDEX]),
     ],
     ids=["empty", "of another kind", "cut off", "another index", "another InRelease"],
 )

@@ -191,7 +191,7 @@ class Index(ABC, Generic[E]):
 
     def render(self) -> bytes:
         """The index as a file: each paragraph is followed by an empty line."""
-        return "".join(f"{stanza.text}\n\n" for stanza in self.stanzas).encode()
+        return "\n\n".join([*(stanza.text for stanza in self.stanzas), ""]).encode()
 
     def add(self, stanzas: Iterable[E]) -> Self:
         """With the stanzas that are new, each at its place.

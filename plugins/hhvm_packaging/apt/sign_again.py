@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.change import Change
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt.lock import DIRECTORY, fenced
 from hhvm_packaging.apt.suite import Suite
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def sign_again(
     Raises signing.BadSignature if it was signed by a key that the signer does not know; Damaged;
     store.Conflict if a publisher was faster (run it again).
     """
-    target = Suite(downloads, scratch, repository, suite)
+    target = Suite(downloads, scratch, repository, suite, memories=locks or DIRECTORY)
     with fenced(downloads, scratch, str(target), directory=locks):
         current = target.read(signer=signer)
         if current.release is None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index, signing
@@ -144,8 +145,9 @@ class Suite:
         another machine changed it since."""
         if self.memory is None or not self.memory.fenced:
             return None
+        known, in_release = self.memory.indices, self.memory.in_release.encode()
         try:
-            state = self.state(self.memory.in_release.encode(), self.memory.etag, signer=signer)
+            state = self.state(in_release, self.memory.etag, signer=signer, known=known)
         except PackagingError:
             return None  # Which the suite itself is, or not.
         return replace(state, remembered=True)
@@ -159,14 +161,29 @@ class Suite:
     def _memory_file(self) -> Path | None:
         return self._memories and self._memories / f"{name_of(self.downloads, str(self))}.json"
 
-    def state(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
-        """The suite as ``in_release`` has it. Raises signing.BadSignature, Damaged, index.InvalidIndex."""
+    def state(
+        self,
+        in_release: bytes,
+        etag: str | None,
+        *,
+        signer: Signer | None = None,
+        known: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> State:
+        """The suite as ``in_release`` has it; ``known`` are indices, by SHA-256, that need not be fetched.
+
+        Raises signing.BadSignature, Damaged, index.InvalidIndex.
+        """
         text = self.text(in_release, signer)
         release = index.Release.parse(text)
         names = [index.packages_of(architecture) for architecture in release.architectures]
         names += [SOURCES] if SOURCES in release.sha256 else []
-        fetched = each((partial(self.content, name, release) for name in names), at_once=self.at_once)
-        found = dict(zip(names, fetched, strict=True))
+
+        def content(name: str) -> bytes:
+            return known.get(release.sha256[name]) or self.content(name, release)
+
+        found = dict(
+            zip(names, each((partial(content, name) for name in names), at_once=self.at_once), strict=True)
+        )
         packages = {
             architecture: index.Packages.parse(found[index.packages_of(architecture)])
             for architecture in release.architectures
@@ -213,8 +230,6 @@ class Suite:
         plain, gz, xz = index.names(name)
         if release.sha256[plain] == _EMPTY:
             return b""
-        if self.memory and (content := self.memory.indices.get(release.sha256[plain])) is not None:
-            return content
         # Much the same bytes, but gz unpacks faster.
         for variant, decompress in ((gz, gzip.decompress), (xz, lzma.decompress)):
             if variant in release.sha256 and (content := self.find(variant, release)) is not None:
@@ -294,8 +309,8 @@ class Suite:
             if is_new(name)
         ]
         then += [
-            partial(self.remember, change, signed, etag),
             partial(self.put_signature, signed.text, signer),
+            partial(self.remember, change, signed, etag),
             partial(self.may_follow, current),
         ]
         if each(then, at_once=self.at_once)[-1]:

@@ -13,7 +13,7 @@ from debian.debian_support import Version
 
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.change import Change
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt.lock import DIRECTORY, fenced
 from hhvm_packaging.apt.repository import carry_out
 from hhvm_packaging.apt.snapshots import Snapshot, chain
 from hhvm_packaging.apt.sources import ARCHITECTURE as SOURCE
@@ -73,7 +73,7 @@ def undo(
     the suite never was in that state, or if it holds what was withdrawn; Damaged if a file is gone;
     signing.BadSignature; store.Conflict if a publisher was faster (run it again).
     """
-    target = Suite(downloads, scratch, repository, suite)
+    target = Suite(downloads, scratch, repository, suite, memories=locks or DIRECTORY)
     with fenced(downloads, scratch, str(target), directory=locks):
         change = going_back(target, target.read(signer=signer), to, signer)
         carry_out(target, change, signer)
@@ -127,7 +127,7 @@ def release(
     Returns them as "package version architecture"; none if nothing of that version is withdrawn. Raises
     Damaged; signing.BadSignature; store.Conflict if a publisher was faster (run it again).
     """
-    target = Suite(downloads, scratch, repository, suite)
+    target = Suite(downloads, scratch, repository, suite, memories=locks or DIRECTORY)
     with fenced(downloads, scratch, str(target), directory=locks):
         current = target.read(signer=signer)
         released = frozenset(identity for identity in current.withdrawn if identity[1] == version)
