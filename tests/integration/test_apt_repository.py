@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.server
 import lzma
+import os
 import re
 import subprocess
 import sys
@@ -1117,6 +1118,18 @@ def test_a_memory_that_is_damaged_is_not_believed(
     assert asked == reads
     assert conditional.versions() == {OLD, NEW}
     conditional.assert_whole()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_another_user_of_the_machine_wrote_is_not_believed(
+    conditional: Repository, debs: dict[str, Deb], tmp_path: Path
+):
+    conditional.publish(debs[OLD], locks=tmp_path)
+    [memory] = tmp_path.glob("*.json")
+    os.chown(memory, 65534, 65534)
+    with recorded(conditional.s3) as sent:
+        conditional.publish(debs[NEW], locks=tmp_path)
+    assert READ in sent
 
 
 def test_nothing_is_committed_upon_what_is_remembered_once_the_store_passes_over_conditions(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -42,10 +43,11 @@ class Memory:
 
     @classmethod
     def read(cls, path: Path) -> Memory | None:
-        """What was written there; None where nothing was that can be read."""
-        with suppress(OSError, ValueError, TypeError):
-            found = json.loads(path.read_text())
-            return cls(**found | {"texts": tuple(found["texts"])})
+        """What this user wrote there; None where that is nothing, or can no longer be read."""
+        with suppress(OSError, ValueError, TypeError), path.open() as file:
+            if os.fstat(file.fileno()).st_uid == os.geteuid():
+                found = json.load(file)
+                return cls(**found | {"texts": tuple(found["texts"])})
         return None
 
     def write(self, path: Path) -> None:
