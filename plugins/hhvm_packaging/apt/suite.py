@@ -303,21 +303,11 @@ class Suite:
                 self,
             )
         etag = self.put_over("InRelease", signed.in_release, current.etag)
-        then: list[Callable[[], object]] = [
-            partial(self.copy_plain, name, content)
-            for name, content in change.contents.items()
-            if is_new(name)
-        ]
-        then += [
-            partial(self.put_signature, signed.text, signer),
-            partial(self.remember, change, signed, etag),
-            partial(self.may_follow, current),
-        ]
-        if each(then, at_once=self.at_once)[-1]:
-            with contextlib.suppress(Conflict):
-                self.put_over("Release", signed.text, current.release_etag)
-                return snapshot
-        self.complete(signer)
+        new = {name: content for name, content in change.contents.items() if is_new(name)}
+        then: list[Callable[[], object]] = [partial(self.copy_plain, *file) for file in new.items()]
+        then.append(partial(self.put_signature, signed.text, signer))
+        then.append(partial(self.remember, change, signed, etag))
+        self.follow(current, signed, signer, then)
         return snapshot
 
     def sign(self, change: Change, signer: Signer) -> Signed:
@@ -338,15 +328,25 @@ class Suite:
             self.memory = Memory(signed.in_release.decode(), etag, self.is_fenced(), texts)
             self.memory.write(self._memory_file)
 
-    def may_follow(self, current: State) -> bool:
-        """Whether Release may be written, as the other names without a digest are then what it says.
+    def follow(
+        self, current: State, signed: Signed, signer: Signer, others: Iterable[Callable[[], object]]
+    ) -> None:
+        """Write the names without a digest: the ``others``, then Release.
 
-        They are not if a publisher died before this one. A store that heeds conditions tells so by that very
-        write.
+        All of them, if a publisher died before this one: then Release was not what ``current`` is. A store
+        that heeds conditions tells so by that very write.
         """
-        if self.is_fenced():
-            return True
-        return self.downloads.get(f"{self.directory}Release") == (current.text or None)
+
+        def is_followed() -> bool:
+            if self.is_fenced():
+                return True
+            return self.downloads.get(f"{self.directory}Release") == (current.text or None)
+
+        if each([*others, is_followed], at_once=self.at_once)[-1]:
+            with contextlib.suppress(Conflict):
+                self.put_over("Release", signed.text, current.release_etag)
+                return
+        self.complete(signer)
 
     def complete(self, signer: Signer) -> None:
         """Make the names without a digest those of the last commit, whoever made it.
