@@ -1141,6 +1141,7 @@ def test_nothing_is_committed_upon_what_is_remembered_once_the_store_passes_over
         conditional.publish(debs[NEW], locks=tmp_path)
     assert sent.index(READ) < sent.index(COMMIT)
     assert conditional.versions() == {OLD, NEW}
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_a_machine_that_cannot_remember_publishes_nevertheless(

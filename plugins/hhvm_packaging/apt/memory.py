@@ -11,7 +11,6 @@ import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.index import sha256
@@ -30,12 +29,10 @@ class Memory:
     in_release: str
     etag: str
     """InRelease's."""
-    fenced: bool
-    """Whether the store heeded conditions then."""
     texts: tuple[str, ...]
     """The indices that it names, not compressed."""
 
-    @cached_property
+    @property
     def indices(self) -> Mapping[str, bytes]:
         """The indices by the SHA-256 that they do have."""
         contents = [text.encode() for text in self.texts]

@@ -141,21 +141,16 @@ class Suite:
         return State() if in_release is None else self.state(in_release, etag, signer=signer)
 
     def remembered(self, *, signer: Signer | None = None) -> State | None:
-        """The suite as this machine left it; None where it does not know, or the store would not notice that
-        another machine changed it since."""
-        if self.memory is None or not self.memory.fenced:
+        """The suite as this machine left it; None where it does not know."""
+        memory = Memory.read(self._memory_file) if self._memory_file else None
+        if memory is None:
             return None
-        known, in_release = self.memory.indices, self.memory.in_release.encode()
+        in_release, known = memory.in_release.encode(), memory.indices
         try:
-            state = self.state(in_release, self.memory.etag, signer=signer, known=known)
+            state = self.state(in_release, memory.etag, signer=signer, known=known)
         except PackagingError:
             return None  # Which the suite itself is, or not.
         return replace(state, remembered=True)
-
-    @cached_property
-    def memory(self) -> Memory | None:
-        """What this machine knows of the suite."""
-        return Memory.read(self._memory_file) if self._memory_file else None
 
     @property
     def _memory_file(self) -> Path | None:
@@ -322,11 +317,14 @@ class Suite:
         return self.scratch.heeds_conditions()
 
     def remember(self, change: Change, signed: Signed, etag: str) -> None:
-        """Have this machine know what the suite is from then on."""
-        if self._memory_file:
+        """Have this machine know what the suite is from then on, if the store notices who changes it then."""
+        if self._memory_file is None:
+            return
+        if self.is_fenced():
             texts = tuple(change.contents[name].decode() for name in change.indices)
-            self.memory = Memory(signed.in_release.decode(), etag, self.is_fenced(), texts)
-            self.memory.write(self._memory_file)
+            Memory(signed.in_release.decode(), etag, texts).write(self._memory_file)
+        else:
+            self._memory_file.unlink(missing_ok=True)
 
     def follow(
         self, current: State, signed: Signed, signer: Signer, others: Iterable[Callable[[], object]]
