@@ -1095,11 +1095,12 @@ def test_a_publish_upon_what_is_remembered_may_die_after_any_write_and_is_comple
     [
         (lambda memory: "", [READ, READ_INDEX]),
         (lambda memory: "[]", [READ, READ_INDEX]),
+        (lambda memory: "{}", [READ, READ_INDEX]),
         (lambda memory: memory[:-20], [READ, READ_INDEX]),
         (lambda memory: memory.replace("Oddly", "Evenly"), [READ_INDEX]),
         (lambda memory: memory.replace("Origin: HHVM", "Origin: Else"), [READ, READ_INDEX]),
     ],
-    ids=["empty", "of another kind", "cut off", "another index", "another InRelease"],
+    ids=["empty", "of another kind", "of other words", "cut off", "another index", "another InRelease"],
 )
 def test_a_memory_that_is_damaged_is_not_believed(
     conditional: Repository,

@@ -41,7 +41,7 @@ class Memory:
     @classmethod
     def read(cls, path: Path) -> Memory | None:
         """What this user wrote there; None where that is nothing, or can no longer be read."""
-        with suppress(OSError, ValueError, TypeError), path.open() as file:
+        with suppress(OSError, ValueError, TypeError, KeyError), path.open() as file:
             if os.fstat(file.fileno()).st_uid == os.geteuid():
                 found = json.load(file)
                 return cls(**found | {"texts": tuple(found["texts"])})
