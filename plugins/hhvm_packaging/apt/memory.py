@@ -51,7 +51,6 @@ class Memory:
         """Keep it, in place of what was there; if it cannot be kept, warn."""
         new = path.with_suffix(".new")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new.write_text(json.dumps(asdict(self)))
             new.replace(path)
         except OSError as error:
