@@ -170,7 +170,7 @@ class Proxy:
                 return False
             traffic.requests[kind] += 1
             traffic.log.append(f"{kind} {path}")
-            if refusal := await self._refusal(head, path):
+            if write and (refusal := await self._refusal(head, path)):
                 answer, content = _Head.parse(refusal.encode()), refusal.encode()
             else:
                 upstream.write(request)
@@ -191,7 +191,7 @@ class Proxy:
         return "close" not in (head.get("connection"), answer.get("connection"))
 
     async def _refusal(self, head: _Head, path: str) -> str | None:
-        """The whole answer to a write whose condition does not hold; None for any other request."""
+        """The whole answer to a write whose condition does not hold; None for any other write."""
         if self._looking is None or not (head.get("if-match") or head.get("if-none-match")):
             return None
         bucket, _, key = unquote(path).strip("/").partition("/")
