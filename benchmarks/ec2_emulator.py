@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from hhvm_packaging.settings import Settings
-from tests.ec2 import EC2, IMDS, INSTANCE_PROFILE, emulated_ec2
+from testing.ec2 import EC2, IMDS, INSTANCE_PROFILE, emulated_ec2
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIVIAL = "#!/bin/sh\nshutdown -h now\n"

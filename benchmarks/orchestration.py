@@ -27,7 +27,7 @@ from demo.airflow_api import AirflowApi
 from demo.driver import CHILDREN, WRAPPER, Demo
 from demo.progress import Progress
 from demo.stack import USER, Ports, Stack
-from tests.without_debian import forget_debian
+from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmarks.s3_proxy import Proxy, Traffic
 from demo import signing_key
-from tests.debs import Deb
-from tests.integration import s3 as s3_server
+from testing import s3 as s3_server
+from testing.debs import Deb
+from testing.s3_proxy import Proxy, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence

@@ -26,7 +26,7 @@ def main(endpoint: str, bucket_name: str, suite: str, order: str) -> None:
 
     from hhvm_packaging.apt import repository
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
 
     imported = time.perf_counter()
     s3 = botocore.session.get_session().create_client(

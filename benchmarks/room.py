@@ -13,8 +13,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from hhvm_packaging import runtime
-from tests.e2e import room
+from hhvm_packaging.orchestration import connections
+from testing import room
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(builds: int = 56, at_once: int = 10) -> None:
     """Run them, and say what became of them. Exits with 1 if one did not finish."""
     subprocess.run([ROOT / "demo/base-image", "debian:bookworm", "debian:trixie"], check=True)
-    runtime.docker_worker().job_image()
+    connections.docker_worker().job_image()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="room-") as directory:
         outcome = room.build(Path(directory), builds=builds, room=at_once, limit=3600)

@@ -33,14 +33,15 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from hhvm_packaging.jobs import Job
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.ec2 import BUILD_TAG, JOB_TAG, WORK_TAG
-from tests.ec2.demands import ACCOUNT, REGION
-from tests.ec2.emulator import QuietHandler
-from tests.ec2.gateway import IMDS, Gateway
-from tests.ec2.metadata import Metadata
+from hhvm_packaging.workers.job import Job
+from testing.ec2.demands import ACCOUNT, REGION
+from testing.ec2.emulator import QuietHandler
+from testing.ec2.gateway import IMDS, Gateway
+from testing.ec2.metadata import Metadata
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -66,7 +67,7 @@ def name(number: int) -> str:
 
 async def wait_ours(number: int, instance: str, poll: int) -> None:
     """As the task does."""
-    from hhvm_packaging.workers.trigger import JobTrigger
+    from hhvm_packaging.orchestration.job_trigger import JobTrigger
 
     job = JOB.model_dump(mode="json")
     await anext(aiter(JobTrigger(name(number), BUILD, job, time.time() + 14400, plan={}).run()))
@@ -77,7 +78,7 @@ async def wait_textbook(number: int, instance: str, poll: int) -> None:
     from airflow.providers.amazon.aws.triggers.ec2 import EC2StateSensorTrigger
     from airflow.providers.amazon.aws.triggers.s3 import S3KeyTrigger
 
-    key = f"{Store.job('1.0.0', name(number), BUILD)}result.json"
+    key = f"{keys.job('1.0.0', name(number), BUILD)}result.json"
     ended = EC2StateSensorTrigger(instance, "terminated", "hhvm_aws", REGION, poll)
     result = S3KeyTrigger(Settings().scratch_bucket, key, aws_conn_id="hhvm_aws", poke_interval=poll)
     await asyncio.gather(anext(aiter(ended.run())), anext(aiter(result.run())))
@@ -155,7 +156,7 @@ def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: 
     store = Store(s3, Settings())
     s3.create_bucket(Bucket=store.scratch.name, CreateBucketConfiguration={"LocationConstraint": REGION})
     instances = launched(ec2, size)
-    directories = [store.job("1.0.0", name(number), BUILD) for number in range(size)]
+    directories = [keys.job("1.0.0", name(number), BUILD) for number in range(size)]
     for directory in directories:
         store.scratch.put(f"{directory}log.txt", LOG)
     with Waiting(endpoint, system, instances, libraries) as process:

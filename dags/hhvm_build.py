@@ -26,33 +26,38 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form, notifications
-from hhvm_packaging.priorities import SCHEDULED_FIRST
+from hhvm_packaging.orchestration import form, notifications
+from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, PATIENT, JobOperator
+from hhvm_packaging.orchestration.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import ON_A_WORKER, PATIENT, JobOperator
 
 
 @task(multiple_outputs=False)
 def plan() -> dict[str, Any]:
     """Check the request, and resolve its commit and packaging files once for all tasks."""
-    from hhvm_packaging import plans, runtime
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning import plans
+    from hhvm_packaging.settings import settings
 
     context = get_current_context()
-    request = runtime.request(context)
-    with runtime.failing_for_good():
-        return runtime.shown(
-            plans.build(request, runtime.store(), runtime.settings(), str(context["run_id"]))
+    request = task_context.request(context)
+    with task_context.failing_for_good():
+        return task_context.shown(
+            plans.build(request, connections.store(), settings(), str(context["run_id"]))
         )
 
 
 @task
 def sign_source_tarball(plan: dict[str, Any]) -> str:
     """Sign the tarball, away from the machine that made it."""
-    from hhvm_packaging import runtime, sources
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning import source_tarball
+    from hhvm_packaging.planning.plans import Plan
 
-    with runtime.failing_for_good(), runtime.signer() as signer:
-        return sources.sign(runtime.store(), Plan.model_validate(plan).release, signer).model_dump_json()
+    with task_context.failing_for_good(), connections.signer() as signer:
+        return source_tarball.sign(
+            connections.store(), Plan.model_validate(plan).release, signer
+        ).model_dump_json()
 
 
 @task
@@ -64,15 +69,17 @@ def plan_packages(plan: dict[str, Any]) -> list[str]:
 @task
 def build_report(plan: dict[str, Any] | None) -> str:
     """Say what is built, and fail if anything that was asked for is not."""
-    from hhvm_packaging import report, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.reporting import reports
+    from hhvm_packaging.settings import settings
 
-    with runtime.failing_for_good():
-        return report.built(
+    with task_context.failing_for_good():
+        return reports.built(
             plan and Plan.model_validate(plan),
-            runtime.store(),
-            runtime.settings(),
-            runtime.run(get_current_context()),
+            connections.store(),
+            settings(),
+            task_context.run(get_current_context()),
         )
 
 

@@ -23,20 +23,20 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form, notifications, schedules
-from hhvm_packaging.children import BuildOperator, PublishOperator
-from hhvm_packaging.priorities import SCHEDULED_FIRST
+from hhvm_packaging.orchestration import form, notifications, schedules
+from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
+from hhvm_packaging.orchestration.hold_tasks import embargo
+from hhvm_packaging.orchestration.job_operator import PATIENT
+from hhvm_packaging.orchestration.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import PATIENT
-from hhvm_packaging.wrappers import embargo
 
 
 @task(multiple_outputs=False)
 def plan() -> dict[str, Any]:
     """Check the request, and settle which version it means."""
-    from hhvm_packaging import runtime
+    from hhvm_packaging.orchestration import task_context
 
-    return runtime.request(get_current_context()).model_dump(mode="json")
+    return task_context.request(get_current_context()).model_dump(mode="json")
 
 
 @dag(

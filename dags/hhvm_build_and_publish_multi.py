@@ -23,12 +23,12 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form, notifications
-from hhvm_packaging.children import BuildOperator, PublishOperator
-from hhvm_packaging.priorities import SCHEDULED_FIRST
+from hhvm_packaging.orchestration import form, notifications
+from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
+from hhvm_packaging.orchestration.hold_tasks import embargo
+from hhvm_packaging.orchestration.job_operator import PATIENT
+from hhvm_packaging.orchestration.priorities import SCHEDULED_FIRST
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import PATIENT
-from hhvm_packaging.wrappers import embargo
 
 BY_VERSION = "{{ task.request['version'] }}"
 
@@ -36,9 +36,9 @@ BY_VERSION = "{{ task.request['version'] }}"
 @task
 def plan() -> list[dict[str, Any]]:
     """Check the request: one for each version, in order."""
-    from hhvm_packaging import runtime
+    from hhvm_packaging.orchestration import task_context
 
-    return [request.model_dump(mode="json") for request in runtime.requests(get_current_context())]
+    return [request.model_dump(mode="json") for request in task_context.requests(get_current_context())]
 
 
 @dag(

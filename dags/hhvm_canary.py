@@ -21,9 +21,9 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import notifications, schedules
+from hhvm_packaging.orchestration import notifications, schedules
+from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, JobOperator
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
 
 
 @task(multiple_outputs=False)
@@ -31,11 +31,13 @@ def plan() -> dict[str, Any]:
     """Find out for which distributions anything is published."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from hhvm_packaging import canary, runtime
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.settings import settings
+    from hhvm_packaging.upkeep import canary
 
-    with runtime.failing_for_good():
+    with task_context.failing_for_good():
         try:
-            return runtime.shown(canary.plan(runtime.store(), runtime.settings()))
+            return task_context.shown(canary.plan(connections.store(), settings()))
         except canary.NothingPublished as error:
             raise AirflowSkipException(str(error)) from error
 
@@ -49,11 +51,13 @@ def published_distros(plan: dict[str, Any]) -> list[str]:
 @task
 def check(plan: dict[str, Any]) -> list[str]:
     """Look at everything over HTTP, and return what is wrong for the report."""
-    from hhvm_packaging import canary, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.settings import settings
+    from hhvm_packaging.upkeep import canary
 
-    with runtime.failing_for_good():
-        return canary.check(Plan.model_validate(plan), runtime.store(), runtime.settings())
+    with task_context.failing_for_good():
+        return canary.check(Plan.model_validate(plan), connections.store(), settings())
 
 
 @task
@@ -61,14 +65,15 @@ def canary_report(plan: dict[str, Any] | None, findings: list[str] | None) -> st
     """Say all that is wrong, and fail if anything is."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from hhvm_packaging import report, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.reporting import reports
 
-    run = runtime.run(get_current_context())
+    run = task_context.run(get_current_context())
     if run.state("plan") == "skipped":
         raise AirflowSkipException("Nothing is published yet")
-    with runtime.failing_for_good():
-        return report.watched(plan and Plan.model_validate(plan), findings, runtime.store(), run)
+    with task_context.failing_for_good():
+        return reports.watched(plan and Plan.model_validate(plan), findings, connections.store(), run)
 
 
 @dag(

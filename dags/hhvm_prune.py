@@ -23,35 +23,37 @@ from functools import partial
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging import form, notifications, schedules
+from hhvm_packaging.orchestration import form, notifications, schedules
 
 
 @task
 def plan() -> bool:
     """Check the request: whether this is a dry run."""
-    from hhvm_packaging import runtime
+    from hhvm_packaging.orchestration import task_context
 
-    return runtime.dry_run(get_current_context())
+    return task_context.dry_run(get_current_context())
 
 
 @task
 def remove_old_nightlies(dry_run: bool) -> list[str]:
     """Take nightlies that are too old out of the suites, one commit each."""
-    from hhvm_packaging import runtime
-    from hhvm_packaging.pruning import Pruning
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.settings import settings
+    from hhvm_packaging.upkeep.pruning import Pruning
 
-    with runtime.failing_for_good(), runtime.signer() as signer:
-        return Pruning(runtime.store(), runtime.settings(), dry_run=dry_run).age_out(signer)
+    with task_context.failing_for_good(), connections.signer() as signer:
+        return Pruning(connections.store(), settings(), dry_run=dry_run).age_out(signer)
 
 
 @task
 def delete_files(dry_run: bool) -> list[str]:
     """Delete public files that nobody can want any more, and outdated snapshots."""
-    from hhvm_packaging import runtime
-    from hhvm_packaging.pruning import Pruning
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.settings import settings
+    from hhvm_packaging.upkeep.pruning import Pruning
 
-    with runtime.failing_for_good():
-        return Pruning(runtime.store(), runtime.settings(), dry_run=dry_run).delete_files()
+    with task_context.failing_for_good():
+        return Pruning(connections.store(), settings(), dry_run=dry_run).delete_files()
 
 
 @task
@@ -59,23 +61,25 @@ def update_indices(dry_run: bool) -> str:
     """Bring the directory listings of everything that is public up to date."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from hhvm_packaging import runtime, site
     from hhvm_packaging.apt import undo
+    from hhvm_packaging.orchestration import connections
+    from hhvm_packaging.publishing import listings
 
     if dry_run:
         raise AirflowSkipException("This is a dry run: nothing changed")
-    downloads = runtime.store().downloads
-    updated = site.update_indices(downloads, partial(undo.notice, downloads))
+    downloads = connections.store().downloads
+    updated = listings.update_indices(downloads, partial(undo.notice, downloads))
     return f"{len(updated.written)} listings written, {len(updated.removed)} removed"
 
 
 @task
 def delete_scratch(dry_run: bool) -> list[str]:
     """Delete what versions that nobody works on any more left in scratch."""
-    from hhvm_packaging import runtime
-    from hhvm_packaging.pruning import Pruning
+    from hhvm_packaging.orchestration import connections
+    from hhvm_packaging.settings import settings
+    from hhvm_packaging.upkeep.pruning import Pruning
 
-    return Pruning(runtime.store(), runtime.settings(), dry_run=dry_run).delete_scratch()
+    return Pruning(connections.store(), settings(), dry_run=dry_run).delete_scratch()
 
 
 @dag(

@@ -24,29 +24,33 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging import form, notifications
+from hhvm_packaging.orchestration import form, notifications
+from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, PATIENT, JobOperator
 from hhvm_packaging.settings import settings
-from hhvm_packaging.workers.operator import ON_A_WORKER, PATIENT, JobOperator
 
 
 @task(multiple_outputs=False)
 def plan() -> dict[str, Any]:
     """Check the request, and that all of it is built."""
-    from hhvm_packaging import plans, runtime
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning import plans
+    from hhvm_packaging.settings import settings
 
-    request = runtime.request(get_current_context())
-    with runtime.failing_for_good():
-        return runtime.shown(plans.publish(request, runtime.store(), runtime.settings()))
+    request = task_context.request(get_current_context())
+    with task_context.failing_for_good():
+        return task_context.shown(plans.publish(request, connections.store(), settings()))
 
 
 @task
 def candidate(plan: dict[str, Any]) -> list[str]:
     """Write what the suites are to become, where no user sees it, and return the distributions."""
-    from hhvm_packaging import candidates, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.publishing import candidates
+    from hhvm_packaging.settings import settings
 
-    with runtime.failing_for_good(), runtime.signer() as signer:
-        return candidates.make_all(Plan.model_validate(plan), runtime.store(), signer, runtime.settings())
+    with task_context.failing_for_good(), connections.signer() as signer:
+        return candidates.make_all(Plan.model_validate(plan), connections.store(), signer, settings())
 
 
 @task
@@ -54,54 +58,57 @@ def update_repositories(plan: dict[str, Any] | None) -> list[str]:
     """Expose the candidates that apt accepted, and return their distributions."""
     from airflow.sdk.exceptions import AirflowSkipException
 
-    from hhvm_packaging import publishing, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.publishing import exposure
+    from hhvm_packaging.settings import settings
 
     if plan and plan["dry_run"]:
         raise AirflowSkipException("This is a dry run: publish_report shows what it would change")
-    with runtime.failing_for_good(), runtime.signer() as signer:
-        return publishing.update(
-            plan and Plan.model_validate(plan), runtime.store(), signer, runtime.settings()
-        )
+    with task_context.failing_for_good(), connections.signer() as signer:
+        return exposure.update(plan and Plan.model_validate(plan), connections.store(), signer, settings())
 
 
 @task
 def invalidate_cdn(plan: dict[str, Any]) -> str:
     """Have the CDN forget the indices that were replaced, and return when it has."""
-    from hhvm_packaging import cdn, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.publishing import cdn
+    from hhvm_packaging.settings import settings
 
     repositories = (distro.repository for distro in Plan.model_validate(plan).distros)
     this_try = str(get_current_context()["ti"].id)
-    with runtime.failing_for_good():
-        return cdn.invalidate(
-            runtime.cloudfront(), runtime.settings().cdn_distribution, repositories, this_try
-        )
+    with task_context.failing_for_good():
+        return cdn.invalidate(connections.cloudfront(), settings().cdn_distribution, repositories, this_try)
 
 
 @task
 def update_indices() -> str:
     """Bring the directory listings of everything that is public up to date."""
-    from hhvm_packaging import runtime, site
     from hhvm_packaging.apt import undo
+    from hhvm_packaging.orchestration import connections
+    from hhvm_packaging.publishing import listings
 
-    downloads = runtime.store().downloads
-    updated = site.update_indices(downloads, partial(undo.notice, downloads))
+    downloads = connections.store().downloads
+    updated = listings.update_indices(downloads, partial(undo.notice, downloads))
     return f"{len(updated.written)} listings written, {len(updated.removed)} removed"
 
 
 @task
 def publish_report(plan: dict[str, Any] | None) -> str:
     """Say what users get now, and fail if that is not all that was asked for."""
-    from hhvm_packaging import report, runtime
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.reporting import reports
+    from hhvm_packaging.settings import settings
 
-    with runtime.failing_for_good():
-        return report.published(
+    with task_context.failing_for_good():
+        return reports.published(
             plan and Plan.model_validate(plan),
-            runtime.store(),
-            runtime.settings(),
-            runtime.run(get_current_context()),
+            connections.store(),
+            settings(),
+            task_context.run(get_current_context()),
         )
 
 

@@ -18,7 +18,7 @@ import datetime
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging import notifications
+from hhvm_packaging.orchestration import notifications
 
 
 @task
@@ -26,24 +26,25 @@ def reap() -> list[str]:
     """End them, and say which and why."""
     import time
 
-    from hhvm_packaging import runtime
-    from hhvm_packaging.workers.reaping import reap
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.upkeep.reaping import reap
 
-    ended = list(reap(runtime.worker(), runtime.task_state(get_current_context()), now=time.time()))
+    ended = list(reap(connections.worker(), task_context.task_state(get_current_context()), now=time.time()))
     for line in ended:
-        runtime.log.warning("%s", line)
+        task_context.log.warning("%s", line)
     return ended
 
 
 @task
 def cancel_orphans() -> list[str]:
     """Cancel them, and say which and why."""
-    from hhvm_packaging import orphans, runtime
+    from hhvm_packaging.orchestration import connections, task_context
+    from hhvm_packaging.upkeep import orphans
 
-    with runtime.airflow_api() as api:
+    with connections.airflow_api() as api:
         cancelled = list(orphans.cancel(api))
     for line in cancelled:
-        runtime.log.warning("%s", line)
+        task_context.log.warning("%s", line)
     return cancelled
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from hhvm_packaging import preloading
-from hhvm_packaging.priorities import ScheduledFirst
+from hhvm_packaging.orchestration import preloading
+from hhvm_packaging.orchestration.priorities import ScheduledFirst
 
 
 class HhvmPackagingPlugin(AirflowPlugin):

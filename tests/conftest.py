@@ -51,10 +51,10 @@ def base_images(docker_engine: None) -> None:
 @pytest.fixture(scope="session")
 def job_image(base_images: None) -> str:
     """The image of the jobs' own containers, built as the Docker workers build it."""
-    from hhvm_packaging import runtime
+    from hhvm_packaging.orchestration import connections
 
     with one_at_a_time():
-        return runtime.docker_worker().job_image()
+        return connections.docker_worker().job_image()
 
 
 @contextmanager

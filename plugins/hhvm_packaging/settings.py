@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from hhvm_packaging import own_directory
+from hhvm_packaging import private_directory
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     to be in a suite of its own alone says ``["DISTRO-lts-x.y"]``. What is not set stays as it is here."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """Those that each suite has an index for."""
-    lock_directory: Path = own_directory.PATH
+    lock_directory: Path = private_directory.PATH
     """For the locks that keep this machine's publishers apart where the store cannot, and for what the
     machine remembers of the suites that it publishes to."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from demo.stack import AIRFLOW, SCRATCH
-from tests.e2e.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
-from tests.sinks import MailServer, WebServer, mail_server, web_server
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+from testing.sinks import MailServer, WebServer, mail_server, web_server
 from tests.unit.test_release import NOT_VERSIONS
 
 if TYPE_CHECKING:

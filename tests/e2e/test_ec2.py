@@ -1,7 +1,7 @@
 """Jobs on EC2 with a real Airflow: a build as in production, and no instance that outlives its job or task.
 
-The instances are those of ``tests.ec2``. One stack of Airflow's services serves all cases, and each case of a
-leak ends with nothing left: neither a tagged instance nor a container.
+The instances are those of ``testing.ec2``. One stack of Airflow's services serves all cases, and each case of
+a leak ends with nothing left: neither a tagged instance nor a container.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ import pytest
 
 from demo.airflow_api import AirflowApi
 from demo.stack import AIRFLOW, USER, Ports, Stack
-from hhvm_packaging import packaging, tries
-from hhvm_packaging.manifests import PackageManifest
-from hhvm_packaging.plans import Plan
+from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import PUBLIC_KEY, Store
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
+from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.workers import attempts
 from hhvm_packaging.workers.ec2 import JOB_TAG
-from tests.e2e.unhurried import TLS, UNHURRIED
-from tests.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.unhurried import TLS, UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -144,7 +147,7 @@ class Deployment:
             version=f"2.0.{next(self.runs)}",
             nightly=False,
             commit="",
-            packaging=packaging.upload(self.store, self.packaging_root),
+            packaging=packaging_files.upload(self.store, self.packaging_root),
             packaging_revision="",
             distros=(),
         )
@@ -326,8 +329,8 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
         "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
         "hhvm_1.0.0-1~bookworm_amd64.deb",
     ]
-    assert store.scratch.head(f"{store.tarball(release)}.sig")
-    last = tries.last(store, "1.0.0", "make-binary-package", DISTRO)
+    assert store.scratch.head(f"{keys.tarball(release)}.sig")
+    last = attempts.last(store, "1.0.0", "make-binary-package", DISTRO)
     assert last is not None
     log = (store.scratch.get(f"{last.directory}log.txt") or b"").decode()
     assert "1.0.0, debian-12-bookworm, fresh install: 1.0.0-1~bookworm installs and runs" in log

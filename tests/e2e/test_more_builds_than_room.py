@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.e2e import room
+from testing import room
 
 if TYPE_CHECKING:
     from pathlib import Path

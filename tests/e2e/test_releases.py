@@ -25,8 +25,8 @@ import pytest
 from demo.driver import Demo
 from demo.progress import Progress
 from demo.stack import AIRFLOW, DOWNLOADS, SCRATCH, USER
-from tests.e2e.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
-from tests.without_debian import forget_debian
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Fixtures of the integration tests."""
 
-from tests.integration.ec2 import ec2
-from tests.integration.s3 import s3, s3_directory
+from testing.ec2_fixtures import ec2
+from testing.s3 import s3, s3_directory
 
 __all__ = ["ec2", "s3", "s3_directory"]

@@ -28,12 +28,13 @@ from hhvm_packaging.apt.index import AlreadyPublished
 from hhvm_packaging.apt.repository import Damaged, Unpublishable
 from hhvm_packaging.apt.signing import BadSignature, Signer
 from hhvm_packaging.apt.undo import CannotUndo
-from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import _HEEDING, Conflict, Store
-from tests.indices import variants
-from tests.integration import s3 as s3_server
-from tests.integration.s3 import Died, recorded, writes
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import _HEEDING, Conflict, Store
+from hhvm_packaging.workers.job import Artifact
+from testing import s3 as s3_server
+from testing.indices import variants
+from testing.s3 import Died, recorded, writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -185,7 +186,7 @@ class Repository:
         self.scratch, self.downloads = store.scratch, store.downloads
 
     def build(self, deb: Deb) -> None:
-        self.scratch.heeds_conditions()  # So that no publish of this process begins with that write.
+        self.scratch.supports_conditional_writes()  # Asked once, before any publish.
         self.scratch.put(deb.key, deb.content)
 
     def publish(
@@ -233,7 +234,7 @@ class Repository:
             return set()
         release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
         for name, digest in release.sha256.items():
-            content = self.downloads.get(Store.by_hash(SUITE + name, digest))
+            content = self.downloads.get(keys.by_hash(SUITE + name, digest))
             assert content is not None
             assert index.sha256(content) == digest
         packages = repository.read(self.downloads, "debian", "bookworm")
@@ -737,7 +738,7 @@ def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict
     before = variants(read(published))
     published.publish(debs[NEW])
     for name, content in before.items():
-        assert published.downloads.get(Store.by_hash(SUITE + name, index.sha256(content))) == content
+        assert published.downloads.get(keys.by_hash(SUITE + name, index.sha256(content))) == content
 
 
 def test_each_commit_is_dated_later_than_the_last(published: Repository, debs: dict[str, Deb]):
@@ -797,7 +798,7 @@ def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
     published: Repository, debs: dict[str, Deb]
 ):
     for name, content in variants(read(published)).items():
-        published.downloads.delete(Store.by_hash(SUITE + name, index.sha256(content)))
+        published.downloads.delete(keys.by_hash(SUITE + name, index.sha256(content)))
     published.publish(debs[NEW])
     assert {stanza.version for stanza in read(published).stanzas} == {OLD, NEW}
 
@@ -892,7 +893,7 @@ def test_a_package_that_scratch_lost_or_changed_is_refused(
 def test_an_index_that_is_not_what_in_release_says_is_refused(published: Repository, debs: dict[str, Deb]):
     for name in index.VARIANTS:
         key = SUITE + name
-        by_hash = Store.by_hash(key, index.sha256(published.downloads.get(key) or b""))
+        by_hash = keys.by_hash(key, index.sha256(published.downloads.get(key) or b""))
         published.downloads.put(by_hash, b"other")
         published.downloads.put(key, b"other")
     assert "main/binary-amd64/Packages" in assert_refused(published, debs[NEW], Damaged)
@@ -984,7 +985,7 @@ def test_the_log_says_where_the_store_cannot_keep_publishers_of_other_machines_a
     caplog: pytest.LogCaptureFixture,
 ):
     repository = request.getfixturevalue(store)
-    monkeypatch.setattr("hhvm_packaging.store._HEEDING", {})
+    monkeypatch.setattr("hhvm_packaging.store.buckets._HEEDING", {})
     repository.publish(debs[NEW])
     assert ("a lock keeps publishers on this machine apart" in caplog.text) == warns
     assert NEW in repository.versions()

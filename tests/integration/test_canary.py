@@ -12,20 +12,23 @@ import pytest
 from pydantic import HttpUrl
 
 from demo import signing_key
-from hhvm_packaging import canary, report, runtime
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import JobFailed
-from hhvm_packaging.plans import Plan
-from hhvm_packaging.pruning import Pruning
-from hhvm_packaging.runs import Run
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.publishing.steps import LookAsUser
+from hhvm_packaging.reporting import reports
+from hhvm_packaging.runs.run import Run
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.steps import LookAsUser
-from hhvm_packaging.store import PUBLIC_KEY
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.upkeep import canary
+from hhvm_packaging.upkeep.pruning import Pruning
 from hhvm_packaging.workers.docker import DockerWorker
-from tests.integration.apt_client import Website, website
-from tests.integration.built import BOOKWORM, TRIXIE, Bench, bench
-from tests.sinks import web_server
+from hhvm_packaging.workers.job import JobFailed
+from testing.apt_client import Website, website
+from testing.built import BOOKWORM, TRIXIE, Bench, bench
+from testing.sinks import web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -251,7 +254,7 @@ def test_the_first_nightly_of_a_new_deployment_is_missed_after_as_long(public: P
 @pytest.fixture
 def worker(job_image: str, public: Public, tmp_path: Path) -> DockerWorker:
     settings = public.bench.settings.model_copy(update={"docker_work_directory": tmp_path / "work"})
-    return DockerWorker(runtime.docker_worker().engine, settings)
+    return DockerWorker(connections.docker_worker().engine, settings)
 
 
 def look(public: Public, worker: DockerWorker) -> str:
@@ -289,8 +292,8 @@ RUN = Run("https://airflow.example", "hhvm_canary", "a-run", {"look_as_user_0": 
 
 def test_the_report_is_red_with_all_findings(public: Public) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"look_as_user_0": "success", "look_as_user_1": "failed"})
-    with pytest.raises(report.Incomplete) as red:
-        report.watched(public.plan(), ["one", "two"], public.bench.store, run)
+    with pytest.raises(reports.Incomplete) as red:
+        reports.watched(public.plan(), ["one", "two"], public.bench.store, run)
     lines = str(red.value).splitlines()
     assert lines[0] == "What is published: 3 failed"
     assert {"WRONG  one", "WRONG  two"} <= set(lines)
@@ -300,21 +303,21 @@ def test_the_report_is_red_with_all_findings(public: Public) -> None:
 
 def test_the_report_is_red_if_the_check_itself_failed(public: Public) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"check": "failed"})
-    with pytest.raises(report.Incomplete, match="FAILED HHVM canary, check: its log says why"):
-        report.watched(public.plan(), None, public.bench.store, run)
+    with pytest.raises(reports.Incomplete, match="FAILED HHVM canary, check: its log says why"):
+        reports.watched(public.plan(), None, public.bench.store, run)
 
 
 def test_the_report_is_green_where_all_is_well(public: Public) -> None:
-    said = report.watched(public.plan(), [], public.bench.store, RUN)
+    said = reports.watched(public.plan(), [], public.bench.store, RUN)
     assert said.splitlines()[0] == "What is published: all is well"
 
 
 def test_the_logs_of_the_canary_age_out(public: Public) -> None:
     store, settings = public.bench.store, public.bench.settings
-    store.scratch.put(f"{store.job('canary', 'a-job', 'a-try')}log.txt", b"")
+    store.scratch.put(f"{keys.job('canary', 'a-job', 'a-try')}log.txt", b"")
     later = datetime.now(UTC) + timedelta(days=settings.scratch_days - 1)
     for now in (later, later + timedelta(days=2)):
-        kept = list(store.scratch.keys(store.jobs("canary")))
+        kept = list(store.scratch.keys(keys.jobs("canary")))
         assert kept
         Pruning(store, settings, dry_run=False, now=now).delete_scratch()
-    assert list(store.scratch.keys(store.jobs("canary"))) == []
+    assert list(store.scratch.keys(keys.jobs("canary"))) == []

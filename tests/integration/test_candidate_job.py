@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo import signing_key
-from hhvm_packaging import runtime
-from hhvm_packaging.candidates import Candidate
-from hhvm_packaging.jobs import JobFailed
-from hhvm_packaging.steps import VerifyCandidate
-from hhvm_packaging.store import PUBLIC_KEY
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.publishing.candidates import Candidate
+from hhvm_packaging.publishing.steps import VerifyCandidate
+from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.docker import DockerWorker
-from tests.integration.built import BOOKWORM, TRIXIE, Bench, bench
+from hhvm_packaging.workers.job import JobFailed
+from testing.built import BOOKWORM, TRIXIE, Bench, bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.planning.plans import Plan
 
 __all__ = ["bench"]
 
@@ -31,7 +31,7 @@ BUILD = "a-try"
 @pytest.fixture
 def worker(job_image: str, bench: Bench, tmp_path: Path) -> Iterator[DockerWorker]:
     settings = bench.settings.model_copy(update={"docker_work_directory": tmp_path / "work"})
-    return DockerWorker(runtime.docker_worker().engine, settings)
+    return DockerWorker(connections.docker_worker().engine, settings)
 
 
 def verify(worker: DockerWorker, bench: Bench, plan: Plan, distro: str) -> str:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import cdn
-from tests.ec2 import AIRFLOW, emulated_ec2
-from tests.integration.ec2 import distribution
+from hhvm_packaging.publishing import cdn
+from testing.ec2 import AIRFLOW, emulated_ec2
+from testing.ec2_fixtures import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.ec2 import EC2
+    from testing.ec2 import EC2
 
 
 @pytest.fixture(scope="module")

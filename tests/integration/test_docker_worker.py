@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from hhvm_packaging import packaging, runtime
-from hhvm_packaging.jobs import Input, Job, JobFailed, TryAgain
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
+from hhvm_packaging.workers.job import Input, Job, JobFailed, TryAgain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +37,7 @@ class Bench:
         self.name = f"hhvm-test-{uuid.uuid4().hex}"
         self.settings = Settings(packaging_root=root / "packaging", docker_work_directory=root / "work")
         self.store = Store(s3, self.settings)
-        self.worker = DockerWorker(runtime.docker_worker().engine, self.settings)
+        self.worker = DockerWorker(connections.docker_worker().engine, self.settings)
         (root / "packaging").mkdir()
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, root / "packaging" / part, symlinks=True)
@@ -50,7 +51,7 @@ class Bench:
             version="1.0.0",
             script="a-job",
             distro="debian-12-bookworm",
-            packaging=packaging.upload(self.store, self.root / "packaging"),
+            packaging=packaging_files.upload(self.store, self.root / "packaging"),
             environment={},
             inputs=inputs,
             outputs="1.0.0/debian-12-bookworm/build/",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from tests.ec2 import (
+from testing.ec2 import (
     AIRFLOW,
     AMI_PARAMETER,
     IMDS,
@@ -22,7 +22,7 @@ from tests.ec2 import (
 )
 
 if TYPE_CHECKING:
-    from tests.ec2 import EC2
+    from testing.ec2 import EC2
 
 STAYS = "echo ready; sleep 600"
 DOCKER_RUN = "docker run --detach debian:bookworm sleep 600"

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from hhvm_packaging import packaging
-from hhvm_packaging.jobs import Job, JobFailed, TryAgain, build_at, new_build
-from hhvm_packaging.plans import Plan
+from hhvm_packaging.attempt_id import build_at, new_build
+from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
+from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.step import Step
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
-from hhvm_packaging.steps import STEPS, Step
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
-from hhvm_packaging.workers.operator import RETRIES, JobOperator
-from tests.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from hhvm_packaging.workers.job import Job, JobFailed, TryAgain
+from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +65,7 @@ class Bench:
         return Job(
             version="1.0.0",
             script="a-job",
-            packaging=packaging.upload(self.store, self.root),
+            packaging=packaging_files.upload(self.store, self.root),
             environment={},
             outputs="1.0.0/debian-12-bookworm/20261124T000000.000000Z-1/",
             time_limit=60,
@@ -135,7 +138,7 @@ def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_th
 
 def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> None:
     job = bench.job("true")
-    bench.store.scratch.put(Store.packaging(job.packaging), b"other bytes")
+    bench.store.scratch.put(keys.packaging(job.packaging), b"other bytes")
     bench.start(job)
     bench.ended(job)
     with pytest.raises(TryAgain, match=r"(?s)worker lost: .*packaging\.tar\.gz: FAILED"):

@@ -15,11 +15,11 @@ from debian import deb822
 from demo import signing_key
 from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.store import Bucket
+from hhvm_packaging.store.buckets import Bucket
+from testing import s3 as s3_server
+from testing.apt_client import website
+from testing.debs import Deb
 from tests.conftest import ROOT
-from tests.debs import Deb
-from tests.integration import s3 as s3_server
-from tests.integration.apt_client import website
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

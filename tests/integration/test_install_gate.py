@@ -14,11 +14,12 @@ import pytest
 from demo import signing_key
 from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import PUBLIC_KEY, Store
+from hhvm_packaging.store.buckets import Store
+from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.workers.job import Artifact
+from testing.without_debian import forget_debian
 from tests.integration.test_jobs import Worker, run
-from tests.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,17 +17,18 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.triggers.base import TaskSuccessEvent
 
-from hhvm_packaging import packaging, runtime
-from hhvm_packaging.jobs import Job, Result, TryAgain
-from hhvm_packaging.plans import Plan
+from hhvm_packaging.orchestration import connections, job_operator, job_trigger
+from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
+from hhvm_packaging.orchestration.job_trigger import JobTrigger
+from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.step import Step
 from hhvm_packaging.settings import settings
-from hhvm_packaging.steps import STEPS, Step
-from hhvm_packaging.store import Store
-from hhvm_packaging.workers import operator, trigger
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
-from hhvm_packaging.workers.operator import RETRIES, JobOperator
-from hhvm_packaging.workers.trigger import JobTrigger
-from tests.ec2 import until
+from hhvm_packaging.workers.job import Job, Result, TryAgain
+from testing.ec2 import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ class Bench:
     def __init__(self, root: Path, store: Store) -> None:
         self.root = root
         self.store = store
-        self.worker = runtime.docker_worker()
+        self.worker = connections.docker_worker()
 
     def task(self, script: str) -> JobOperator:
         """The task whose job runs ``script``."""
@@ -85,7 +86,7 @@ class Bench:
             version="1.0.0",
             nightly=False,
             commit="",
-            packaging=packaging.upload(self.store, self.root),
+            packaging=packaging_files.upload(self.store, self.root),
             packaging_revision="",
             distros=(),
         )
@@ -128,10 +129,10 @@ def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("HHVM_PACKAGING_DOCKER_WORK_DIRECTORY", str(tmp_path / "work"))
     monkeypatch.setenv("HHVM_PACKAGING_POLL_INTERVAL", "1")
     settings.cache_clear()
-    monkeypatch.setattr(runtime, "store", lambda: Store(s3, settings()))
+    monkeypatch.setattr(connections, "store", lambda: Store(s3, settings()))
     monkeypatch.setitem(STEPS, "a-job", AJob)
-    monkeypatch.setattr(trigger, "_SETTLED", 0)  # No scheduler runs these tasks.
-    bench = Bench(tmp_path, runtime.store())
+    monkeypatch.setattr(job_trigger, "_SETTLED", 0)  # No scheduler runs these tasks.
+    bench = Bench(tmp_path, connections.store())
     yield bench
     for container in bench.containers():
         bench.worker.engine.remove_container(container, force=True)
@@ -157,7 +158,7 @@ def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_se
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = bench.task('date +%N >>"$OUT/../ran"')
-    monkeypatch.setattr(trigger, "_LIGHT", -1)
+    monkeypatch.setattr(job_trigger, "_LIGHT", -1)
     bench.ended(bench.deferred(task))
     deferred = bench.deferred(task)
     bench.ended(deferred)
@@ -168,7 +169,7 @@ def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_se
 def test_a_task_that_died_before_it_recorded_a_failure_fails_for_good_without_a_second_job(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "_LIGHT", -1)
+    monkeypatch.setattr(job_trigger, "_LIGHT", -1)
     task = bench.task("exit 2")
     bench.ended(bench.deferred(task))
     before = bench.containers()
@@ -278,7 +279,7 @@ def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
 def test_files_that_take_long_to_send_are_left_to_the_task(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "_LIGHT", 4)
+    monkeypatch.setattr(job_trigger, "_LIGHT", 4)
     task = bench.task('echo made >"$OUT/a-file"')
     waiting = bench.deferred(task)
     assert bench.ended(waiting) == "ended"
@@ -329,7 +330,7 @@ def test_a_brief_job_that_takes_long_is_waited_for_deferred_and_no_line_of_its_l
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
-    monkeypatch.setattr(operator, "_BRIEFLY", 2)
+    monkeypatch.setattr(job_operator, "_BRIEFLY", 2)
     task = bench.task('echo one; until [ -e "$OUT/../go-on" ]; do sleep 0.1; done; echo two')
     waiting = bench.deferred(task)
     assert lines == ["one"]
@@ -379,7 +380,7 @@ def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None
 def test_a_task_goes_on_only_once_airflows_scheduler_can_know_that_it_waited(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "_SETTLED", 2)
+    monkeypatch.setattr(job_trigger, "_SETTLED", 2)
     deferred = bench.deferred(bench.task("exit 2"))
     begun = time.monotonic()
     assert bench.ended(deferred) == "ended"
@@ -404,8 +405,8 @@ def test_ending_the_task_ends_its_job(bench: Bench) -> None:
 def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trigger, "PATIENCE", 2)
-    monkeypatch.setattr(runtime, "worker", lambda launch=None: bench.worker)
+    monkeypatch.setattr(job_trigger, "PATIENCE", 2)
+    monkeypatch.setattr(connections, "worker", lambda launch=None: bench.worker)
     task = bench.task("sleep 600")
     waiting = bench.deferred(task)
     before = bench.containers()

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import apt_suite
 from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import BadSignature, Signer
+from hhvm_packaging.cli import apt_suite
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
-from tests.debs import Deb
-from tests.integration.apt_client import AptFailed, Machine, machine, website
-from tests.integration.publisher import POOL
+from hhvm_packaging.store.buckets import Store
+from testing.apt_client import AptFailed, Machine, machine, website
+from testing.debs import Deb
+from testing.publisher import POOL
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -12,10 +12,10 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
 from pydantic import ValidationError
 
-from hhvm_packaging import notifications
-from hhvm_packaging.runs import REPORT
+from hhvm_packaging.orchestration import notifications
+from hhvm_packaging.runs.run import REPORT
 from hhvm_packaging.settings import Settings, settings
-from tests.sinks import MailServer, WebServer, mail_server, web_server
+from testing.sinks import MailServer, WebServer, mail_server, web_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

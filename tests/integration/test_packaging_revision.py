@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import packaging, plans
-from hhvm_packaging.packaging import WORKTREE, UnknownRef
-from hhvm_packaging.request import Refused
+from hhvm_packaging.planning import packaging_files, plans
+from hhvm_packaging.planning.packaging_files import WORKTREE, UnknownRef
+from hhvm_packaging.planning.request import Refused
 from tests.integration.test_resuming import BOOKWORM, NIGHTLY, RELEASE, TRIXIE, Bench, bench
-from tests.unit.test_packaging import git
+from tests.unit.test_packaging_files import git
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hhvm_packaging.plans import Plan
+    from hhvm_packaging.planning.plans import Plan
 
 __all__ = ["bench"]
 
@@ -54,7 +54,7 @@ def branch(root: Path, name: str = BRANCH, *, pkgver: str = "7~bookworm", withou
 
 def unpacked(bench: Bench, plan: Plan, directory: Path) -> Path:
     """What the plan's workers get."""
-    packaging.unpack(bench.store, plan.packaging, directory)
+    packaging_files.unpack(bench.store, plan.packaging, directory)
     return directory
 
 

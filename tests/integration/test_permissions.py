@@ -16,26 +16,29 @@ import pytest
 from botocore.exceptions import ClientError
 
 from demo import signing_key
-from hhvm_packaging import cdn, packaging, site, sources
 from hhvm_packaging.apt import key_file, undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact, Input, Job, new_build
-from hhvm_packaging.manifests import SourceManifest
-from hhvm_packaging.pruning import Pruning
+from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.planning import packaging_files, source_tarball
+from hhvm_packaging.planning.manifests import SourceManifest
+from hhvm_packaging.publishing import cdn, listings
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Machine, Settings
-from hhvm_packaging.store import PUBLIC_KEY
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.upkeep.pruning import Pruning
 from hhvm_packaging.workers.ec2 import Ec2Worker
-from tests.ec2 import AIRFLOW, AMI_PARAMETER, emulated_ec2, until
-from tests.ec2.policy import Demand, Policy
-from tests.integration.built import Bench
-from tests.integration.ec2 import distribution
+from hhvm_packaging.workers.job import Artifact, Input, Job
+from testing.built import Bench
+from testing.ec2 import AIRFLOW, AMI_PARAMETER, emulated_ec2, until
+from testing.ec2.policy import Demand, Policy
+from testing.ec2_fixtures import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.ec2 import EC2
+    from testing.ec2 import EC2
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
@@ -90,7 +93,7 @@ def publish_undo_and_prune(bench: Bench) -> None:
     for version in ("1.0.0", OLD, RECENT):
         sign_source(bench, version)
         bench.update(bench.build(version))
-    site.update_indices(store.downloads, lambda *_: None)
+    listings.update_indices(store.downloads, lambda *_: None)
     bench.update(bench.build("1.0.0").model_copy(update={"action": "undo"}))
     for suite in ("bookworm", "trixie"):
         assert undo.notice(store.downloads, "debian", suite)
@@ -100,19 +103,19 @@ def publish_undo_and_prune(bench: Bench) -> None:
     Pruning(store, bench.settings, dry_run=False, now=NOW + timedelta(days=1000)).delete_scratch()
     # A listing goes with the last file of its directory.
     store.downloads.put("debian/pool/main/h/hhvm/empty/index.html", b"")
-    assert site.update_indices(store.downloads, lambda *_: None).removed
+    assert listings.update_indices(store.downloads, lambda *_: None).removed
 
 
 def sign_source(bench: Bench, version: str) -> None:
     release = Release.find(version)
     assert release
     content = version.encode()
-    key = bench.store.tarball(release)
+    key = keys.tarball(release)
     bench.store.scratch.put(key, content)
     tarball = Artifact(name=key, size=len(content), sha256=sha256(content), md5="")
     SourceManifest(version=version, commit="", tarball=tarball).write(bench.store, release)
-    sources.sign(bench.store, release, bench.signer)
-    sources.publish(bench.store, release)
+    source_tarball.sign(bench.store, release, bench.signer)
+    source_tarball.publish(bench.store, release)
 
 
 def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
@@ -168,7 +171,7 @@ def jobs(bench: Bench, root: Path) -> list[Job]:
     for key in ("hhvm-1.0.0.tar.gz", f"candidate/1.0.0/debian-12-bookworm/{BUILD}/InRelease"):
         bench.store.scratch.put(key, b"input")
         inputs.append(Input(key=key, name=key.rpartition("/")[2], sha256=sha256(b"input")))
-    sha = packaging.upload(bench.store, root)
+    sha = packaging_files.upload(bench.store, root)
     common: dict[str, Any] = {"version": "1.0.0", "packaging": sha, "environment": {}, "time_limit": 600}
     build = f"1.0.0/debian-12-bookworm/{BUILD}/"
     return [

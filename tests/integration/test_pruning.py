@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import candidates, site
 from hhvm_packaging.apt import index, repository, signing, undo
-from hhvm_packaging.manifests import PackageManifest
-from hhvm_packaging.pruning import NotPruned, Pruning
+from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.publishing import candidates, listings
 from hhvm_packaging.release import Release
-from hhvm_packaging.store import Store
-from tests.debs import Deb
-from tests.integration.built import BOOKWORM, Bench, bench
-from tests.integration.s3 import Died, recorded, writes
+from hhvm_packaging.store import keys
+from hhvm_packaging.upkeep.pruning import NotPruned, Pruning
+from testing.built import BOOKWORM, Bench, bench
+from testing.debs import Deb
+from testing.s3 import Died, recorded, writes
 
 if TYPE_CHECKING:
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
 
 __all__ = ["bench"]
 
@@ -70,7 +70,7 @@ class Archive(Bench):
         in_release = downloads.get(f"{directory}InRelease") or b""
         release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
         for name, digest in release.sha256.items():
-            assert index.sha256(downloads.get(Store.by_hash(directory + name, digest)) or b"") == digest
+            assert index.sha256(downloads.get(keys.by_hash(directory + name, digest)) or b"") == digest
             assert index.sha256(downloads.get(directory + name) or b"") == digest
         stanzas = repository.read(downloads, "debian", suite).stanzas
         for stanza in stanzas:
@@ -314,7 +314,7 @@ def test_a_snapshot_that_was_never_committed_goes_too(archive: Archive):
 
 def source(archive: Archive, deb: Deb, *, put: bool = True) -> bool:
     """Whether the nightly's source is public, with its signature; ``put`` makes it so."""
-    key = Store.public_tarball(Release(deb.version.partition("-")[0], nightly=True))
+    key = keys.public_tarball(Release(deb.version.partition("-")[0], nightly=True))
     if put:
         archive.store.downloads.put(f"{key}.sig", b"signature")
         archive.store.downloads.put(key, b"source")
@@ -347,12 +347,12 @@ def test_a_tarball_goes_before_its_signature(archive: Archive):
 
 def test_listings_stay_and_forget_what_was_deleted(archive: Archive):
     archive.publish(OLD, RECENT)
-    site.update_indices(archive.store.downloads)
+    listings.update_indices(archive.store.downloads)
     archive.age_out()
     for days in (KEPT + 1, KEPT + 2):
         archive.after(days).delete_files()
     assert OLD.name.encode() in (archive.store.downloads.get(f"{POOL}index.html") or b"")
-    site.update_indices(archive.store.downloads)
+    listings.update_indices(archive.store.downloads)
     listing = archive.store.downloads.get(f"{POOL}index.html") or b""
     assert RECENT.name.encode() in listing
     assert OLD.name.encode() not in listing
@@ -443,7 +443,7 @@ def test_a_version_that_somebody_works_on_keeps_all(archive: Archive):
 def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive):
     release = Release(OLD.version.partition("-")[0], nightly=True)
     source(archive, OLD)
-    for key in (Store.tarball(release), f"{Store.tarball(release)}.sig"):
+    for key in (keys.tarball(release), f"{keys.tarball(release)}.sig"):
         archive.store.scratch.put(key, b"")
     assert archive.after(KEPT + 1).delete_scratch() == []
     archive.after(KEPT + 1).delete_files()

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 import pytest
 from debian import deb822
 
-from benchmarks.s3_proxy import Proxy
 from demo import signing_key
-from tests.debs import Deb, source
-from tests.integration import publisher
-from tests.integration.apt_client import AptFailed, Machine, Website, machine, website
-from tests.integration.publisher import MUTANTS, PublisherProcess
-from tests.integration.s3 import rclone
+from testing import publisher
+from testing.apt_client import AptFailed, Machine, Website, machine, website
+from testing.debs import Deb, source
+from testing.publisher import MUTANTS, PublisherProcess
+from testing.s3 import rclone
+from testing.s3_proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.debs import Built
+    from testing.debs import Built
 
 SUITES = ("bookworm", "trixie")
 OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}

@@ -10,19 +10,20 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from benchmarks.s3_proxy import Proxy
 from demo import signing_key
 from hhvm_packaging.apt import index, repository, signing
-from hhvm_packaging.store import Bucket, Store
-from tests.debs import Deb
-from tests.integration import publisher
-from tests.integration import s3 as s3_server
-from tests.integration.s3 import rclone
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Bucket
+from testing import publisher
+from testing import s3 as s3_server
+from testing.debs import Deb
+from testing.s3 import rclone
+from testing.s3_proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from tests.integration.publisher import PublisherProcess
+    from testing.publisher import PublisherProcess
 
 RACES = 100
 SUITES = [f"race-{number:02}" for number in range(RACES // 2)]
@@ -104,11 +105,11 @@ def racing(endpoint: str, private_key: str, locks: tuple[Path, Path]) -> Generat
 
 def versions(bucket: Bucket, suite: str) -> set[str]:
     """What a suite has, once it is proven to be of one piece: what InRelease names is at every name."""
-    directory = Store.suite("debian", suite)
+    directory = keys.suite("debian", suite)
     text = bucket.get(f"{directory}Release") or b""
     assert text in (bucket.get(f"{directory}InRelease") or b"")
     for name, digest in index.Release.parse(text).sha256.items():
-        for key in (directory + name, Store.by_hash(directory + name, digest)):
+        for key in (directory + name, keys.by_hash(directory + name, digest)):
             assert index.sha256(bucket.get(key) or b"") == digest, key
     stanzas = repository.read(bucket, "debian", suite).stanzas
     for stanza in stanzas:
@@ -118,7 +119,7 @@ def versions(bucket: Bucket, suite: str) -> set[str]:
 
 def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
     """Both signatures of the suite are of its Release."""
-    directory = Store.suite("debian", suite)
+    directory = keys.suite("debian", suite)
     text = bucket.get(f"{directory}Release") or b""
     assert signing.signed_text(bucket.get(f"{directory}InRelease") or b"", public_key.encode()) == text
     signing.verify(text, bucket.get(f"{directory}Release.gpg") or b"", public_key.encode())

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import candidates, publishing, report
 from hhvm_packaging.apt import index, repository, signing, undo
-from hhvm_packaging.apt.sources import SOURCES
-from hhvm_packaging.candidates import Candidate
-from hhvm_packaging.jobs import Failure
-from hhvm_packaging.manifests import PackageManifest
-from hhvm_packaging.plans import Plan
-from hhvm_packaging.runs import Run
-from tests.debs import Deb
-from tests.integration.built import BOOKWORM, RUN, SUITES, TRIXIE, Bench, bench, fail
+from hhvm_packaging.apt.sources_index import SOURCES
+from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.publishing import candidates, exposure
+from hhvm_packaging.publishing.candidates import Candidate
+from hhvm_packaging.reporting import reports
+from hhvm_packaging.runs.run import Run
+from hhvm_packaging.store import keys
+from hhvm_packaging.workers.job import Failure
+from testing.built import BOOKWORM, RUN, SUITES, TRIXIE, Bench, bench, fail
+from testing.debs import Deb
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
@@ -123,10 +125,10 @@ def test_a_candidate_says_every_package_index_and_file_that_changes(bench: Bench
 def test_a_candidate_that_apt_has_not_accepted_is_not_exposed(bench: Bench) -> None:
     plan = bench.build("1.0.0")
     bench.propose(plan)[BOOKWORM].accept(bench.store)
-    with pytest.raises(publishing.Held, match=r"nothing is exposed, because debian-13-trixie failed"):
+    with pytest.raises(exposure.Held, match=r"nothing is exposed, because debian-13-trixie failed"):
         bench.expose(plan)
     assert bench.offered("bookworm") == []
-    with pytest.raises(report.Incomplete) as red:
+    with pytest.raises(reports.Incomplete) as red:
         bench.report(plan)
     assert "FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate" in str(red.value)
     assert "held   HHVM 1.0.0, debian-12-bookworm: users do not get it from bookworm" in str(red.value)
@@ -138,7 +140,7 @@ def test_the_others_are_exposed_where_the_run_says_so_and_the_report_is_red(benc
     assert bench.expose(plan) == [BOOKWORM]
     assert bench.offered("bookworm") == ["1.0.0-1~bookworm"]
     assert bench.offered("trixie") == []
-    with pytest.raises(report.Incomplete) as red:
+    with pytest.raises(reports.Incomplete) as red:
         bench.report(plan)
     assert "FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate" in str(red.value)
     assert "public HHVM 1.0.0, debian-12-bookworm: bookworm, bookworm-1.0" in str(red.value)
@@ -152,7 +154,7 @@ def test_a_distribution_without_a_candidate_is_named_with_the_reason(bench: Benc
     candidate = bench.propose(plan)[TRIXIE]
     assert "build it again" in str(candidate.fault)
     with pytest.raises(
-        report.Incomplete, match=r"FAILED HHVM 1\.0\.0, debian-13-trixie, candidate: .* build it"
+        reports.Incomplete, match=r"FAILED HHVM 1\.0\.0, debian-13-trixie, candidate: .* build it"
     ):
         bench.report(plan)
 
@@ -160,7 +162,7 @@ def test_a_distribution_without_a_candidate_is_named_with_the_reason(bench: Benc
 def test_where_no_distribution_has_a_candidate_publishing_ends_there(bench: Bench) -> None:
     plan = bench.build("1.0.0")
     for distro in plan.distros:
-        bench.store.scratch.delete(bench.store.manifest(plan.release, distro.name))
+        bench.store.scratch.delete(keys.manifest(plan.release, distro.name))
     with pytest.raises(candidates.NoCandidate, match=r"debian-12-bookworm: .*its manifest is gone"):
         bench.propose(plan)
 
@@ -170,7 +172,7 @@ def test_a_suite_that_changed_since_its_candidate_is_left_alone(bench: Bench) ->
     for candidate in bench.propose(slow).values():
         candidate.accept(bench.store)
     bench.update(fast)
-    with pytest.raises(publishing.Outdated, match="clear `candidate` and what follows"):
+    with pytest.raises(exposure.Outdated, match="clear `candidate` and what follows"):
         bench.expose(slow)
     assert bench.offered("bookworm") == ["1.0.1-1~bookworm"]
     bench.update(slow)
@@ -209,7 +211,7 @@ def test_a_refused_candidate_is_reported_with_its_class_its_reason_and_the_end_o
     fail(bench.store, other, "verify_candidate", "verify-candidate", TRIXIE, Failure.TIME, "not of this run")
     said = "".join(f"line {number}\n" for number in range(100))
     log = fail(bench.store, RUN, "verify_candidate", "verify-candidate", TRIXIE, Failure.JOB, said)
-    with pytest.raises(report.Incomplete) as red:
+    with pytest.raises(reports.Incomplete) as red:
         bench.report(plan)
     lines = str(red.value).splitlines()
     first = lines.index("FAILED HHVM 1.0.0, debian-13-trixie, verify_candidate: the job failed: a reason")
@@ -228,7 +230,7 @@ def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) 
     failing = ("publish_release_source", "invalidate_cdn", "update_indices", "verify_published_1")
     states = dict.fromkeys(failing, "failed")
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, states, lambda task, index: f"why {task} {index}\nand more")
-    with pytest.raises(report.Incomplete) as red:
+    with pytest.raises(reports.Incomplete) as red:
         bench.report(plan, run)
     failed = [line for line in str(red.value).splitlines() if line.startswith("FAILED")]
     assert failed == [
@@ -241,8 +243,8 @@ def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) 
 
 def test_a_plan_that_failed_is_reported_in_its_own_words(bench: Bench) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"plan": "failed"}, lambda task, _: f"why {task}")
-    with pytest.raises(report.Incomplete, match=r"nothing was published, because `plan` failed: why plan\n"):
-        report.published(None, bench.store, bench.settings, run)
+    with pytest.raises(reports.Incomplete, match=r"nothing was published, because `plan` failed: why plan\n"):
+        reports.published(None, bench.store, bench.settings, run)
 
 
 # Taking back

@@ -18,18 +18,23 @@ import pytest
 from moto import mock_aws
 
 from demo import signing_key
-from hhvm_packaging import packaging, plans, report, sources
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.jobs import Artifact, Failure, JobFailed, Result, new_build
-from hhvm_packaging.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.plans import Plan
+from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
+from hhvm_packaging.planning import packaging_files, plans, source_tarball
+from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.request import Refused, Request
+from hhvm_packaging.publishing.steps import PublishReleaseSource
 from hhvm_packaging.release import Release
-from hhvm_packaging.request import Refused, Request
-from hhvm_packaging.runs import Run
+from hhvm_packaging.reporting import reports
+from hhvm_packaging.runs.run import Run
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.steps import MakeBinaryPackage, MakeSourceTarball, PublishReleaseSource
-from hhvm_packaging.store import PUBLIC_KEY, Conflict, Store
-from tests.integration.built import fail
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Conflict, Store
+from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.workers.job import Artifact, Failure, JobFailed, Result
+from testing.built import fail
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -91,7 +96,7 @@ class Bench:
     def sign(self, plan: Plan) -> SourceManifest:
         """What sign_source_tarball does."""
         with Signer(KEYS[0]) as signer:
-            return sources.sign(self.store, plan.release, signer)
+            return source_tarball.sign(self.store, plan.release, signer)
 
     def make_packages(
         self, plan: Plan, build: str = "20261122T000000.000000Z", distro: str = BOOKWORM
@@ -115,7 +120,7 @@ class Bench:
             self.store.downloads.copy_from(
                 self.store.scratch,
                 manifest.build + package.name,
-                self.store.in_repository("debian", self.store.pool(RELEASE) + package.name),
+                keys.in_repository("debian", keys.pool(RELEASE) + package.name),
                 content_type="application/vnd.debian.binary-package",
                 sha256=package.sha256,
             )
@@ -185,7 +190,9 @@ def test_a_nightly_whose_source_is_public_keeps_its_commit(bench: Bench) -> None
 
 
 def test_a_release_that_is_not_tagged_is_refused_with_its_tag_and_repository(bench: Bench) -> None:
-    with pytest.raises(sources.SourceError, match=r"HHVM-1\.0\.1 is not tagged in .*hhvm-staging\.git"):
+    with pytest.raises(
+        source_tarball.SourceError, match=r"HHVM-1\.0\.1 is not tagged in .*hhvm-staging\.git"
+    ):
         bench.plan(Release("1.0.1", nightly=False))
 
 
@@ -193,13 +200,13 @@ def test_a_tag_that_moved_after_its_publication_is_refused(bench: Bench) -> None
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    sources.publish(bench.store, RELEASE)
+    source_tarball.publish(bench.store, RELEASE)
     staging = bench.settings.staging_repository
     moved = commit(staging, "2026-11-22T02:00:00+00:00")
     subprocess.run(
         ["git", "-C", staging, "tag", "--force", "HHVM-1.0.0", moved], check=True, capture_output=True
     )
-    with pytest.raises(sources.SourceError, match="What is published is immutable"):
+    with pytest.raises(source_tarball.SourceError, match="What is published is immutable"):
         bench.plan()
 
 
@@ -219,7 +226,7 @@ def test_a_tarball_that_was_replaced_is_not_signed(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)
     bench.store.scratch.put("hhvm-1.0.0.tar.gz", b"evil bytes")
-    with pytest.raises(sources.SourceError, match="clear `make_source_tarball`"):
+    with pytest.raises(source_tarball.SourceError, match="clear `make_source_tarball`"):
         bench.sign(plan)
     assert bench.store.scratch.head("hhvm-1.0.0.tar.gz.sig") is None
 
@@ -238,13 +245,13 @@ def test_other_bytes_under_a_published_name_are_refused_with_both_digests(bench:
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    sources.publish(bench.store, RELEASE)
+    source_tarball.publish(bench.store, RELEASE)
     other = bench.make_source(plan, b"other bytes")
     bench.sign(plan)
     with pytest.raises(
-        sources.SourceError, match=rf"with other bytes .*ETag [0-9a-f]+.*{other.tarball.sha256}"
+        source_tarball.SourceError, match=rf"with other bytes .*ETag [0-9a-f]+.*{other.tarball.sha256}"
     ):
-        sources.publish(bench.store, RELEASE)
+        source_tarball.publish(bench.store, RELEASE)
 
 
 def test_a_package_is_done_when_the_same_inputs_gave_artifacts_that_are_there(bench: Bench) -> None:
@@ -305,7 +312,7 @@ def test_of_two_runs_that_build_the_same_package_the_first_ones_counts(bench: Be
     assert len(set(found)) == 1
 
 
-def test_a_store_that_heeds_conditions_keeps_the_first_manifest(bench: Bench) -> None:
+def test_a_store_that_supports_conditional_writes_keeps_the_first_manifest(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
@@ -368,8 +375,8 @@ def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is
     bench.make_source(plan)
     bench.sign(plan)
     bench.make_packages(plan)
-    with pytest.raises(report.Incomplete) as red:
-        report.built(plan, bench.store, bench.settings, RUN)
+    with pytest.raises(reports.Incomplete) as red:
+        reports.built(plan, bench.store, bench.settings, RUN)
     assert (
         "FAILED HHVM 1.0.0, debian-13-trixie, plan: distros/debian-13-trixie: DOCKER_BASE says 'not an image'"
     ) in str(red.value)
@@ -383,8 +390,8 @@ def test_the_report_says_all_of_a_failed_build_and_of_its_last_try(bench: Bench)
     task, script = "make_binary_package", "make-binary-package"
     fail(bench.store, RUN, task, script, BOOKWORM, Failure.LOST, "the first try")
     log = fail(bench.store, RUN, task, script, BOOKWORM, Failure.MEMORY, "cc1plus: killed")
-    with pytest.raises(report.Incomplete) as red:
-        report.built(plan, bench.store, bench.settings, RUN)
+    with pytest.raises(reports.Incomplete) as red:
+        reports.built(plan, bench.store, bench.settings, RUN)
     assert str(red.value).splitlines() == [
         "HHVM 1.0.0: 1 failed",
         f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package: out of memory: a reason",
@@ -399,8 +406,8 @@ def test_the_report_says_as_much_of_the_source_tarball_and_that_the_packages_wai
     plan = bench.plan()
     task, script = "make_source_tarball", "make-source-tarball"
     log = fail(bench.store, RUN, task, script, None, Failure.JOB, "fatal: no submodule")
-    with pytest.raises(report.Incomplete) as red:
-        report.built(plan, bench.store, bench.settings, RUN)
+    with pytest.raises(reports.Incomplete) as red:
+        reports.built(plan, bench.store, bench.settings, RUN)
     lines = str(red.value).splitlines()
     assert lines[1] == "FAILED HHVM 1.0.0, make_source_tarball: the job failed: a reason"
     assert f"  log: {log}" in lines
@@ -412,8 +419,10 @@ def test_the_report_names_the_signature_where_only_that_is_missing(bench: Bench)
     plan = bench.plan()
     bench.make_source(plan)
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {}, lambda *_: "the key expired")
-    with pytest.raises(report.Incomplete, match=r"FAILED HHVM 1\.0\.0, sign_source_tarball: the key expired"):
-        report.built(plan, bench.store, bench.settings, run)
+    with pytest.raises(
+        reports.Incomplete, match=r"FAILED HHVM 1\.0\.0, sign_source_tarball: the key expired"
+    ):
+        reports.built(plan, bench.store, bench.settings, run)
 
 
 def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Bench) -> None:
@@ -422,24 +431,24 @@ def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Ben
     bench.sign(plan)
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {}, lambda task, index: f"{task} {index}: EC2 refuses it")
     with pytest.raises(
-        report.Incomplete, match=r"make_binary_package: make_binary_package 0: EC2 refuses it"
+        reports.Incomplete, match=r"make_binary_package: make_binary_package 0: EC2 refuses it"
     ):
-        report.built(plan, bench.store, bench.settings, run)
+        reports.built(plan, bench.store, bench.settings, run)
 
 
 def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:
-    with pytest.raises(report.Incomplete, match="`plan` failed"):
-        report.built(None, bench.store, bench.settings, RUN)
+    with pytest.raises(reports.Incomplete, match="`plan` failed"):
+        reports.built(None, bench.store, bench.settings, RUN)
 
 
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
     sha256 = bench.plan().packaging
-    bench.store.scratch.put(bench.store.packaging(sha256), b"evil bytes")
-    with pytest.raises(packaging.DigestMismatch, match="has other bytes than its name says"):
-        packaging.unpack(bench.store, sha256, tmp_path / "unpacked")
-    bench.store.scratch.delete(bench.store.packaging(sha256))
-    with pytest.raises(packaging.DigestMismatch, match="is missing"):
-        packaging.unpack(bench.store, sha256, tmp_path / "unpacked")
+    bench.store.scratch.put(keys.packaging(sha256), b"evil bytes")
+    with pytest.raises(packaging_files.DigestMismatch, match="has other bytes than its name says"):
+        packaging_files.unpack(bench.store, sha256, tmp_path / "unpacked")
+    bench.store.scratch.delete(keys.packaging(sha256))
+    with pytest.raises(packaging_files.DigestMismatch, match="is missing"):
+        packaging_files.unpack(bench.store, sha256, tmp_path / "unpacked")
 
 
 def test_a_forced_run_builds_again_what_is_built_and_only_once(bench: Bench) -> None:
@@ -490,8 +499,8 @@ def test_what_is_published_is_not_built_again_by_force(bench: Bench) -> None:
     forced = bench.plan(RELEASE, BOOKWORM, TRIXIE, force=True)
     assert [distro.name for distro in forced.distros] == [TRIXIE]
     assert "is already published" in forced.faults[BOOKWORM]
-    with pytest.raises(report.Incomplete, match=rf"FAILED HHVM 1\.0\.0, {BOOKWORM}, plan: .*{fault}"):
-        report.built(forced, bench.store, bench.settings, RUN)
+    with pytest.raises(reports.Incomplete, match=rf"FAILED HHVM 1\.0\.0, {BOOKWORM}, plan: .*{fault}"):
+        reports.built(forced, bench.store, bench.settings, RUN)
 
 
 def test_what_a_forced_run_built_and_published_itself_is_no_fault_of_it(bench: Bench) -> None:

@@ -11,9 +11,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundExceptio
 from moto import mock_aws
 
 from demo import signing_key
-from hhvm_packaging import runtime
 from hhvm_packaging.apt import signing
 from hhvm_packaging.apt.signing import UnusableKey
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +31,9 @@ def key() -> tuple[str, str]:
 @pytest.fixture
 def deployment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """What sets the environment of a deployment whose settings are the defaults."""
-    runtime.settings.cache_clear()
+    settings.cache_clear()
     yield monkeypatch
-    runtime.settings.cache_clear()
+    settings.cache_clear()
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def encrypted(deployment: pytest.MonkeyPatch, key: tuple[str, str], tmp_path: Pa
 
 
 def assert_signs(key: tuple[str, str]) -> None:
-    with runtime.signer() as signer:
+    with connections.signer() as signer:
         assert signing.signed_text(signer.clearsign(TEXT), key[1].encode()) == TEXT
 
 
@@ -79,15 +80,15 @@ def test_the_connection_does_not_stand_in_for_a_file_that_cannot_be_used(
     give_connection(deployment, key[0])
     deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", f"{encrypted}.old")
     with pytest.raises(UnusableKey, match=r"gpg-key\.kms-ciphertext\.old cannot be read"):
-        runtime.signer()
+        connections.signer()
 
 
 def test_without_either_the_error_names_both(deployment: pytest.MonkeyPatch):
     with pytest.raises(AirflowNotFoundException, match=r"connection hhvm_signing_key.*signing_key_file"):
-        runtime.signer()
+        connections.signer()
 
 
 def test_a_connection_without_a_password_is_refused_by_its_name(deployment: pytest.MonkeyPatch):
     give_connection(deployment, "")
     with pytest.raises(AirflowFailException, match="hhvm_signing_key has no password"):
-        runtime.signer()
+        connections.signer()

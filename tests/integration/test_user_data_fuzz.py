@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.jobs import Input, Job
 from hhvm_packaging.settings import Ec2, Settings
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
 from hhvm_packaging.workers.ec2 import user_data
+from hhvm_packaging.workers.job import Input, Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,8 +128,8 @@ def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container:
         deployment = Settings(scratch_bucket=bucket, ec2=Ec2(region=region))
         script = user_data(job, name, "a-try", "0" * 64, deployment)
         scripts.append(script[: script.index("# shellcheck shell=bash")])
-        directory = Store.job(version, name, "a-try")
-        expected += [region, name, bucket, directory, Store.packaging(packaging)]
+        directory = keys.job(version, name, "a-try")
+        expected += [region, name, bucket, directory, keys.packaging(packaging)]
     given = "".join(f"{script}\0" for script in scripts).encode()
     seen = command(container, "bash", "-euo", "pipefail", "-c", READ, given=given)
     assert seen.decode().removesuffix("\0").split("\0") == expected
@@ -192,8 +192,8 @@ class Case:
             outputs=value(random) if number else "",
             time_limit=60,
         )
-        place, content = Store.job(version, self.name, "a-try"), self.job.model_dump_json().encode()
-        self.put(Store.packaging(sha256), packaging)
+        place, content = keys.job(version, self.name, "a-try"), self.job.model_dump_json().encode()
+        self.put(keys.packaging(sha256), packaging)
         self.put(f"{place}job.json", content)
         for key, file in zip(keys, self.files.values(), strict=True):
             self.put(key, file)

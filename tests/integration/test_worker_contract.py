@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hhvm_packaging import packaging, runtime
 from hhvm_packaging.apt.index import sha256
-from hhvm_packaging.jobs import Input, Job, JobFailed, Result, new_build
+from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.docker import DockerWorker
 from hhvm_packaging.workers.ec2 import Ec2Worker
-from tests.ec2 import AIRFLOW, emulated_ec2, until
+from hhvm_packaging.workers.job import Input, Job, JobFailed, Result
+from testing.ec2 import AIRFLOW, emulated_ec2, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hhvm_packaging.workers.worker import Worker
-    from tests.ec2 import EC2
+    from testing.ec2 import EC2
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = new_build()
@@ -89,7 +92,7 @@ class Deployment:
 
     def kept(self, script: str, file: str) -> bytes:
         """A file of the job's own directory in the store."""
-        return self.store.scratch.get(self.store.job("1.0.0", self.name(script), BUILD) + file) or b""
+        return self.store.scratch.get(keys.job("1.0.0", self.name(script), BUILD) + file) or b""
 
     def artifacts(self, script: str) -> dict[str, bytes]:
         """What the job made, by name."""
@@ -148,7 +151,7 @@ def deployment(kind: str, ec2: EC2, root: Path) -> Deployment:
     worker: Worker = (
         Ec2Worker(client, store, settings, image=lambda: ec2.image_id, launch=launch)
         if kind == "ec2"
-        else DockerWorker(runtime.docker_worker().engine, settings)
+        else DockerWorker(connections.docker_worker().engine, settings)
     )
     return Deployment(worker, store, jobs(store, settings))
 
@@ -160,7 +163,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
         key = f"candidate/1.0.0/debian-12-bookworm/{BUILD}/{number}"
         store.scratch.put(key, content)
         inputs.append(Input(key=key, name=name, sha256=sha256(content)))
-    sha = packaging.upload(store, settings.packaging_root)
+    sha = packaging_files.upload(store, settings.packaging_root)
     return {
         script: Job(
             version="1.0.0",
@@ -224,7 +227,7 @@ def test_a_failed_job_is_told_with_what_it_was_its_class_last_lines_and_log(work
     assert told.startswith("HHVM 1.0.0, debian-12-bookworm, fails: the job failed")
     assert "exit status 3" in told
     assert lines.split("\n") == [f"line {number}" for number in range(11, 41)]
-    log = worker.store.job("1.0.0", worker.name("fails"), BUILD) + "log.txt"
+    log = keys.job("1.0.0", worker.name("fails"), BUILD) + "log.txt"
     assert told.endswith(f"The whole log: s3://{worker.store.scratch.name}/{log}")
     assert worker.kept("fails", "log.txt").splitlines()[0] == b"line 1"
 

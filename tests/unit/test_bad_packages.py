@@ -9,14 +9,14 @@ from moto import mock_aws
 
 from hhvm_packaging.apt import index, repository
 from hhvm_packaging.apt.repository import Unpublishable
-from hhvm_packaging.store import Bucket
-from tests.debs import Deb
-from tests.integration import s3 as s3_server
+from hhvm_packaging.store.buckets import Bucket
+from testing import s3 as s3_server
+from testing.debs import Deb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hhvm_packaging.jobs import Artifact
+    from hhvm_packaging.workers.job import Artifact
 
 DEB = Deb("1.0.0-1~bookworm")
 STANZA = DEB.artifact.stanza or ""

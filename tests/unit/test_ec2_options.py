@@ -1,8 +1,8 @@
 """Which instances a job asks for, in which order, after which failures."""
 
-from hhvm_packaging.jobs import Failure
 from hhvm_packaging.settings import Machine
 from hhvm_packaging.workers.ec2 import Option, options
+from hhvm_packaging.workers.job import Failure
 
 MACHINE = Machine(instance_types=["small", "other"], bigger=["big"], disk=16, spot=True)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hhvm_packaging.apt import index
-from tests.indices import variants
+from testing.indices import variants
 
 # The machine may be busy.
 unhurried = settings(deadline=None, max_examples=50)

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from hhvm_packaging import nightlies
+from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import Release
 
 FIRST = datetime.date(2026, 11, 1)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging import orphans
-from hhvm_packaging.airflow_api import RunSeen
+from hhvm_packaging.runs.api import RunSeen
+from hhvm_packaging.upkeep import orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.workers.reaping import ALIVE, reap
+from hhvm_packaging.upkeep.reaping import ALIVE, reap
 from hhvm_packaging.workers.worker import Found
 
 if TYPE_CHECKING:

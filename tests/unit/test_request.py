@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hhvm_packaging.request import Refused, Request, only_dry_run
+from hhvm_packaging.planning.request import Refused, Request, only_dry_run
 from tests.unit.test_release import NOT_VERSIONS
 
 KNOWN = ["debian-12-bookworm", "debian-13-trixie"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from airflow.sdk import RetryAction
 
-from hhvm_packaging.jobs import TryAgain
-from hhvm_packaging.workers.operator import RETRIES, RetryByFailure
+from hhvm_packaging.orchestration.job_operator import RETRIES, RetryByFailure
+from hhvm_packaging.workers.job import TryAgain
 
 POLICY = RetryByFailure()
 

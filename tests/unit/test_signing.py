@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hhvm_packaging import own_directory
+from hhvm_packaging import private_directory
 from hhvm_packaging.apt import signing
 from hhvm_packaging.apt.signing import BadSignature, Signer, UnusableKey
 
@@ -69,7 +69,7 @@ def signer(private_key):
 def temporary(monkeypatch):
     """The directory for keys in use, which nobody else uses."""
     with tempfile.TemporaryDirectory(prefix="t-") as directory:
-        monkeypatch.setattr(own_directory, "PATH", Path(directory))
+        monkeypatch.setattr(private_directory, "PATH", Path(directory))
         yield Path(directory)
 
 
@@ -329,10 +329,10 @@ def test_a_refused_key_does_not_remain(expired_key, temporary):
 LOSES_ITS_LIFE = """
 import os, signal, sys
 from pathlib import Path
-from hhvm_packaging import own_directory
+from hhvm_packaging import private_directory
 from hhvm_packaging.apt.signing import Signer
 
-own_directory.PATH = Path(sys.argv[1])
+private_directory.PATH = Path(sys.argv[1])
 with Signer(sys.stdin.read()) as signer:
     signer.clearsign(b"")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -376,6 +376,6 @@ def test_no_key_is_laid_where_somebody_else_could_replace_it(private_key, tempor
         path.symlink_to(temporary)
     else:
         path.touch()
-    monkeypatch.setattr(own_directory, "PATH", path)
-    with pytest.raises(own_directory.NotOurs, match="this user's own"), Signer(private_key):
+    monkeypatch.setattr(private_directory, "PATH", path)
+    with pytest.raises(private_directory.NotOurs, match="this user's own"), Signer(private_key):
         pass

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from hhvm_packaging.apt.incoming import PoolFile
-    from hhvm_packaging.apt.sources import Sources
+    from hhvm_packaging.apt.sources_index import Sources
     from hhvm_packaging.apt.suite import State
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hhvm_packaging import own_directory
+from hhvm_packaging import private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,7 +26,7 @@ def temporary_home() -> Generator[Path]:
     A process that is killed leaves its own, but not the lock on it: that one goes when the next is made.
     """
     # Alone, or another process would take a home that is not locked yet for one that was left.
-    with own_directory.alone() as directory:
+    with private_directory.alone() as directory:
         _sweep(directory)
         made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=directory)
         home = Path(made.name)

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
-from hhvm_packaging.apt.sources import Source
+from hhvm_packaging.apt.sources_index import Source
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import CACHE_FOREVER, Store
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import CACHE_FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from hhvm_packaging.jobs import Artifact
-    from hhvm_packaging.store import Bucket, Head
+    from hhvm_packaging.store.buckets import Bucket, Head
+    from hhvm_packaging.workers.job import Artifact
 
 # Debian policy 5.6.1 (package), 5.6.12 (version, whose epoch file names leave out) and 5.6.8.
 _PACKAGE, _VERSION = "(?P<package>[a-z0-9][a-z0-9+.-]+)", "(?P<version>[0-9][A-Za-z0-9.+~-]*)"
@@ -99,13 +100,13 @@ class Incoming:
         """From artifacts by their keys in scratch. Raises Unpublishable."""
 
         def pool_file(key: str, artifact: Artifact) -> PoolFile:
-            return PoolFile(artifact, key, Store.in_repository(repository, pool + artifact.name))
+            return PoolFile(artifact, key, keys.in_repository(repository, pool + artifact.name))
 
         content: dict[str, tuple[index.Stanza | Source, tuple[PoolFile, ...]]] = {}
         for key, package in packages.items():
             content[package.name] = _package(where, package, pool, architectures), (pool_file(key, package),)
-        for name, source, keys in _sources(where, sources, pool):
-            content[name] = source, tuple(pool_file(key, sources[key]) for key in keys)
+        for name, source, found in _sources(where, sources, pool):
+            content[name] = source, tuple(pool_file(key, sources[key]) for key in found)
         return cls(content)
 
     def without(self, identities: Collection[index.Identity]) -> Incoming:

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hhvm_packaging import own_directory
-from hhvm_packaging.store import Conflict
+from hhvm_packaging import private_directory
+from hhvm_packaging.store.buckets import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
 
-DIRECTORY = own_directory.PATH
+DIRECTORY = private_directory.PATH
 """Where lock files are, unless a caller says otherwise. All publishers of a machine must use the same."""
 WAIT = 60.0
 """How long to wait for another publisher, in seconds; a commit takes a few."""

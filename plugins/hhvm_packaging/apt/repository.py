@@ -11,18 +11,19 @@ from hhvm_packaging.apt import index
 from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.incoming import Incoming, PoolFile, Unpublishable
 from hhvm_packaging.apt.lock import DIRECTORY, fenced
-from hhvm_packaging.apt.sources import SOURCES, Source, Sources
+from hhvm_packaging.apt.sources_index import SOURCES, Source, Sources
 from hhvm_packaging.apt.suite import Damaged, State, Suite
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import Conflict, each
+from hhvm_packaging.store.buckets import Conflict
+from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.jobs import Artifact
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
+    from hhvm_packaging.workers.job import Artifact
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def publish(
 ) -> Published:
     """Add packages to a suite, in one commit; to run it again does no harm, and completes what died.
 
-    ``repository`` is debian or ubuntu, ``pool`` where new files go, as Store.pool has it, ``packages`` the
+    ``repository`` is debian or ubuntu, ``pool`` where new files go, as keys.pool has it, ``packages`` the
     .deb files and ``sources`` the source packages' files, by their keys in ``scratch``. The suite gets an
     index for each of ``architectures`` and keeps those that it has; a package for ``all`` is in each.
     ``locks`` is where lock files are, and what this machine remembers of suites; ``at_once`` how many
@@ -134,7 +135,7 @@ def absent(target: Suite, files: Sequence[PoolFile]) -> list[PoolFile]:
     """
     looks = [partial(target.downloads.head, file.pool_key) for file in files]
     looks += [partial(target.scratch.head, file.key) for file in files]
-    heads = each(looks, at_once=target.at_once)
+    heads = run_all(looks, at_once=target.at_once)
     found, where = [], str(target)
     for file, in_pool, built in zip(files, heads, heads[len(files) :], strict=False):
         if in_pool:
@@ -173,7 +174,7 @@ def carry_out(target: Suite, change: Change, signer: Signer) -> None:
         change.begin()
         target.commit(change, signer, _copies(target, change))
     else:
-        each(_copies(target, change), at_once=target.at_once)
+        run_all(_copies(target, change), at_once=target.at_once)
         target.complete(signer)
 
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index, undo
 from hhvm_packaging.apt.snapshots import Snapshot
-from hhvm_packaging.apt.sources import SOURCES, Sources
+from hhvm_packaging.apt.sources_index import SOURCES, Sources
 from hhvm_packaging.apt.suite import Damaged, State
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
     from hhvm_packaging.apt.suite import Suite
-    from hhvm_packaging.store import Bucket, Entry
+    from hhvm_packaging.store.buckets import Bucket, Entry
 
 
 class UnknownHistory(PackagingError):
@@ -63,9 +63,9 @@ class History:
             except (Damaged, index.InvalidIndex) as error:
                 raise UnknownHistory(f"{target}: the state {snapshot.name} is not whole: {error}") from error
             indices |= {
-                Store.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
+                keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
             }
-            files |= {Store.in_repository(target.repository, path) for path, _ in undo.files(state)}
+            files |= {keys.in_repository(target.repository, path) for path, _ in undo.files(state)}
             packages |= state.identities
         return cls(target, since, snapshots, frozenset(indices), frozenset(files), frozenset(packages))
 
@@ -82,8 +82,8 @@ class History:
         where = self.target.repository, self.target.suite
         replaced = zip(self.snapshots[1:], self.snapshots, strict=False)
         kept = [*self.snapshots[:1], *(snapshot for snapshot, by in replaced if by.date >= self.since)]
-        keys = {Store.snapshot(*where, snapshot.name) for snapshot in kept}
-        return unnamed(self.target.scratch, Store.snapshots(*where), keys, self.since)
+        named = {keys.snapshot(*where, snapshot.name) for snapshot in kept}
+        return unnamed(self.target.scratch, keys.snapshots(*where), named, self.since)
 
 
 def unnamed(bucket: Bucket, prefix: str, named: Collection[str], since: datetime) -> list[Entry]:
@@ -118,7 +118,7 @@ def _snapshots(target: Suite, since: datetime) -> list[Snapshot]:
     found: list[Snapshot] = []
     current = target.read()
     if current.release is None:
-        snapshots = Store.snapshots(target.repository, target.suite)
+        snapshots = keys.snapshots(target.repository, target.suite)
         if any(target.downloads.keys(target.directory)) or any(target.scratch.keys(snapshots)):
             raise UnknownHistory(f"{target}: it has no InRelease, but had one or was to have one")
     name = current.snapshot

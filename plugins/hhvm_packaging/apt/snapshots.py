@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Snapshot:
     @classmethod
     def read(cls, scratch: Bucket, repository: str, suite: str, name: str) -> Snapshot | None:
         """The suite's snapshot of that name, or None where there is none."""
-        found = scratch.get_json(Store.snapshot(repository, suite, name))
+        found = scratch.get_json(keys.snapshot(repository, suite, name))
         if found is None:
             return None
         date, added, removed = datetime.fromisoformat(found["date"]), found["added"], found["removed"]
@@ -50,7 +50,7 @@ class Snapshot:
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
         """Keep it."""
         content = json.dumps(asdict(self) | {"date": self.date.isoformat()}, indent=2).encode()
-        scratch.put(Store.snapshot(repository, suite, self.name), content, "application/json")
+        scratch.put(keys.snapshot(repository, suite, self.name), content, "application/json")
 
 
 def chain(scratch: Bucket, repository: str, suite: str, newest: str | None) -> Iterator[Snapshot]:

@@ -24,9 +24,11 @@ from hhvm_packaging.apt import index, signing
 from hhvm_packaging.apt.lock import name_of
 from hhvm_packaging.apt.memory import Memory
 from hhvm_packaging.apt.snapshots import Snapshot
-from hhvm_packaging.apt.sources import SOURCES, Sources
+from hhvm_packaging.apt.sources_index import SOURCES, Sources
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import CACHE_BRIEFLY, CACHE_FOREVER, Conflict, Store, each, meanwhile
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import CACHE_BRIEFLY, CACHE_FOREVER, Conflict
+from hhvm_packaging.store.concurrently import alongside, run_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.store.buckets import Bucket
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +129,7 @@ class Suite:
         self.scratch = scratch
         self.repository = repository
         self.suite = suite
-        self.directory = Store.suite(repository, suite)
+        self.directory = keys.suite(repository, suite)
         self._memories = memories
 
     def __str__(self) -> str:
@@ -177,7 +179,7 @@ class Suite:
             return known.get(release.sha256[name]) or self.content(name, release)
 
         found = dict(
-            zip(names, each((partial(content, name) for name in names), at_once=self.at_once), strict=True)
+            zip(names, run_all((partial(content, name) for name in names), at_once=self.at_once), strict=True)
         )
         packages = {
             architecture: index.Packages.parse(found[index.packages_of(architecture)])
@@ -238,7 +240,7 @@ class Suite:
             key, digest = self.directory + name, release.sha256.get(name, "(none)")
             raise Damaged(
                 f"{self}: InRelease names {name} with SHA-256 {digest}, but neither "
-                f"s3://{self.downloads.name}/{Store.by_hash(key, digest)} nor {key} has these bytes"
+                f"s3://{self.downloads.name}/{keys.by_hash(key, digest)} nor {key} has these bytes"
             )
         return content
 
@@ -249,7 +251,7 @@ class Suite:
             raise Damaged(f"{self}: InRelease does not name {name}")
         key = self.directory + name
         # The plain name is for indices of the time before by-hash.
-        for candidate in (Store.by_hash(key, digest), key):
+        for candidate in (keys.by_hash(key, digest), key):
             content = self.downloads.get(candidate)
             if content is not None and index.sha256(content) == digest:
                 return content
@@ -276,7 +278,7 @@ class Suite:
 
         besides: list[Callable[[], object]] = [*copies, self.is_fenced]
         besides += [partial(put_new, name) for name in change.making]
-        with meanwhile(besides, at_once=self.at_once):
+        with alongside(besides, at_once=self.at_once):
             signed = self.sign(change, signer)
             snapshot = Snapshot(
                 name=Snapshot.name_of(signed.date, signed.text),
@@ -314,7 +316,7 @@ class Suite:
 
     def is_fenced(self) -> bool:
         """Whether the store refuses a commit by whoever did not see the one before it."""
-        return self.scratch.heeds_conditions()
+        return self.scratch.supports_conditional_writes()
 
     def remember(self, change: Change, signed: Signed, etag: str) -> None:
         """Have this machine know what the suite is from then on, if the store notices who changes it then."""
@@ -340,7 +342,7 @@ class Suite:
                 return True
             return self.downloads.get(f"{self.directory}Release") == (current.text or None)
 
-        if each([*others, is_followed], at_once=self.at_once)[-1]:
+        if run_all([*others, is_followed], at_once=self.at_once)[-1]:
             with contextlib.suppress(Conflict):
                 self.put_over("Release", signed.text, current.release_etag)
                 return
@@ -363,7 +365,7 @@ class Suite:
         text = self.text(in_release, signer)
         release = index.Release.parse(text)
         names = [*release.sha256, "Release.gpg", "Release"]
-        found = each(
+        found = run_all(
             (partial(self.downloads.get, self.directory + name) for name in names), at_once=self.at_once
         )
         there = {name: content or b"" for name, content in zip(names, found, strict=True)}
@@ -387,13 +389,13 @@ class Suite:
 
     def put_by_hash(self, name: str, content: bytes) -> None:
         """Write an index under its digest."""
-        key = Store.by_hash(self.directory + name, index.sha256(content))
+        key = keys.by_hash(self.directory + name, index.sha256(content))
         self.downloads.put(key, content, _content_type(name), cache=CACHE_FOREVER)
 
     def copy_plain(self, name: str, content: bytes) -> None:
         """Write an index, which is under its digest, under its name without one: no byte of it goes up."""
         key = self.directory + name
-        by_hash = Store.by_hash(key, index.sha256(content))
+        by_hash = keys.by_hash(key, index.sha256(content))
         self.downloads.copy_from(
             self.downloads, by_hash, key, content_type=_content_type(name), cache=CACHE_BRIEFLY
         )

@@ -16,10 +16,10 @@ from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.lock import DIRECTORY, fenced
 from hhvm_packaging.apt.repository import carry_out
 from hhvm_packaging.apt.snapshots import Snapshot, chain
-from hhvm_packaging.apt.sources import ARCHITECTURE as SOURCE
+from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.suite import Damaged, State, Suite
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.store import Store
+from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.apt.index import Packages
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.apt.sources import Sources
-    from hhvm_packaging.store import Bucket
+    from hhvm_packaging.apt.sources_index import Sources
+    from hhvm_packaging.store.buckets import Bucket
 
 
 class CannotUndo(PackagingError):
@@ -194,7 +194,7 @@ def _find(target: Suite, current: State, to: str) -> Snapshot:
 
 def _check_pool(target: Suite, wanted: State) -> None:
     """Raises Damaged if the pool lacks a file that users would be offered."""
-    named = {Store.in_repository(target.repository, path): size for path, size in files(wanted)}
+    named = {keys.in_repository(target.repository, path): size for path, size in files(wanted)}
     directories = {f"{key.rpartition('/')[0]}/" for key in named}
     there = {entry.key: entry.size for prefix in directories for entry in target.downloads.entries(prefix)}
     if lost := sorted(key for key, size in named.items() if there.get(key) != size):

@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
 
-from hhvm_packaging import packaging, tries
-from hhvm_packaging.jobs import Failure, Job, JobFailed, Result
-from hhvm_packaging.store import each
+from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.concurrently import run_all
+from hhvm_packaging.workers import attempts
+from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
 from hhvm_packaging.workers.worker import Found, Phase
 
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ if TYPE_CHECKING:
 
     from docker import APIClient
 
-    from hhvm_packaging.jobs import Input
     from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store import Store
+    from hhvm_packaging.store.buckets import Store
+    from hhvm_packaging.workers.job import Input
 
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
@@ -129,7 +131,7 @@ class DockerWorker:
         state = self.state(name)
         if state.phase == "absent":
             return None
-        if state.digest != job.digest or tries.is_failed(store, job, name, state.build):
+        if state.digest != job.digest or attempts.is_failed(store, job, name, state.build):
             self.remove(name)
             return None
         if state.phase == "running":
@@ -147,11 +149,11 @@ class DockerWorker:
         (directory / _LABELS).write_text(json.dumps(dict(labels)))
         for part in ("in", "out"):
             (directory / part).mkdir()
-        packaging.unpack(store, job.packaging, directory / "packaging")
+        packaging_files.unpack(store, job.packaging, directory / "packaging")
         fetches = (partial(_fetch, item, directory / "in", store) for item in job.inputs)
-        faults = each(fetches, at_once=self.settings.requests_at_once)
+        faults = run_all(fetches, at_once=self.settings.requests_at_once)
         if damaged := next(filter(None, faults), None):
-            raise tries.failed(store, job, name, build, Failure.JOB, damaged)
+            raise attempts.failed(store, job, name, build, Failure.JOB, damaged)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
             self._create(
@@ -163,7 +165,7 @@ class DockerWorker:
                 raise  # Another process of this task was faster; the next try attaches to its container.
             self.remove(name)
             reason = f"the Docker engine refused it: {error.explanation}"
-            raise tries.failed(store, job, name, build, Failure.JOB, reason) from error
+            raise attempts.failed(store, job, name, build, Failure.JOB, reason) from error
         return f"container {name}"
 
     def to_upload(self, name: str, job: Job) -> int:
@@ -178,11 +180,11 @@ class DockerWorker:
 
         Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
-        key, state, result = store.job(job.version, name, build), self.state(name), self.result(name)
+        key, state, result = keys.job(job.version, name, build), self.state(name), self.result(name)
         log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
         store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
         if result is None or result.exit_status:
-            raise tries.failed(store, job, name, build, *_fault(state, result, job), log)
+            raise attempts.failed(store, job, name, build, *_fault(state, result, job), log)
         if job.outputs is not None:
             for artifact in result.artifacts:
                 store.scratch.upload(

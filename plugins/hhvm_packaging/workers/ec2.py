@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from hhvm_packaging import tries
-from hhvm_packaging.jobs import Failure, Job, JobFailed, Result, build_at
-from hhvm_packaging.store import Store
+from hhvm_packaging.attempt_id import build_at
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
+from hhvm_packaging.workers import attempts
+from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
 from hhvm_packaging.workers.worker import Found, Phase
 
 if TYPE_CHECKING:
@@ -101,11 +103,11 @@ def user_data(job: Job, name: str, build: str, job_sha256: str, settings: Settin
     values = {
         "AWS_DEFAULT_REGION": settings.ec2.region,
         "HHVM_BUCKET": settings.scratch_bucket,
-        "HHVM_DIRECTORY": Store.job(job.version, name, build),
+        "HHVM_DIRECTORY": keys.job(job.version, name, build),
         "HHVM_JOB": name,
         "HHVM_JOB_SHA256": job_sha256,
         "HHVM_KEYS": settings.ec2.keys_parameters if job.needs_keys else "",
-        "HHVM_PACKAGING": Store.packaging(job.packaging),
+        "HHVM_PACKAGING": keys.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
     }
     # The machine ends, whatever becomes of the rest.
@@ -168,7 +170,7 @@ class Ec2Worker:
 
     def adopt(self, name: str, job: Job, store: Store) -> str | None:
         """The last try's build if it does this very job, or did it, well or not; else None, and gone."""
-        known = tries.of_job(store, job.version, name)
+        known = attempts.of_job(store, job.version, name)
         if known and self._does(known[-1], job):
             return known[-1].build
         self.remove(name)
@@ -199,7 +201,7 @@ class Ec2Worker:
                 with self._asking:
                     self._asked = 0.0
                 return f"instance {instance}"
-        raise tries.failed(store, job, name, build, failure, f"EC2 launches nothing: {'; '.join(reasons)}")
+        raise attempts.failed(store, job, name, build, failure, f"EC2 launches nothing: {'; '.join(reasons)}")
 
     def to_upload(self, name: str, job: Job) -> int:
         """None: the instance has done so itself."""
@@ -214,7 +216,9 @@ class Ec2Worker:
         if result is not None and result.exit_status == 0:
             return result
         failure, reason = self._fault(name, build, job, result)
-        raise tries.failed(store, job, name, build, failure, reason, store.scratch.get(f"{directory}log.txt"))
+        raise attempts.failed(
+            store, job, name, build, failure, reason, store.scratch.get(f"{directory}log.txt")
+        )
 
     def remove(self, name: str) -> None:
         """Terminate the job's instances, whichever try they are of."""
@@ -247,7 +251,7 @@ class Ec2Worker:
         """The parameters of RunInstances for each way to get an instance, in order of preference."""
         script, image = user_data(job, name, build, job_sha256, self.settings), self.image()
         machine = self.settings.ec2.machine(job.script)
-        known = tries.failures(self.store, tries.of_job(self.store, job.version, name))
+        known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
         tags = {
             **labels,
             "Name": name,
@@ -343,9 +347,9 @@ class Ec2Worker:
         return [found for page in pages for group in page["Reservations"] for found in group["Instances"]]
 
     def _directory(self, name: str, job: Job, build: str) -> str:
-        return Store.job(job.version, name, build)
+        return keys.job(job.version, name, build)
 
-    def _does(self, last: tries.Try, job: Job) -> bool:
+    def _does(self, last: attempts.Try, job: Job) -> bool:
         """Whether the try does this very job now, or did it and nobody recorded that it failed."""
         if "job.json" not in last.files or last.failed(self.store):
             return False

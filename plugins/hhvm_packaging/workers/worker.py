@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hhvm_packaging.jobs import Job, Result
-    from hhvm_packaging.store import Store
+    from hhvm_packaging.store.buckets import Store
+    from hhvm_packaging.workers.job import Job, Result
 
 Phase: TypeAlias = Literal["absent", "running", "ended"]
 """Of a job's worker. Absent: there is none, or it is gone and left no result."""

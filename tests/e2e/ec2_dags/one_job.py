@@ -9,9 +9,10 @@ from typing import Any
 
 from airflow.sdk import dag
 
-from hhvm_packaging.jobs import Job
-from hhvm_packaging.steps import STEPS, Step
-from hhvm_packaging.workers.operator import ON_A_WORKER, JobOperator
+from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, JobOperator
+from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.planning.step import Step
+from hhvm_packaging.workers.job import Job
 
 
 class AJob(Step):

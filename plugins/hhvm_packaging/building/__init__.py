@@ -1,0 +1,1 @@
+"""Building: the source tarball and the packages."""

@@ -1,0 +1,1 @@
+"""The only room that knows Airflow: operators, triggers, forms and what tasks are given."""

@@ -1,0 +1,19 @@
+"""Every step that runs on a worker, by its script."""
+
+from __future__ import annotations
+
+from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
+from hhvm_packaging.planning.step import Step
+from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
+
+STEPS: dict[str, type[Step]] = {
+    step.script: step
+    for step in (
+        MakeSourceTarball,
+        MakeBinaryPackage,
+        VerifyCandidate,
+        PublishReleaseSource,
+        VerifyPublished,
+        LookAsUser,
+    )
+}

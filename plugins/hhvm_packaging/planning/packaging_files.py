@@ -1,0 +1,229 @@
+"""The packaging files: what workers need of this project, as one archive, and which revision of it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store import keys
+
+if TYPE_CHECKING:
+    from hhvm_packaging.store.buckets import Store
+
+WORKTREE = "worktree"
+"""In place of a ref: the files as they lie in the checkout, uncommitted edits included."""
+
+_REVISED = ("bin", "distros")
+_JOBS = "jobs"
+_AS_IT_IS = re.compile(r"HEAD|refs/.+|[0-9a-f]{7,40}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_GIT_TIMEOUT = 60
+
+log = logging.getLogger(__name__)
+
+
+class DigestMismatch(PackagingError):
+    """What was fetched is not what was asked for."""
+
+
+class UnknownRef(PackagingError):
+    """The packaging repository has no such revision, or it is not one of packaging files."""
+
+
+class Revision(NamedTuple):
+    """A revision of bin/ and distros/."""
+
+    ref: str
+    """What it was found by: a ref, a commit, or ``worktree``."""
+    commit: str
+    """Of the worktree, with ``-dirty`` if there are uncommitted edits; ``unknown`` outside git."""
+
+
+def resolve(root: Path, ref: str | None, branch: str | None) -> Revision:
+    """What a run uses: ``ref`` if one is asked for, else ``branch`` if there is one, else the worktree.
+
+    The checkout's own refs come before its origin's. Raises UnknownRef.
+    """
+    if ref:
+        own = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if _AS_IT_IS.fullmatch(ref) else [])]
+        name = ref.removeprefix("origin/")
+        found = _own(root, own) or _origins(root, [f"refs/heads/{name}", f"refs/tags/{name}", ref])
+        if found is None:
+            raise UnknownRef(
+                f"packaging_ref: neither {root} nor its origin has a branch, tag or commit {ref!r}. "
+                "Allowed: one that is there, or nothing for what is usual."
+            )
+        return found
+    if branch and (found := _own(root, [f"refs/heads/{branch}"]) or _origins(root, [f"refs/heads/{branch}"])):
+        return found
+    return worktree(root)
+
+
+def worktree(root: Path) -> Revision:
+    """The revision of the files as they lie in ``root``."""
+    if (head := _own(root, ["HEAD"])) is None:
+        return Revision(WORKTREE, "unknown")
+    edits = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_REVISED, _JOBS)
+    return Revision(WORKTREE, f"{head.commit}-dirty" if edits else head.commit)
+
+
+def pack(root: Path, jobs: Path | None = None) -> bytes:
+    """The packaging files under ``root``, as a tar.gz whose bytes depend on nothing but their content.
+
+    ``jobs`` is another directory for jobs/, which belongs to the code that calls them. What it shares with
+    bin/ by a link is packed with it, as bin/ may be of another revision.
+    """
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as tar,
+    ):
+        for part in _REVISED:
+            tar.add(root / part, part, filter=_anonymous)
+        tar.dereference = True
+        tar.add(jobs or root / _JOBS, _JOBS, filter=_anonymous)
+    return buffer.getvalue()
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    return member
+
+
+def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
+    """Keep the packaging files of a revision in scratch, by default those that lie in ``root``.
+
+    Returns their SHA-256, by which they are fetched. Raises UnknownRef if the revision has none.
+    """
+    if revision is None or revision.ref == WORKTREE:
+        return _keep(store, pack(root))
+    with tempfile.TemporaryDirectory(prefix="hhvm-packaging-") as directory:
+        try:
+            # As committed: neither the checkout's line ends nor its edits.
+            files = _git(
+                root, "-c", "core.autocrlf=false", "archive", "--format=tar.gz", revision.commit, *_REVISED
+            )
+        except GitError as error:
+            raise UnknownRef(
+                f"packaging_ref: {revision.ref} ({revision.commit}) is none of packaging files: {error}"
+            ) from error
+        _extract(files, Path(directory))
+        return _keep(store, pack(Path(directory), root / _JOBS))
+
+
+def upload_again(store: Store, root: Path, sha256: str) -> str:
+    """The packaging files with that digest, with ``root``'s own jobs/. Returns the SHA-256 that makes.
+
+    Raises DigestMismatch if they are not there or differ.
+    """
+    with tempfile.TemporaryDirectory(prefix="hhvm-packaging-") as directory:
+        unpack(store, sha256, Path(directory))
+        return _keep(store, pack(Path(directory), root / _JOBS))
+
+
+def _keep(store: Store, archive: bytes) -> str:
+    sha256 = hashlib.sha256(archive).hexdigest()
+    if store.scratch.head(keys.packaging(sha256)) is None:
+        store.scratch.put(keys.packaging(sha256), archive, "application/gzip")
+    return sha256
+
+
+def unpack(store: Store, sha256: str, directory: Path) -> None:
+    """Unpack the packaging files with that digest. Raises DigestMismatch if they are not there or differ."""
+    key = keys.packaging(sha256)
+    archive = store.scratch.get(key)
+    if archive is None or hashlib.sha256(archive).hexdigest() != sha256:
+        fault = "is missing" if archive is None else "has other bytes than its name says"
+        raise DigestMismatch(
+            f"s3://{store.scratch.name}/{key} {fault}; clear `plan` of hhvm_build to upload it again"
+        )
+    directory.mkdir(exist_ok=True)
+    _extract(archive, directory)
+
+
+def _extract(archive: bytes, directory: Path) -> None:
+    # As on instances, and faster than in Python. It, too, writes nothing outside of the directory.
+    modes = ["--no-same-owner", "--preserve-permissions"]  # The same for every user and umask.
+    subprocess.run(
+        ["tar", "--extract", "--gzip", *modes, "--directory", str(directory)], input=archive, check=True
+    )
+
+
+class GitError(Exception):
+    """Git is not there, or did not do what it was asked."""
+
+
+def _own(root: Path, names: list[str]) -> Revision | None:
+    """The first of ``names`` that names a commit in the checkout."""
+    for name in names:
+        try:
+            commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        except GitError:
+            continue
+        return Revision(name, commit.decode().strip())
+    return None
+
+
+def _origins(root: Path, refs: list[str]) -> Revision | None:
+    """The first of ``refs`` that the checkout's origin has; what it had, where it cannot be asked now.
+
+    Only objects come into the checkout, so that runs beside each other do not contend for its refs.
+    """
+    try:
+        _git(root, "remote", "get-url", "origin")
+    except GitError:
+        return None
+    try:
+        # An annotated tag is listed twice: itself, and with ^{} the commit that it names.
+        asked = _git(root, "ls-remote", "--", "origin", *refs, *(f"{ref}^{{}}" for ref in refs)).decode()
+        listed = {name: commit for commit, name in (line.split("\t") for line in asked.splitlines())}
+        for ref in refs:
+            # A commit by its own name is not listed, yet may be there.
+            commit = ref if _COMMIT.fullmatch(ref) else listed.get(f"{ref}^{{}}", listed.get(ref))
+            if commit:
+                if _own(root, [commit]) is None:
+                    _git(root, *_OBJECTS_ALONE, "--", "origin", ref)
+                return Revision(f"origin {ref}", commit)
+    except GitError as error:
+        log.warning("The origin of %s does not give it, so what it last had counts: %s", root, error)
+        return _own(root, [ref.replace("refs/heads/", "refs/remotes/origin/") for ref in refs])
+    return None
+
+
+_OBJECTS_ALONE = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
+
+
+def _git(root: Path, *arguments: str) -> bytes:
+    """What git prints in ``root``. Raises GitError."""
+    if (git := shutil.which("git")) is None:
+        raise GitError("git is not installed")
+    try:
+        done = subprocess.run(
+            # The checkout may be another user's, and is only read.
+            [git, "--no-optional-locks", "-c", "safe.directory=*", "-C", str(root), *arguments],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            # Nobody is there to answer a question: neither git's nor, without a terminal, ssh's.
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
+            start_new_session=True,
+            timeout=_GIT_TIMEOUT,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise GitError(error.stderr.decode(errors="replace").strip()) from error
+    except subprocess.TimeoutExpired as error:
+        raise GitError(f"no answer within {_GIT_TIMEOUT} seconds") from error
+    return done.stdout

@@ -1,0 +1,195 @@
+"""The source: which commit a version is, its signature, its publication."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt import signing
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning.manifests import SourceManifest
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.keys import PUBLIC_KEY
+
+if TYPE_CHECKING:
+    from hhvm_packaging.release import Release
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
+
+_GIT_TIMEOUT = 900
+
+
+class SourceError(PackagingError):
+    """The source of a version cannot be had or is not what it should be."""
+
+
+def repository(release: Release, settings: Settings) -> str:
+    """The git repository that the version's source comes from."""
+    return settings.public_repository if release.nightly else settings.staging_repository
+
+
+def resolve(release: Release, repository: str, today: datetime.date) -> str:
+    """The commit of ``release`` in ``repository``.
+
+    A release is its tag. A nightly is the default branch's head, or for a past day the last commit
+    of that UTC day. Raises SourceError.
+    """
+    if not release.nightly:
+        return _remote_commit(repository, f"refs/tags/{release.tag}", f"{release.tag} is not tagged")
+    if release.date == today:
+        return _remote_commit(repository, "HEAD", "the default branch is missing")
+    return _last_commit_of(release.date, repository)
+
+
+def published_tag(release: Release, repository: str) -> str | None:
+    """The commit that the release's tag names in ``repository``, or None where it has no such tag."""
+    return _ls_remote(repository, f"refs/tags/{release.tag}")
+
+
+def _remote_commit(repository: str, ref: str, fault: str) -> str:
+    commit = _ls_remote(repository, ref)
+    if commit is None:
+        raise SourceError(f"{fault} in {repository}. Tag it there (or correct the version) and clear `plan`.")
+    return commit
+
+
+def _ls_remote(repository: str, ref: str) -> str | None:
+    # An annotated tag is listed twice: itself, and with ^{} the commit that it names.
+    lines = (
+        line.split("\t") for line in _git("ls-remote", "--", repository, ref, f"{ref}^{{}}").splitlines()
+    )
+    listed = {name: commit for commit, name in lines}
+    return listed.get(f"{ref}^{{}}", listed.get(ref))
+
+
+def _last_commit_of(day: datetime.date, repository: str) -> str:
+    end = datetime.datetime.combine(day + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
+    with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
+        # History without trees or files: all that a date needs.
+        _git("clone", "--quiet", "--bare", "--single-branch", "--filter=tree:0", "--", repository, directory)
+        commit = _git(
+            "-C",
+            directory,
+            "log",
+            "-1",
+            "--first-parent",
+            f"--before={end.timestamp() - 1:.0f}",
+            "--format=%H",
+        )
+    if not commit:
+        raise SourceError(f"{repository} has no commit as old as {day:%Y.%m.%d}")
+    return commit
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            # A worker may clone a repository that another user owns.
+            ["git", "-c", "safe.directory=*", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise SourceError(f"git {' '.join(arguments)}: {error.stderr.strip()}") from error
+    return done.stdout.strip()
+
+
+def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManifest | None:
+    """The manifest of a tarball whose signature verifies; None for any other, which counts as absent."""
+    manifest = SourceManifest.read(store, release)
+    if manifest is None or manifest.signed_by is None:
+        return None
+    for bucket, key in (
+        (store.scratch, keys.tarball(release)),
+        (store.downloads, keys.public_tarball(release)),
+    ):
+        head = bucket.head(key)
+        tarball = manifest.tarball
+        if head is None or not head.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+            continue
+        signature = bucket.get(f"{key}.sig")
+        if signature is None:
+            continue
+        with tempfile.TemporaryDirectory(prefix="hhvm-verify-") as directory:
+            path = Path(directory) / tarball.name
+            bucket.download(key, path)
+            try:
+                signing.verify(path, signature, public_keys)
+            except signing.BadSignature:
+                continue
+        return manifest
+    return None
+
+
+def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManifest:
+    """Sign the tarball that the source manifest names, and publish a nightly's at once.
+
+    The signature goes up before the manifest says so, and into the public bucket before the tarball.
+    Raises SourceError if the tarball is not the one that was made.
+    """
+    manifest = SourceManifest.read(store, release)
+    if manifest is None:
+        raise SourceError(
+            f"HHVM {release.version}: there is no source tarball to sign; clear `make_source_tarball`"
+        )
+    key = keys.tarball(release)
+    with tempfile.TemporaryDirectory(prefix="hhvm-sign-") as directory:
+        path = Path(directory) / manifest.tarball.name
+        store.scratch.download(key, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != manifest.tarball.sha256:
+            raise SourceError(
+                f"HHVM {release.version}: s3://{store.scratch.name}/{key} has SHA-256 {sha256}, but "
+                f"{manifest.tarball.sha256} was made; clear `make_source_tarball`"
+            )
+        signature = signer.detach(path)
+    store.scratch.put(f"{key}.sig", signature, "application/pgp-signature")
+    manifest = manifest.model_copy(update={"signed_by": signer.fingerprint})
+    manifest.write(store, release)
+    if release.nightly:
+        publish(store, release)
+    return manifest
+
+
+def publish(store: Store, release: Release) -> None:
+    """Copy the signature and then the tarball to the public bucket, inside the store.
+
+    Raises SourceError if another tarball of this version is public already.
+    """
+    manifest = SourceManifest.read(store, release)
+    if manifest is None or manifest.signed_by is None:
+        raise SourceError(f"HHVM {release.version}: the source is not signed; run hhvm_build first")
+    tarball, key, public = manifest.tarball, keys.tarball(release), keys.public_tarball(release)
+    head = store.downloads.head(public)
+    if head is not None:
+        if not head.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+            raise SourceError(
+                f"HHVM {release.version}: {public} is published with other bytes "
+                f"(SHA-256 {head.sha256 or '?'}, ETag {head.etag}) than were built "
+                f"({tarball.sha256}). What is published is immutable."
+            )
+        return
+    signature = store.scratch.get(f"{key}.sig")
+    if signature is None:
+        raise SourceError(f"HHVM {release.version}: {key}.sig is missing; clear `sign_source_tarball`")
+    store.downloads.put(f"{public}.sig", signature, "application/pgp-signature")
+    store.downloads.copy_from(
+        store.scratch, key, public, content_type="application/gzip", sha256=tarball.sha256
+    )
+
+
+def public_keys(store: Store) -> bytes:
+    """The keys that users verify with, armored. Raises SourceError if they are not published."""
+    keys = store.downloads.get(PUBLIC_KEY)
+    if keys is None:
+        raise SourceError(
+            f"s3://{store.downloads.name}/{PUBLIC_KEY} is missing: upload the public signing key"
+        )
+    return keys

@@ -1,0 +1,64 @@
+"""Which suites of an apt repository a release goes to."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.keys import REPOSITORIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.release import Release
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
+
+log = logging.getLogger(__name__)
+
+
+def names(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
+    """The suites of the distribution's repository that the release goes to, as the settings say."""
+    series = release.version.rpartition(".")[0]
+    kind = "nightly" if release.nightly else series if series in settings.suites else "release"
+    return tuple(
+        template.replace("DISTRO", distro.distribution).replace("x.y", series)
+        for template in settings.suites[kind]
+    )
+
+
+def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
+    """One suite of the distribution's repository."""
+    return _suite(store, distro.repository, name, settings)
+
+
+def every(store: Store, settings: Settings) -> Iterator[Suite]:
+    """All suites that are there, and those that were: one that vanished must not pass unnoticed."""
+    for name in REPOSITORIES:
+        there = store.downloads.directories(keys.suites(name))
+        were = store.scratch.directories(keys.histories(name))
+        for found in sorted({*there, *were}):
+            yield _suite(store, name, found, settings)
+
+
+def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
+    """Those of them that are the distribution's."""
+    return [
+        suite
+        for suite in every(store, settings)
+        if suite.repository == distro.repository and f"{suite.suite}-".startswith(f"{distro.distribution}-")
+    ]
+
+
+def _suite(store: Store, repository: str, name: str, settings: Settings) -> Suite:
+    return Suite(
+        store.downloads,
+        store.scratch,
+        repository,
+        name,
+        at_once=settings.requests_at_once,
+        memories=settings.lock_directory,
+    )

@@ -1,0 +1,207 @@
+"""Candidates: what a distribution's suites are to become, signed, where no user sees it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from hhvm_packaging.apt import difference, undo
+from hhvm_packaging.apt.index import ARCHITECTURE, sha256
+from hhvm_packaging.apt.repository import absent
+from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import source_tarball, target_suites
+from hhvm_packaging.publishing import suite_changes
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.concurrently import run_all
+from hhvm_packaging.workers.job import Input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.index import Identity
+    from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.release import Release
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
+
+log = logging.getLogger(__name__)
+
+KEY = "hhvm.gpg.key"
+"""The name of the public key among a candidate's files."""
+
+
+class Suite(BaseModel):
+    """What one suite is to become."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digests: dict[str, str]
+    """SHA-256 of each index that is not compressed, by name."""
+    offered: tuple[str, ...]
+    """What apt must offer, as "package=version"."""
+    withdrawn: tuple[str, ...]
+    """What apt must not offer, likewise."""
+
+
+class Candidate(BaseModel):
+    """What one distribution's suites are to become, or why they cannot."""
+
+    model_config = ConfigDict(frozen=True)
+
+    distro: str
+    directory: str = ""
+    """In scratch, with a trailing slash: the files' own, and no other candidate's."""
+    suites: dict[str, Suite] = {}
+    files: tuple[Input, ...] = ()
+    """What apt reads of it, named as a repository has them, and the public key."""
+    difference: str = ""
+    """All that changes, for people."""
+    downgrade: str = ""
+    """The command for users who have what is withdrawn."""
+    fault: str | None = None
+    """Why there is none."""
+
+    @classmethod
+    def read(cls, store: Store, release: Release, distro: str) -> Candidate | None:
+        """The distribution's last candidate of this release; None where there never was one."""
+        content = store.scratch.get(keys.candidate(release, distro))
+        return None if content is None else cls.model_validate_json(content)
+
+    def write(self, store: Store, release: Release) -> None:
+        """Make this the distribution's last candidate of this release."""
+        store.scratch.put_json(keys.candidate(release, self.distro), self.model_dump(mode="json"))
+
+    @property
+    def expected(self) -> str:
+        """For each suite a line that jobs/in-container/check-offer takes: its name, what apt must offer, and
+        after a ``!`` what it must not."""
+        return "\n".join(
+            " ".join([name, *suite.offered, *(f"!{package}" for package in suite.withdrawn)])
+            for name, suite in self.suites.items()
+        )
+
+    def accept(self, store: Store) -> None:
+        """Record that apt accepted it."""
+        store.scratch.put(f"{self.directory}accepted", b"")
+
+    def is_accepted(self, store: Store) -> bool:
+        """Whether apt accepted it."""
+        return self.fault is None and store.scratch.head(f"{self.directory}accepted") is not None
+
+
+class NoCandidate(PackagingError):
+    """No distribution's suites can become what the plan wants. The message says why, for each."""
+
+
+def make_all(plan: Plan, store: Store, signer: Signer, settings: Settings) -> list[str]:
+    """Write the plan's candidates, and log what they would change. Returns the distributions with one.
+
+    What keeps a distribution from having one is logged, and kept for the report. Raises NoCandidate if
+    none has one.
+    """
+    build, share = new_build(), settings.shared_by(len(plan.distros))
+    made = run_all(
+        (partial(make, plan, distro, build, store, signer, share) for distro in plan.distros),
+        at_once=settings.requests_at_once,
+    )
+    for candidate in made:
+        if candidate.fault:
+            log.error("%s: %s", candidate.distro, candidate.fault)
+        else:
+            log.info("%s would change:\n%s", candidate.distro, candidate.difference)
+    if not (found := [candidate.distro for candidate in made if not candidate.fault]):
+        faults = "; ".join(f"{candidate.distro}: {candidate.fault}" for candidate in made)
+        raise NoCandidate(f"HHVM {plan.version}: no distribution has a candidate. {faults}")
+    return found
+
+
+def make(
+    plan: Plan, distro: Distro, build: str, store: Store, signer: Signer, settings: Settings
+) -> Candidate:
+    """Write what the distribution's suites are to become, and say so in its candidate, last.
+
+    ``build`` names this try. Where the suites cannot become that, the candidate says why.
+    """
+    directory = f"{keys.candidates(plan.release, distro.name)}{build}/"
+    try:
+        candidate = _make(plan, distro, directory, store, signer, settings)
+    except PackagingError as error:
+        candidate = Candidate(distro=distro.name, fault=str(error))
+    candidate.write(store, plan.release)
+    return candidate
+
+
+def _make(
+    plan: Plan, distro: Distro, directory: str, store: Store, signer: Signer, settings: Settings
+) -> Candidate:
+    suites, files, differences, downgrades = {}, {KEY: source_tarball.public_keys(store)}, [], []
+    targets = [
+        target_suites.suite(store, distro, name, settings)
+        for name in target_suites.names(plan.release, distro, settings)
+    ]
+    changes = [
+        suite_changes.change(plan, distro, target, target.read(signer=signer), store, signer, settings)
+        for target in targets
+    ]
+    # They share the pool.
+    pool = {file.pool_key: file for change in changes for file in change.files}
+    lacking = {file.pool_key for file in absent(targets[0], list(pool.values()))}
+    for target, change in zip(targets, changes, strict=True):
+        name = target.suite
+        new = [file for file in change.files if file.pool_key in lacking]
+        differences.append(difference.describe(target, change, new))
+        downgrades.append(undo.downgrade(change.indices, change.removed))
+        suites[name] = _expected(change, plan.version)
+        files[f"dists/{name}/InRelease"] = target.sign(change, signer).in_release
+        # Of the three forms of an index apt takes this one.
+        compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
+        files |= {f"dists/{name}/{file}": content for file, content in compressed.items()}
+    run_all(
+        (partial(store.scratch.put, directory + name, content) for name, content in files.items()),
+        at_once=settings.requests_at_once,
+    )
+    return Candidate(
+        distro=distro.name,
+        directory=directory,
+        suites=suites,
+        files=tuple(
+            Input(key=directory + name, name=name, sha256=sha256(content)) for name, content in files.items()
+        ),
+        difference="\n".join(differences),
+        downgrade=next(filter(None, downgrades), ""),
+    )
+
+
+def accepted(plan: Plan, distro: Distro, store: Store) -> Candidate | None:
+    """The distribution's candidate, if apt accepted it."""
+    candidate = Candidate.read(store, plan.release, distro.name)
+    return candidate if candidate and candidate.is_accepted(store) else None
+
+
+def _expected(change: Change, version: str) -> Suite:
+    """All of ``version`` that is there; where it was withdrawn, the newest that is left in its place."""
+    withdrawn = change.removed | {
+        identity for identity in change.withdrawn if undo.upstream(identity) == version
+    }
+    offered = _words(identity for identity in change.identities if undo.upstream(identity) == version)
+    return Suite(
+        digests=change.digests,
+        offered=offered or undo.instead(change.indices, withdrawn),
+        withdrawn=_words(withdrawn),
+    )
+
+
+def _words(identities: Iterable[Identity]) -> tuple[str, ...]:
+    """Those that the machines can install which look at candidates, as apt-get takes them."""
+    return tuple(
+        f"{package}={version}"
+        for package, version, architecture in sorted(identities)
+        if architecture in (ARCHITECTURE, "all")
+    )

@@ -1,0 +1,111 @@
+"""Exposing a plan's candidates: the moment from which users get them."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt import index, repository
+from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import target_suites
+from hhvm_packaging.publishing import candidates, suite_changes
+from hhvm_packaging.store.concurrently import run_all
+
+if TYPE_CHECKING:
+    from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import State, Suite
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.publishing.candidates import Candidate
+    from hhvm_packaging.publishing.candidates import Suite as Expected
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
+
+log = logging.getLogger(__name__)
+
+
+class Held(PackagingError):
+    """Nothing is exposed, because not all that was asked for is fit for it."""
+
+
+class Outdated(PackagingError):
+    """A suite is no longer what its candidate was made from."""
+
+
+def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) -> list[str]:
+    """Expose what apt accepted of the plan's candidates, one commit for each suite; again does no harm.
+
+    Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
+    holds all and not all are accepted, or if none is; Outdated if a suite changed since; and whatever
+    repository.publish raises. By then the other distributions are exposed, and of this one what came before.
+    """
+    if plan is None:
+        raise Held("nothing is exposed, because `plan` failed: its log says why")
+    found = run_all(
+        (partial(candidates.accepted, plan, distro, store) for distro in plan.distros),
+        at_once=settings.requests_at_once,
+    )
+    accepted = dict(zip(plan.distros, found, strict=True))
+    refused = [distro.name for distro, candidate in accepted.items() if candidate is None] + [*plan.faults]
+    if refused and (plan.hold_all or len(refused) == len(plan.asked)):
+        raise Held(
+            f"HHVM {plan.version}: nothing is exposed, because {', '.join(refused)} failed; `publish_report` "
+            "says why. Mend that and clear the failed tasks"
+            + ("; or publish the others with if_one_fails" if len(refused) < len(plan.asked) else "")
+        )
+    good = {distro: candidate for distro, candidate in accepted.items() if candidate}
+    share = settings.shared_by(len(good))
+    run_all(
+        (
+            partial(_expose, plan, distro, candidate, store, signer, share)
+            for distro, candidate in good.items()
+        ),
+        at_once=settings.requests_at_once,
+    )
+    return [distro.name for distro in good]
+
+
+def _expose(
+    plan: Plan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
+) -> None:
+    for name, expected in candidate.suites.items():
+        target = target_suites.suite(store, distro, name, settings)
+        _expose_suite(plan, distro, target, expected, store, signer, settings)
+    if candidate.downgrade:
+        log.warning(
+            "HHVM %s, %s: tell users who installed what was withdrawn to run: %s",
+            plan.version,
+            distro.name,
+            candidate.downgrade,
+        )
+
+
+def _expose_suite(
+    plan: Plan,
+    distro: Distro,
+    target: Suite,
+    expected: Expected,
+    store: Store,
+    signer: Signer,
+    settings: Settings,
+) -> None:
+    where = f"HHVM {plan.version}, {distro.name}, suite {target.suite}"
+
+    def wanted(current: State) -> Change:
+        change = suite_changes.change(plan, distro, target, current, store, signer, settings)
+        if change.digests != expected.digests:
+            raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
+        return change
+
+    with fenced(store.downloads, store.scratch, str(target), directory=settings.lock_directory):
+        change = repository.bring_about(target, signer, wanted)
+    log.info(
+        "%s: new: %s; gone: %s; before this it was %s",
+        where,
+        ", ".join(index.words(change.added)) or "nothing",
+        ", ".join(index.words(change.removed)) or "nothing",
+        change.current.snapshot or "not there",
+    )

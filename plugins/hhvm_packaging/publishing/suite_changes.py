@@ -1,0 +1,87 @@
+"""What a plan makes of a suite."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt import index, repository, undo
+from hhvm_packaging.apt.incoming import Incoming
+from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.publishing import nightlies
+from hhvm_packaging.store import keys
+
+if TYPE_CHECKING:
+    from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import State
+    from hhvm_packaging.distros import Distro
+    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
+
+log = logging.getLogger(__name__)
+
+
+class NotBuilt(PackagingError):
+    """What is to be published is not in the store."""
+
+
+class AgedOut(PackagingError):
+    """What is to be published is a nightly that the suite would not keep."""
+
+
+class Withdrawn(PackagingError):
+    """What is to be published was taken back, and nobody has released it again."""
+
+
+def change(
+    plan: Plan,
+    distro: Distro,
+    target: Suite,
+    current: State,
+    store: Store,
+    signer: Signer,
+    settings: Settings,
+) -> Change:
+    """What the plan's action makes of the suite, which is ``current``.
+
+    Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, and whatever repository.publish raises before it
+    writes.
+    """
+    if plan.action == "undo":
+        if plan.undo_to:
+            return undo.going_back(target, current, plan.undo_to, signer)
+        return undo.withdrawing(target, current, plan.version)
+    manifest = PackageManifest.read(store, plan.release, distro.name)
+    if manifest is None:
+        raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
+    if not manifest.sources:
+        log.warning("HHVM %s, %s: was built without a source index entry", plan.version, distro.name)
+    new = Incoming.check(
+        str(target),
+        distro.repository,
+        keys.pool(plan.release),
+        {manifest.build + package.name: package for package in manifest.packages},
+        {manifest.build + file.name: file for file in manifest.sources},
+        settings.architectures,
+    )
+    again = plan.action == "release again"
+    taken = ", ".join(index.words(current.withdrawn.intersection(new.names.values())))
+    if taken and not again:
+        raise Withdrawn(
+            f"HHVM {plan.version}, {distro.name}: was withdrawn from {target}: {taken}. "
+            "To offer it again, trigger hhvm_publish_release with the action `release again`"
+        )
+    wanted = repository.adding(target, current, new, settings.architectures, again=again)
+    # What users had and lost must not come back for a day because an old run was resumed.
+    first = nightlies.first_day(datetime.now(UTC), settings)
+    if wanted.added & nightlies.aged(wanted.identities, first):
+        raise AgedOut(
+            f"HHVM {plan.version}, {distro.name}: {target} offers nightlies from {first:%Y.%m.%d} on and the "
+            f"newest one; nightly_days is {settings.nightly_days}"
+        )
+    return wanted

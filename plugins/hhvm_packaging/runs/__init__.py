@@ -1,0 +1,1 @@
+"""DAG runs as they are seen from outside Airflow."""

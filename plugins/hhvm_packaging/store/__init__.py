@@ -1,0 +1,1 @@
+"""S3: its objects, their keys, requests at the same time."""

@@ -1,0 +1,1 @@
+"""Upkeep: what runs on a schedule to watch, to clean up and to age out."""

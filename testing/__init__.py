@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: an emulated EC2, S3 servers, apt's client, packages, deployments."""

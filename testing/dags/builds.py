@@ -1,0 +1,52 @@
+"""One trivial build for each of many distributions; for ``room.py``."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+
+from airflow.sdk import dag
+
+from hhvm_packaging.orchestration.job_operator import JobOperator
+from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.planning.step import Step
+from hhvm_packaging.store import keys
+from hhvm_packaging.workers.job import Job
+
+
+class ABuild(Step):
+    """A step whose job leaves one file."""
+
+    script = "a-build"
+
+    def job(self, build: str) -> Job:
+        """The script."""
+        return Job(
+            version=self.plan.version,
+            script=self.script,
+            distro=self.distro,
+            packaging=self.plan.packaging,
+            environment={"DISTRO": str(self.distro)},
+            outputs=keys.build(self.plan.release, str(self.distro), build),
+            time_limit=1200,
+        )
+
+
+STEPS[ABuild.script] = ABuild
+
+
+@dag(schedule=None, start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+def builds() -> None:
+    JobOperator.partial(
+        task_id="build",
+        script=ABuild.script,
+        plan=json.loads(os.environ["HHVM_TEST_PLAN"]),
+        pool="workers",
+        retries=50,
+        retry_delay=datetime.timedelta(seconds=5),
+        map_index_template="{{ task.distro }}",
+    ).expand(distro=json.loads(os.environ["HHVM_TEST_DISTROS"]))
+
+
+builds()

@@ -1,0 +1,182 @@
+"""A publisher in a process of its own, for tests that kill it or race it against another.
+
+As a program it reads orders, one JSON document a line, and carries each out: in a forked process, whose
+id it tells first, if it may be killed; else itself. Imports and the signing key are ready by then, which
+is most of what a publisher's start costs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from mypy_boto3_s3 import S3Client
+
+    from testing.debs import Built
+
+ROOT = Path(__file__).resolve().parents[1]
+POOL = "pool/main/h/hhvm/"
+
+
+class PublisherProcess:
+    """The program, as its user sees it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, *suites: tuple[str, Iterable[Built]], bucket: str, mutant: str = "", fork: bool) -> None:
+        """Begin to publish packages to suites of Debian, one suite after the other."""
+        publish = {suite: {file.key: file.artifact.model_dump() for file in files} for suite, files in suites}
+        order = {"bucket": bucket, "publish": publish, "mutant": mutant, "fork": fork}
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """The process id of a fork, then (or at once, without a fork) how the publishing ended.
+
+        For a fork that is its exit status; else the names of what was added, or the error's name.
+        """
+        assert self._process.stdout
+        return json.loads(self._process.stdout.readline())
+
+
+@contextlib.contextmanager
+def running(endpoint: str, private_key: str, locks: Path) -> Generator[PublisherProcess]:
+    """The program; for those of one machine, ``locks`` is the same directory."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+        "PRIVATE_KEY": private_key,
+        "LOCKS": str(locks),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__, endpoint],
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield PublisherProcess(process)
+    finally:
+        process.communicate()  # It ends with its input.
+
+
+# What goes wrong without the rules of the commit
+
+
+def metadata_before_indices(s3: S3Client) -> None:
+    """Make this client write InRelease before the by-hash files that it names."""
+    put, held = s3.put_object, list[dict[str, Any]]()
+
+    def put_object(**arguments: Any) -> Any:
+        if "/by-hash/" in arguments["Key"]:
+            held.append(arguments)
+            return {"ETag": '""'}
+        answer = put(**arguments)
+        if arguments["Key"].endswith("/InRelease"):
+            for late in held:
+                put(**late)
+            held.clear()
+        return answer
+
+    setattr(s3, "put_object", put_object)  # ruff: ignore[set-attr-with-constant] - mypy refuses the plain assignment
+
+
+def no_by_hash(s3: S3Client) -> None:
+    """Make this client write what belongs under by-hash only under the names without a digest."""
+    put, copy, forgotten = s3.put_object, s3.copy_object, dict[str, bytes]()
+
+    def put_object(**arguments: Any) -> Any:
+        if "/by-hash/" not in arguments["Key"]:
+            return put(**arguments)
+        forgotten[arguments["Key"]] = arguments["Body"]
+        return {"ETag": '""'}
+
+    def copy_object(**arguments: Any) -> Any:
+        content = forgotten.get(arguments["CopySource"]["Key"])
+        if content is None:
+            return copy(**arguments)
+        return put(Bucket=arguments["Bucket"], Key=arguments["Key"], Body=content)
+
+    setattr(s3, "put_object", put_object)  # ruff: ignore[set-attr-with-constant] - mypy refuses the plain assignment
+    setattr(s3, "copy_object", copy_object)  # ruff: ignore[set-attr-with-constant]
+
+
+MUTANTS: dict[str, Callable[[S3Client], None]] = {
+    mutant.__name__: mutant for mutant in (metadata_before_indices, no_by_hash)
+}
+
+
+# The program
+
+
+def main(endpoint: str) -> None:
+    from hhvm_packaging.apt.signing import Signer
+    from testing import s3 as s3_server
+
+    s3 = s3_server.client(endpoint)
+    with Signer(os.environ["PRIVATE_KEY"]) as signer:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if not order["fork"]:
+                tell(attempt(s3, signer, order))
+            elif pid := os.fork():
+                tell(pid)
+                tell(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            else:
+                if order["mutant"]:
+                    MUTANTS[order["mutant"]](s3)
+                publish(s3, signer, order)
+                os._exit(0)
+
+
+def tell(answer: object) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+def attempt(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str] | str:
+    try:
+        return publish(s3, signer, order)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def publish(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
+    from hhvm_packaging.apt import repository
+    from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Bucket
+    from hhvm_packaging.workers.job import Artifact
+
+    added: list[str] = []
+    bucket = Bucket(s3, order["bucket"])
+    for suite, files in order["publish"].items():
+        artifacts = {key: Artifact(**file) for key, file in files.items()}
+        done = repository.publish(
+            bucket,
+            bucket,  # scratch: its keys are others
+            repository="debian",
+            suite=suite,
+            pool=POOL,
+            packages={key: file for key, file in artifacts.items() if key.endswith(".deb")},
+            sources={key: file for key, file in artifacts.items() if not key.endswith(".deb")},
+            at_once=Settings().requests_at_once,
+            signer=signer,
+            locks=Path(os.environ["LOCKS"]),
+        )
+        added += done.added
+    return added
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,129 @@
+"""Many builds on EC2 and room for few: a real Airflow, over an account that has no more room than that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.airflow_api import AirflowApi
+from demo.stack import AIRFLOW, USER, Ports, Stack
+from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.settings import Settings
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
+from testing.ec2 import AIRFLOW as CALLER
+from testing.ec2 import AMI_PARAMETER, REGION, emulated_ec2
+from testing.unhurried import UNHURRIED
+
+if TYPE_CHECKING:
+    from testing.ec2 import EC2
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the builds."""
+
+    states: dict[str, str]
+    """Those of the tasks, by distribution."""
+    built: set[str]
+    """The distributions whose build left what it should."""
+    tries: int
+    """Of all tasks."""
+    launches: int
+    """Instances that there were."""
+    refused: int
+    """Launches that EC2 had no room for."""
+    peak: int
+    """Instances that there were at once."""
+    seconds: float
+    """From the trigger to the run's end."""
+    late: list[float]
+    """Seconds from each result to the end of its task."""
+
+
+def build(directory: Path, *, builds: int, room: int, limit: float) -> Outcome:
+    """Run so many builds with ``room`` for few, in pool and account, in ``limit`` seconds at most."""
+    distros = [f"debian-{number}-trivial" for number in range(1, builds + 1)]
+    with emulated_ec2() as ec2:
+        ec2.limit_instances(room)
+        stack = _stack(directory, ec2, distros)
+        try:
+            stack.up()
+            api = AirflowApi(stack.ui_url, USER, stack.secrets.password)
+            api.ensure_pool("workers", room, include_deferred=True)
+            api.wait_for_dags(["builds"])
+            return _run(api, ec2, limit)
+        finally:
+            stack.down()
+
+
+def _run(api: AirflowApi, ec2: EC2, limit: float) -> Outcome:
+    began = time.monotonic()
+    api.trigger("builds", "run", {})
+    while api.state("builds", "run") not in ("success", "failed") and time.monotonic() < began + limit:
+        time.sleep(1)
+    seconds = time.monotonic() - began
+    tasks = api.tasks("builds", "run")
+    store = Store(ec2.client("s3"), Settings())
+    results = {
+        entry.key.split("/")[2].removeprefix("hhvm-1.0.0-a-build-").rpartition("-")[0]: entry.modified
+        for entry in store.scratch.entries(keys.jobs("1.0.0"))
+        if entry.key.endswith("/result.json")
+    }
+    return Outcome(
+        states={task.label: task.state for task in tasks},
+        built={key.split("/")[1] for key in store.scratch.keys("1.0.0/") if key.endswith("/built")},
+        tries=sum(task.try_number for task in tasks),
+        launches=len({name for launch in ec2.launches for name in launch.instances}),
+        refused=sum(launch.error == "VcpuLimitExceeded" for launch in ec2.launches),
+        peak=ec2.peak,
+        seconds=seconds,
+        late=[
+            (datetime.fromisoformat(task.ended) - results[task.label]).total_seconds()
+            for task in tasks
+            if task.ended and task.label in results
+        ],
+    )
+
+
+def _stack(directory: Path, ec2: EC2, distros: list[str]) -> Stack:
+    """Airflow's services over ``directory``, with one DAG, on that EC2."""
+    dags, root = directory / "dags", directory / "packaging"
+    dags.mkdir()
+    shutil.copy(Path(__file__).with_name("dags") / "builds.py", dags)
+    for part in ("bin", "jobs", "distros"):
+        shutil.copytree(ROOT / part, root / part, symlinks=True)
+    (root / "jobs/a-build").write_text('#!/bin/bash\necho "$DISTRO" >"$OUT/built"\n')
+    (root / "jobs/a-build").chmod(0o755)
+    plan = Plan(
+        version="1.0.0",
+        nightly=False,
+        commit="",
+        packaging=packaging_files.upload(Store(ec2.client("s3"), Settings()), root),
+        packaging_revision="",
+        distros=(),
+    )
+    connection = {
+        "conn_type": "aws",
+        "login": CALLER,
+        "password": "emulated",
+        "extra": {"endpoint_url": ec2.endpoint, "region_name": REGION},
+    }
+    environment = UNHURRIED | {
+        "HHVM_PACKAGING_WORKERS": "ec2",
+        "HHVM_PACKAGING_EC2__REGION": REGION,
+        "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
+        "AIRFLOW_CONN_HHVM_AWS": json.dumps(connection),
+        "HHVM_TEST_PLAN": plan.model_dump_json(),
+        "HHVM_TEST_DISTROS": json.dumps(distros),
+    }
+    (directory / "environment.json").write_text(json.dumps(environment))
+    return Stack(directory, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=dags)

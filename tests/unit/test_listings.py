@@ -1,0 +1,168 @@
+"""The directory listings."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import pytest
+
+from hhvm_packaging.apt.undo import Notice
+from hhvm_packaging.publishing import listings
+from hhvm_packaging.store.buckets import Entry
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Downloads:
+    """A bucket in memory."""
+
+    def __init__(self, *keys):
+        self.objects = dict.fromkeys(keys, b"content")
+        self.writes = []
+
+    def entries(self):
+        return iter([Entry(key, len(content), NOON) for key, content in sorted(self.objects.items())])
+
+    def get(self, key):
+        return self.objects.get(key)
+
+    def put(self, key, content, content_type, *, cache):
+        assert content_type == "text/html; charset=utf-8"
+        self.objects[key] = content
+        self.writes.append(key)
+
+    def delete(self, key):
+        del self.objects[key]
+
+    def links(self, listing):
+        """The targets of a listing's links."""
+        targets = []
+        parser = HTMLParser()
+        parser.handle_starttag = lambda tag, attributes: targets.extend(
+            value for name, value in attributes if name == "href"
+        )
+        parser.feed(self.objects[listing].decode())
+        return targets
+
+
+POOL = "debian/pool/main/h/hhvm/"
+
+
+@pytest.fixture
+def downloads():
+    return Downloads(
+        "conf/hhvm.gpg.key",
+        "debian/dists/bookworm/InRelease",
+        "debian/dists/bookworm/main/binary-amd64/Packages",
+        "debian/dists/bookworm/main/binary-amd64/by-hash/SHA256/0123",
+        f"{POOL}hhvm_1.0.0-1~bookworm_amd64.deb",
+    )
+
+
+def test_every_directory_has_a_listing(downloads):
+    written = listings.update_indices(downloads).written
+    assert {key.removesuffix("index.html") for key in written} == {
+        "",
+        "conf/",
+        "debian/",
+        "debian/dists/",
+        "debian/dists/bookworm/",
+        "debian/dists/bookworm/main/",
+        "debian/dists/bookworm/main/binary-amd64/",
+        "debian/pool/",
+        "debian/pool/main/",
+        "debian/pool/main/h/",
+        POOL,
+    }
+
+
+def test_an_empty_bucket_has_an_empty_listing():
+    downloads = Downloads()
+    assert listings.update_indices(downloads).written == ("index.html",)
+    assert downloads.links("index.html") == []
+
+
+def test_a_listing_links_its_directories_then_its_files_then_nothing(downloads):
+    listings.update_indices(downloads)
+    assert downloads.links("index.html") == ["conf/", "debian/"]
+    assert downloads.links("debian/dists/bookworm/index.html") == ["../", "main/", "InRelease"]
+
+
+def test_by_hash_is_not_listed(downloads):
+    listings.update_indices(downloads)
+    assert downloads.links("debian/dists/bookworm/main/binary-amd64/index.html") == ["../", "Packages"]
+
+
+def test_a_listing_does_not_list_itself(downloads):
+    listings.update_indices(downloads)
+    listings.update_indices(downloads)
+    assert not [key for key in downloads.objects if "index.html" in str(downloads.objects[key])]
+
+
+def test_nothing_is_written_where_nothing_changed(downloads):
+    listings.update_indices(downloads)
+    assert listings.update_indices(downloads) == listings.Updated(written=(), removed=())
+
+
+def test_only_listings_that_changed_are_written(downloads):
+    listings.update_indices(downloads)
+    downloads.objects["conf/new.key"] = b"content"
+    assert listings.update_indices(downloads).written == ("conf/index.html",)
+
+
+def test_the_listing_of_a_vanished_directory_is_removed(downloads):
+    listings.update_indices(downloads)
+    del downloads.objects["conf/hhvm.gpg.key"]
+    assert listings.update_indices(downloads).removed == ("conf/index.html",)
+    assert downloads.links("index.html") == ["debian/"]
+
+
+@pytest.mark.parametrize(
+    "name", ["a+b~1.deb", "javascript:alert(1)", "a b?c#d%e.deb", '"><script>.deb', "\u00e9.deb"]
+)
+def test_any_name_is_shown_and_linked_as_it_is(name):
+    downloads = Downloads(name)
+    listings.update_indices(downloads)
+    (link,) = downloads.links("index.html")
+    assert unquote(link) == name
+    assert not re.search(r"[^A-Za-z0-9_.~%/-]", link)
+    assert b"<script" not in downloads.objects["index.html"]
+
+
+def test_a_file_has_its_size_and_its_time_in_utc():
+    modified = NOON.astimezone(timezone(timedelta(hours=9)))
+    page = listings.render("source/", [listings.Row("hhvm.tar.gz", 3 * 1024 * 1024, modified)])
+    assert "3.0 MiB" in page
+    assert "2026-03-01 12:00" in page
+
+
+def test_a_directory_is_as_new_as_the_newest_file_under_it():
+    rows = listings.tree([
+        Entry("source/old", 1, NOON),
+        Entry("source/nightlies/new", 1, NOON + timedelta(days=2)),
+        Entry("source/other", 1, NOON + timedelta(days=1)),
+    ])
+    assert rows[""] == [listings.Row("source/", None, NOON + timedelta(days=2))]
+
+
+def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads):
+    listings.update_indices(downloads)
+    page = downloads.objects["index.html"].decode()
+    assert 'name="viewport"' in page
+    assert "<script" not in page
+
+
+def test_a_suites_page_tells_its_users_what_was_withdrawn_and_how_to_go_back(downloads):
+    asked = []
+
+    def notice(repository, suite):
+        asked.append((repository, suite))
+        return Notice(("hhvm 1.0.1-1~bookworm amd64",), "apt-get install --allow-downgrades hhvm=1.0.0&")
+
+    listings.update_indices(downloads, notice)
+    page = downloads.objects["debian/dists/bookworm/index.html"].decode()
+    assert "Withdrawn: hhvm 1.0.1-1~bookworm amd64." in page
+    assert "<pre>apt-get install --allow-downgrades hhvm=1.0.0&amp;</pre>" in page
+    assert "Withdrawn" not in downloads.objects["debian/index.html"].decode()
+    assert asked == [("debian", "bookworm")]

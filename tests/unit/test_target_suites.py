@@ -1,0 +1,51 @@
+"""Which suites a release goes to."""
+
+import pytest
+from pydantic import ValidationError
+
+from hhvm_packaging.distros import Distro
+from hhvm_packaging.planning import target_suites
+from hhvm_packaging.release import Release
+from hhvm_packaging.settings import Settings
+
+BOOKWORM = Distro(
+    name="debian-12-bookworm",
+    docker_base="debian:bookworm",
+    distribution="bookworm",
+    pkgver="1~bookworm",
+    files_sha256="",
+)
+RELEASE, NIGHTLY = Release("4.172.1", nightly=False), Release("2026.03.01", nightly=True)
+
+
+def suites(release, **settings):
+    return target_suites.names(release, BOOKWORM, Settings(**settings))
+
+
+def test_releases_go_to_the_distribution_and_to_their_series_nightlies_to_the_distribution():
+    assert suites(RELEASE) == ("bookworm", "bookworm-4.172")
+    assert suites(NIGHTLY) == ("bookworm",)
+
+
+def test_a_series_may_have_suites_of_its_own():
+    long_term = {"4.172": ["DISTRO-lts-x.y"]}
+    assert suites(RELEASE, suites=long_term) == ("bookworm-lts-4.172",)
+    assert suites(Release("4.173.0", nightly=False), suites=long_term) == ("bookworm", "bookworm-4.173")
+    assert suites(NIGHTLY, suites=long_term) == ("bookworm",)
+
+
+def test_what_all_releases_go_to_can_be_set_in_the_environment(monkeypatch):
+    monkeypatch.setenv("HHVM_PACKAGING_SUITES", '{"release": ["DISTRO"]}')
+    assert suites(RELEASE) == ("bookworm",)
+    assert suites(NIGHTLY) == ("bookworm",)
+
+
+@pytest.mark.parametrize("name", ["bookworm", "DISTRO/x", "../DISTRO", "DISTRO\n", ""])
+def test_what_is_no_suite_of_a_distribution_is_refused(name):
+    with pytest.raises(ValidationError):
+        Settings(suites={"release": [name]})
+
+
+def test_a_release_is_in_some_suite():
+    with pytest.raises(ValidationError):
+        Settings(suites={"release": []})
