@@ -40,10 +40,10 @@ def plan() -> dict[str, Any]:
     from hhvm_packaging.settings import settings
 
     context = get_current_context()
-    request = task_context.request(context)
-    with task_context.failing_for_good():
-        return task_context.shown(
-            plans.build(request, connections.store(), settings(), str(context["run_id"]))
+    request = task_context.read_request(context)
+    with task_context.fail_without_retry():
+        return task_context.dump_plan(
+            plans.plan_build(request, connections.store(), settings(), str(context["run_id"]))
         )
 
 
@@ -54,7 +54,7 @@ def sign_source_tarball(plan: dict[str, Any]) -> str:
     from hhvm_packaging.planning import source_tarball
     from hhvm_packaging.planning.plans import Plan
 
-    with task_context.failing_for_good(), connections.signer() as signer:
+    with task_context.fail_without_retry(), connections.signer() as signer:
         return source_tarball.sign(
             connections.store(), Plan.model_validate(plan).release, signer
         ).model_dump_json()
@@ -74,12 +74,12 @@ def build_report(plan: dict[str, Any] | None) -> str:
     from hhvm_packaging.reporting import reports
     from hhvm_packaging.settings import settings
 
-    with task_context.failing_for_good():
-        return reports.built(
+    with task_context.fail_without_retry():
+        return reports.report_build(
             plan and Plan.model_validate(plan),
             connections.store(),
             settings(),
-            task_context.run(get_current_context()),
+            task_context.read_run(get_current_context()),
         )
 
 

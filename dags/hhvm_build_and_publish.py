@@ -36,7 +36,7 @@ def plan() -> dict[str, Any]:
     """Check the request, and settle which version it means."""
     from hhvm_packaging.orchestration import task_context
 
-    return task_context.request(get_current_context()).model_dump(mode="json")
+    return task_context.read_request(get_current_context()).model_dump(mode="json")
 
 
 @dag(

@@ -38,7 +38,7 @@ def plan() -> list[dict[str, Any]]:
     """Check the request: one for each version, in order."""
     from hhvm_packaging.orchestration import task_context
 
-    return [request.model_dump(mode="json") for request in task_context.requests(get_current_context())]
+    return [request.model_dump(mode="json") for request in task_context.read_requests(get_current_context())]
 
 
 @dag(

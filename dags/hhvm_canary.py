@@ -35,9 +35,9 @@ def plan() -> dict[str, Any]:
     from hhvm_packaging.settings import settings
     from hhvm_packaging.upkeep import canary
 
-    with task_context.failing_for_good():
+    with task_context.fail_without_retry():
         try:
-            return task_context.shown(canary.plan(connections.store(), settings()))
+            return task_context.dump_plan(canary.plan_canary(connections.store(), settings()))
         except canary.NothingPublished as error:
             raise AirflowSkipException(str(error)) from error
 
@@ -56,7 +56,7 @@ def check(plan: dict[str, Any]) -> list[str]:
     from hhvm_packaging.settings import settings
     from hhvm_packaging.upkeep import canary
 
-    with task_context.failing_for_good():
+    with task_context.fail_without_retry():
         return canary.check(Plan.model_validate(plan), connections.store(), settings())
 
 
@@ -69,11 +69,11 @@ def canary_report(plan: dict[str, Any] | None, findings: list[str] | None) -> st
     from hhvm_packaging.planning.plans import Plan
     from hhvm_packaging.reporting import reports
 
-    run = task_context.run(get_current_context())
+    run = task_context.read_run(get_current_context())
     if run.state("plan") == "skipped":
         raise AirflowSkipException("Nothing is published yet")
-    with task_context.failing_for_good():
-        return reports.watched(plan and Plan.model_validate(plan), findings, connections.store(), run)
+    with task_context.fail_without_retry():
+        return reports.report_canary(plan and Plan.model_validate(plan), findings, connections.store(), run)
 
 
 @dag(

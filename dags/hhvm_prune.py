@@ -31,7 +31,7 @@ def plan() -> bool:
     """Check the request: whether this is a dry run."""
     from hhvm_packaging.orchestration import task_context
 
-    return task_context.dry_run(get_current_context())
+    return task_context.read_dry_run(get_current_context())
 
 
 @task
@@ -41,7 +41,7 @@ def remove_old_nightlies(dry_run: bool) -> list[str]:
     from hhvm_packaging.settings import settings
     from hhvm_packaging.upkeep.pruning import Pruning
 
-    with task_context.failing_for_good(), connections.signer() as signer:
+    with task_context.fail_without_retry(), connections.signer() as signer:
         return Pruning(connections.store(), settings(), dry_run=dry_run).age_out(signer)
 
 
@@ -52,7 +52,7 @@ def delete_files(dry_run: bool) -> list[str]:
     from hhvm_packaging.settings import settings
     from hhvm_packaging.upkeep.pruning import Pruning
 
-    with task_context.failing_for_good():
+    with task_context.fail_without_retry():
         return Pruning(connections.store(), settings(), dry_run=dry_run).delete_files()
 
 

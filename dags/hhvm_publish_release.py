@@ -36,9 +36,9 @@ def plan() -> dict[str, Any]:
     from hhvm_packaging.planning import plans
     from hhvm_packaging.settings import settings
 
-    request = task_context.request(get_current_context())
-    with task_context.failing_for_good():
-        return task_context.shown(plans.publish(request, connections.store(), settings()))
+    request = task_context.read_request(get_current_context())
+    with task_context.fail_without_retry():
+        return task_context.dump_plan(plans.plan_publish(request, connections.store(), settings()))
 
 
 @task
@@ -49,7 +49,7 @@ def candidate(plan: dict[str, Any]) -> list[str]:
     from hhvm_packaging.publishing import candidates
     from hhvm_packaging.settings import settings
 
-    with task_context.failing_for_good(), connections.signer() as signer:
+    with task_context.fail_without_retry(), connections.signer() as signer:
         return candidates.make_all(Plan.model_validate(plan), connections.store(), signer, settings())
 
 
@@ -65,7 +65,7 @@ def update_repositories(plan: dict[str, Any] | None) -> list[str]:
 
     if plan and plan["dry_run"]:
         raise AirflowSkipException("This is a dry run: publish_report shows what it would change")
-    with task_context.failing_for_good(), connections.signer() as signer:
+    with task_context.fail_without_retry(), connections.signer() as signer:
         return exposure.update(plan and Plan.model_validate(plan), connections.store(), signer, settings())
 
 
@@ -79,7 +79,7 @@ def invalidate_cdn(plan: dict[str, Any]) -> str:
 
     repositories = (distro.repository for distro in Plan.model_validate(plan).distros)
     this_try = str(get_current_context()["ti"].id)
-    with task_context.failing_for_good():
+    with task_context.fail_without_retry():
         return cdn.invalidate(connections.cloudfront(), settings().cdn_distribution, repositories, this_try)
 
 
@@ -103,12 +103,12 @@ def publish_report(plan: dict[str, Any] | None) -> str:
     from hhvm_packaging.reporting import reports
     from hhvm_packaging.settings import settings
 
-    with task_context.failing_for_good():
-        return reports.published(
+    with task_context.fail_without_retry():
+        return reports.report_publish(
             plan and Plan.model_validate(plan),
             connections.store(),
             settings(),
-            task_context.run(get_current_context()),
+            task_context.read_run(get_current_context()),
         )
 
 

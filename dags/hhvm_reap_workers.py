@@ -29,7 +29,9 @@ def reap() -> list[str]:
     from hhvm_packaging.orchestration import connections, task_context
     from hhvm_packaging.upkeep.reaping import reap
 
-    ended = list(reap(connections.worker(), task_context.task_state(get_current_context()), now=time.time()))
+    ended = list(
+        reap(connections.worker(), task_context.task_state_reader(get_current_context()), now=time.time())
+    )
     for line in ended:
         task_context.log.warning("%s", line)
     return ended

@@ -116,7 +116,7 @@ class Bench:
         return exposure.update(plan, self.store, self.signer, self.settings)
 
     def report(self, plan: Plan, run: Run = RUN) -> str:
-        return reports.published(plan, self.store, self.settings, run)
+        return reports.report_publish(plan, self.store, self.settings, run)
 
     def offered(self, suite: str, architecture: str = "amd64") -> list[str]:
         packages = repository.read(self.store.downloads, "debian", suite, architecture)

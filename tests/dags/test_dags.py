@@ -306,7 +306,7 @@ def test_a_nightly_that_is_resumed_after_midnight_is_of_its_own_date(dags: dict[
     late = datetime.datetime.fromisoformat("2026-11-23T23:59:00Z")
     abroad = datetime.datetime.fromisoformat("2026-11-24T00:30:00+02:00")
     for run_after in (late, abroad):
-        planned = task_context.request(context(dags["hhvm_build_and_publish"], None, run_after))
+        planned = task_context.read_request(context(dags["hhvm_build_and_publish"], None, run_after))
         assert planned.version == "2026.11.23"
     days_later = late + datetime.timedelta(days=3)
     for child, passed_on in (
@@ -314,16 +314,16 @@ def test_a_nightly_that_is_resumed_after_midnight_is_of_its_own_date(dags: dict[
         ("hhvm_publish_release", PublishOperator.passed_on),
     ):
         conf = {name: planned.model_dump(mode="json")[name] for name in passed_on}
-        assert task_context.request(context(dags[child], conf, days_later)).version == "2026.11.23"
+        assert task_context.read_request(context(dags[child], conf, days_later)).version == "2026.11.23"
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))
 def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
     given = {"versions": ["1.0.0"]} if dag_id == OF_SEVERAL else {}
     misspelt = context(dags[dag_id], {**given, "dryrun": True}, datetime.datetime.now(datetime.UTC))
-    checks = {OF_SEVERAL: task_context.requests, "hhvm_prune": task_context.dry_run}
+    checks = {OF_SEVERAL: task_context.read_requests, "hhvm_prune": task_context.read_dry_run}
     with pytest.raises(AirflowFailException, match="dryrun: no such parameter"):
-        checks.get(dag_id, task_context.request)(misspelt)
+        checks.get(dag_id, task_context.read_request)(misspelt)
 
 
 @pytest.mark.parametrize("dag_id", sorted(OF_A_RELEASE))

@@ -64,7 +64,7 @@ class Public:
 
     def plan(self) -> Plan:
         """What the task ``plan`` finds."""
-        return canary.plan(self.bench.store, self.bench.settings)
+        return canary.plan_canary(self.bench.store, self.bench.settings)
 
     def check(self, now: datetime | None = None) -> list[str]:
         """What the task ``check`` finds."""
@@ -100,7 +100,7 @@ def test_nothing_is_wrong_with_what_was_published(public: Public) -> None:
 
 def test_a_new_deployment_has_nothing_to_look_at(bench: Bench) -> None:
     with pytest.raises(canary.NothingPublished, match="hhvm-downloads has no suite yet"):
-        canary.plan(bench.store, bench.settings)
+        canary.plan_canary(bench.store, bench.settings)
 
 
 def test_a_pool_file_that_is_missing_is_named(public: Public) -> None:
@@ -293,7 +293,7 @@ RUN = Run("https://airflow.example", "hhvm_canary", "a-run", {"look_as_user_0": 
 def test_the_report_is_red_with_all_findings(public: Public) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"look_as_user_0": "success", "look_as_user_1": "failed"})
     with pytest.raises(reports.Incomplete) as red:
-        reports.watched(public.plan(), ["one", "two"], public.bench.store, run)
+        reports.report_canary(public.plan(), ["one", "two"], public.bench.store, run)
     lines = str(red.value).splitlines()
     assert lines[0] == "What is published: 3 failed"
     assert {"WRONG  one", "WRONG  two"} <= set(lines)
@@ -304,11 +304,11 @@ def test_the_report_is_red_with_all_findings(public: Public) -> None:
 def test_the_report_is_red_if_the_check_itself_failed(public: Public) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"check": "failed"})
     with pytest.raises(reports.Incomplete, match="FAILED HHVM canary, check: its log says why"):
-        reports.watched(public.plan(), None, public.bench.store, run)
+        reports.report_canary(public.plan(), None, public.bench.store, run)
 
 
 def test_the_report_is_green_where_all_is_well(public: Public) -> None:
-    said = reports.watched(public.plan(), [], public.bench.store, RUN)
+    said = reports.report_canary(public.plan(), [], public.bench.store, RUN)
     assert said.splitlines()[0] == "What is published: all is well"
 
 

@@ -42,12 +42,14 @@ def request(version: str, **more: Any) -> Request:
 
 def release(bench: Bench, asked: Request, *others: Request) -> None:
     """Return if the version may be published now, as one of those that were asked for together."""
-    holds.release(asked, [asked, *others], *RUN, now=NOW, store=bench.store, settings=bench.settings)
+    holds.ensure_publishable(
+        asked, [asked, *others], *RUN, now=NOW, store=bench.store, settings=bench.settings
+    )
 
 
 def approve(bench: Bench, *asked: Request) -> None:
-    found = holds.look(asked, bench.store, bench.settings)
-    holds.record(found, *RUN, by="anna", at=NOW, store=bench.store)
+    found = holds.find_ready(asked, bench.store, bench.settings)
+    holds.record_approval(found, *RUN, by="anna", at=NOW, store=bench.store)
 
 
 def test_a_version_that_is_built_goes_at_once(bench: Bench) -> None:
@@ -113,8 +115,8 @@ def test_an_approval_is_for_the_builds_that_were_there(bench: Bench) -> None:
 def test_an_approval_of_another_run_does_not_count(bench: Bench) -> None:
     built(bench, "1.0.0")
     asked = request("1.0.0", require_approval=True)
-    found = holds.look([asked], bench.store, bench.settings)
-    holds.record(found, RUN[0], "another-run", by="anna", at=NOW, store=bench.store)
+    found = holds.find_ready([asked], bench.store, bench.settings)
+    holds.record_approval(found, RUN[0], "another-run", by="anna", at=NOW, store=bench.store)
     with pytest.raises(Held, match="is not approved"):
         release(bench, asked)
 
@@ -123,7 +125,7 @@ def test_who_is_asked_again_has_not_approved(bench: Bench) -> None:
     built(bench, "1.0.0")
     asked = request("1.0.0", require_approval=True)
     approve(bench, asked)
-    holds.withdraw([asked], *RUN, bench.store)
+    holds.withdraw_approvals([asked], *RUN, bench.store)
     with pytest.raises(Held, match="is not approved"):
         release(bench, asked)
 
@@ -141,8 +143,8 @@ def test_a_version_that_is_not_built_holds_the_others_only_where_that_was_asked_
 def test_only_what_may_go_on_is_shown_for_approval_and_nothing_is_if_nothing_may(bench: Bench) -> None:
     built(bench, "1.0.0")
     asked = [request("1.0.0"), request("1.0.1")]
-    found = holds.look(asked, bench.store, bench.settings)
-    [shown] = holds.ready(asked, found)
+    found = holds.find_ready(asked, bench.store, bench.settings)
+    [shown] = holds.select_publishable(asked, found)
     assert str(shown) == "HHVM 1.0.0: debian-12-bookworm 1.0.0-1~bookworm, debian-13-trixie 1.0.0-1~trixie"
     with pytest.raises(Held, match=r"HHVM 1\.0\.1 is not built"):
-        holds.ready(asked[1:], found[1:])
+        holds.select_publishable(asked[1:], found[1:])

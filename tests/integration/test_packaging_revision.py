@@ -120,8 +120,8 @@ def test_all_distributions_are_all_that_an_older_branch_has(bench: Bench, root: 
     branch(root, without=TRIXIE)
     plan = bench.plan(RELEASE, *BOTH)
     assert plan.asked == plan.known == (BOOKWORM,)
-    assert plans.meant(bench.request(RELEASE, *BOTH), plan.known, bench.settings) == (BOOKWORM,)
-    assert plans.meant(bench.request(RELEASE, TRIXIE), plan.known, bench.settings) == (TRIXIE,)
+    assert plans.expand_distros(bench.request(RELEASE, *BOTH), plan.known, bench.settings) == (BOOKWORM,)
+    assert plans.expand_distros(bench.request(RELEASE, TRIXIE), plan.known, bench.settings) == (TRIXIE,)
 
 
 def test_all_distributions_are_also_those_that_only_the_branch_has(bench: Bench, root: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_version_is_published_with_the_revision_that_it_was_built_by(
     bench: Bench, built: Plan, tmp_path: Path
 ) -> None:
     bench.edit("jobs/run", "the jobs of the code that calls them")
-    plan = plans.publish(bench.request(), bench.store, bench.settings)
+    plan = plans.plan_publish(bench.request(), bench.store, bench.settings)
     assert (plan.packaging_revision, plan.packaging_ref) == (built.packaging_revision, built.packaging_ref)
     assert plan.distros == built.distros
     files = unpacked(bench, plan, tmp_path / "unpacked")
@@ -193,11 +193,11 @@ def test_a_version_is_published_with_the_revision_that_it_was_built_by(
 
 def test_a_version_is_published_with_another_revision_if_that_is_asked_for(bench: Bench, built: Plan) -> None:
     request = bench.request().model_copy(update={"packaging_ref": MAIN})
-    assert plans.publish(request, bench.store, bench.settings).packaging_ref == f"refs/heads/{MAIN}"
+    assert plans.plan_publish(request, bench.store, bench.settings).packaging_ref == f"refs/heads/{MAIN}"
 
 
 def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_for(
     bench: Bench, built: Plan
 ) -> None:
     with pytest.raises(Refused, match=f"{TRIXIE}: HHVM 1.0.0 is not built for it"):
-        plans.publish(bench.request(RELEASE, *BOTH), bench.store, bench.settings)
+        plans.plan_publish(bench.request(RELEASE, *BOTH), bench.store, bench.settings)

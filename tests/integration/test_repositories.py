@@ -244,7 +244,7 @@ def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) 
 def test_a_plan_that_failed_is_reported_in_its_own_words(bench: Bench) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"plan": "failed"}, lambda task, _: f"why {task}")
     with pytest.raises(reports.Incomplete, match=r"nothing was published, because `plan` failed: why plan\n"):
-        reports.published(None, bench.store, bench.settings, run)
+        reports.report_publish(None, bench.store, bench.settings, run)
 
 
 # Taking back

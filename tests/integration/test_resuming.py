@@ -73,7 +73,7 @@ class Bench:
     def plan(self, release: Release = RELEASE, *distros: str, run: str = "a run", **asked: Any) -> Plan:
         """The plan of a build."""
         request = self.request(release, *distros).model_copy(update=asked)
-        return plans.build(request, self.store, self.settings, run)
+        return plans.plan_build(request, self.store, self.settings, run)
 
     def edit(self, path: str, content: str) -> None:
         """Change one of the packaging files."""
@@ -358,14 +358,14 @@ def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Be
 
 def test_publishing_what_is_not_built_is_refused_by_name(bench: Bench) -> None:
     with pytest.raises(Refused, match=r"^version: HHVM 1\.0\.0 has no signed source yet"):
-        plans.publish(bench.request(), bench.store, bench.settings)
+        plans.plan_publish(bench.request(), bench.store, bench.settings)
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
     bench.make_packages(plan)
-    assert plans.publish(bench.request(), bench.store, bench.settings).distros
+    assert plans.plan_publish(bench.request(), bench.store, bench.settings).distros
     with pytest.raises(Refused, match=r"^distros: nothing is published\. debian-13-trixie: HHVM 1\.0\.0"):
-        plans.publish(bench.request(RELEASE, BOOKWORM, "debian-13-trixie"), bench.store, bench.settings)
+        plans.plan_publish(bench.request(RELEASE, BOOKWORM, "debian-13-trixie"), bench.store, bench.settings)
 
 
 def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is_red(bench: Bench) -> None:
@@ -376,7 +376,7 @@ def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is
     bench.sign(plan)
     bench.make_packages(plan)
     with pytest.raises(reports.Incomplete) as red:
-        reports.built(plan, bench.store, bench.settings, RUN)
+        reports.report_build(plan, bench.store, bench.settings, RUN)
     assert (
         "FAILED HHVM 1.0.0, debian-13-trixie, plan: distros/debian-13-trixie: DOCKER_BASE says 'not an image'"
     ) in str(red.value)
@@ -391,7 +391,7 @@ def test_the_report_says_all_of_a_failed_build_and_of_its_last_try(bench: Bench)
     fail(bench.store, RUN, task, script, BOOKWORM, Failure.LOST, "the first try")
     log = fail(bench.store, RUN, task, script, BOOKWORM, Failure.MEMORY, "cc1plus: killed")
     with pytest.raises(reports.Incomplete) as red:
-        reports.built(plan, bench.store, bench.settings, RUN)
+        reports.report_build(plan, bench.store, bench.settings, RUN)
     assert str(red.value).splitlines() == [
         "HHVM 1.0.0: 1 failed",
         f"FAILED HHVM 1.0.0, {BOOKWORM}, make_binary_package: out of memory: a reason",
@@ -407,7 +407,7 @@ def test_the_report_says_as_much_of_the_source_tarball_and_that_the_packages_wai
     task, script = "make_source_tarball", "make-source-tarball"
     log = fail(bench.store, RUN, task, script, None, Failure.JOB, "fatal: no submodule")
     with pytest.raises(reports.Incomplete) as red:
-        reports.built(plan, bench.store, bench.settings, RUN)
+        reports.report_build(plan, bench.store, bench.settings, RUN)
     lines = str(red.value).splitlines()
     assert lines[1] == "FAILED HHVM 1.0.0, make_source_tarball: the job failed: a reason"
     assert f"  log: {log}" in lines
@@ -422,7 +422,7 @@ def test_the_report_names_the_signature_where_only_that_is_missing(bench: Bench)
     with pytest.raises(
         reports.Incomplete, match=r"FAILED HHVM 1\.0\.0, sign_source_tarball: the key expired"
     ):
-        reports.built(plan, bench.store, bench.settings, run)
+        reports.report_build(plan, bench.store, bench.settings, run)
 
 
 def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Bench) -> None:
@@ -433,12 +433,12 @@ def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Ben
     with pytest.raises(
         reports.Incomplete, match=r"make_binary_package: make_binary_package 0: EC2 refuses it"
     ):
-        reports.built(plan, bench.store, bench.settings, run)
+        reports.report_build(plan, bench.store, bench.settings, run)
 
 
 def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:
     with pytest.raises(reports.Incomplete, match="`plan` failed"):
-        reports.built(None, bench.store, bench.settings, RUN)
+        reports.report_build(None, bench.store, bench.settings, RUN)
 
 
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ def test_what_is_published_is_not_built_again_by_force(bench: Bench) -> None:
     assert [distro.name for distro in forced.distros] == [TRIXIE]
     assert "is already published" in forced.faults[BOOKWORM]
     with pytest.raises(reports.Incomplete, match=rf"FAILED HHVM 1\.0\.0, {BOOKWORM}, plan: .*{fault}"):
-        reports.built(forced, bench.store, bench.settings, RUN)
+        reports.report_build(forced, bench.store, bench.settings, RUN)
 
 
 def test_what_a_forced_run_built_and_published_itself_is_no_fault_of_it(bench: Bench) -> None:

@@ -19,7 +19,7 @@ RELEASE, NIGHTLY = Release("4.172.1", nightly=False), Release("2026.03.01", nigh
 
 
 def suites(release, **settings):
-    return target_suites.names(release, BOOKWORM, Settings(**settings))
+    return target_suites.choose_suites(release, BOOKWORM, Settings(**settings))
 
 
 def test_releases_go_to_the_distribution_and_to_their_series_nightlies_to_the_distribution():

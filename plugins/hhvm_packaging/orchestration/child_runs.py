@@ -137,10 +137,10 @@ class PublishOperator(ChildRunOperator):
 
         self.await_turn(context)
         ti = context["ti"]
-        with task_context.failing_for_good():
-            holds.release(
+        with task_context.fail_without_retry():
+            holds.ensure_publishable(
                 Request.model_validate(self.request),
-                task_context.planned(ti.xcom_pull(task_ids="plan")),
+                task_context.parse_requests(ti.xcom_pull(task_ids="plan")),
                 ti.dag_id,
                 ti.run_id,
                 now=datetime.datetime.now(datetime.UTC),

@@ -66,7 +66,7 @@ def is_held(planned: Any) -> str:
     """Skip all of these while the builds run, where the run is to wait neither for a time nor for anybody."""
     from hhvm_packaging.orchestration import task_context
 
-    asked = task_context.planned(planned)[0]
+    asked = task_context.parse_requests(planned)[0]
     return "ready" if asked.hold_until or asked.require_approval else "may_publish"
 
 
@@ -78,12 +78,12 @@ def ready(planned: Any) -> dict[str, Any]:
     from hhvm_packaging.publishing import holds
     from hhvm_packaging.settings import settings
 
-    requests = task_context.planned(planned)
-    with task_context.failing_for_good():
-        found = holds.look(requests, connections.store(), settings())
-        for fault in holds.faults(requests, found).values():
+    requests = task_context.parse_requests(planned)
+    with task_context.fail_without_retry():
+        found = holds.find_ready(requests, connections.store(), settings())
+        for fault in holds.find_faults(requests, found).values():
             task_context.log.error("%s. This run will end red.", fault)
-        going_on = holds.ready(requests, found)
+        going_on = holds.select_publishable(requests, found)
     return {
         "hold_until": (requests[0].hold_until or _now()).isoformat(),
         "require_approval": requests[0].require_approval,
@@ -108,7 +108,7 @@ def record_approval(found: Any) -> str:
         raise AirflowFailException("Nobody approved it: clear `approve` and what follows")
     by, at = str(user["name"]), answer["responded_at"]
     ready = [holds.Ready.model_validate(one) for one in found["found"]]
-    holds.record(ready, ti.dag_id, ti.run_id, by, at, connections.store())
+    holds.record_approval(ready, ti.dag_id, ti.run_id, by, at, connections.store())
     said = f"{by} approved {found['subject']}"
     task_context.log.info("%s at %s", said, at)
     return said
@@ -123,8 +123,8 @@ def _begin_to_ask(context: Context) -> None:
     found = ti.xcom_pull(task_ids="ready")
     if not found["require_approval"]:
         raise AirflowSkipException("require_approval was not asked for")
-    holds.withdraw(
-        task_context.planned(ti.xcom_pull(task_ids="plan")), ti.dag_id, ti.run_id, connections.store()
+    holds.withdraw_approvals(
+        task_context.parse_requests(ti.xcom_pull(task_ids="plan")), ti.dag_id, ti.run_id, connections.store()
     )
 
 

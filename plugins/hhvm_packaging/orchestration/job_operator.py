@@ -126,7 +126,7 @@ class JobOperator(BaseOperator):
     def execute(self, context: Mapping[str, Any]) -> Any:
         """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
         step = self._step()
-        with task_context.failing_for_good():
+        with task_context.fail_without_retry():
             number, first = context["ti"].try_number, _first_try(context["ti"].max_tries)
             worker, name, build = self._worker(context), self._name(context), new_build(number)
             if done := step.done():
@@ -166,9 +166,9 @@ class JobOperator(BaseOperator):
         worker, step, parsed = connections.worker(), self._step(), Job.model_validate(job)
         if event not in get_args(Phase):
             raise TryAgain(f"{parsed.title}: {event}", PATIENCE)
-        with task_context.failing_for_good():
+        with task_context.fail_without_retry():
             try:
-                done = step.take_in(worker, name, build, parsed)
+                done = step.finish(worker, name, build, parsed)
             except (PackagingError, TryAgain):
                 self._remove(worker, name)
                 raise

@@ -113,7 +113,7 @@ class JobTrigger(BaseTrigger):
             return None
         plan = Plan.model_validate(self.plan)
         step = STEPS[job.script](plan, connections.shared_store(), settings(), job.distro)
-        return step.take_in(worker, self.name, self.build, job)
+        return step.finish(worker, self.name, self.build, job)
 
     async def on_kill(self) -> None:
         """A person cleared or ended the task: end the job and whatever it started."""

@@ -86,7 +86,7 @@ class RunFailed(_Notifier):
 
     def message(self, context: Mapping[str, Any]) -> Message:
         """From what Airflow gives the callback of a DAG."""
-        run, versions = task_context.run(context), _versions(context)
+        run, versions = task_context.read_run(context), _versions(context)
         tasks = sorted(task for task, state in run.states.items() if state == "failed")
         subject = f"{run.dag_id} failed{_of(versions)}"
         lines = [
@@ -105,7 +105,7 @@ class PersonNeeded(_Notifier):
     def message(self, context: Mapping[str, Any]) -> Message:
         """From the context of the task that waits."""
         run, versions, ti, asked = (
-            task_context.run(context),
+            task_context.read_run(context),
             _versions(context),
             context["ti"],
             context["task"],
@@ -181,7 +181,7 @@ def _version(asked: object, today: datetime.date) -> str:
 
 def _reasons(run: Run, tasks: list[str]) -> list[str]:
     """What the failed tasks left, but for what a report among them says too."""
-    found = [reason for task in tasks if (reason := run.said(task))]
+    found = [reason for task in tasks if (reason := run.failure_reason(task))]
     return [
         f"\n{reason}" for reason in found if not any(reason in other for other in found if other != reason)
     ]

@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from hhvm_packaging import distros
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.request import Request, only_dry_run
-from hhvm_packaging.runs.run import REPORT, Run
+from hhvm_packaging.runs.run import FAILURE_REASON, Run
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def task_state(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
+def task_state_reader(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
     """What tells the state of a task instance by its DAG, run, task and map index; None where it is gone."""
 
     def state(dag: str, run: str, task: str, map_index: int) -> str | None:
@@ -36,7 +36,7 @@ def task_state(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str
     return state
 
 
-def run(context: Mapping[str, Any]) -> Run:
+def read_run(context: Mapping[str, Any]) -> Run:
     """The run, with the states that its tasks have now where the context can tell them."""
     from airflow.configuration import conf
 
@@ -49,25 +49,25 @@ def run(context: Mapping[str, Any]) -> Run:
     def reason(task_id: str, map_index: int) -> str | None:
         found: str | None = None
         if "ti" in context:
-            found = context["ti"].xcom_pull(task_ids=task_id, map_indexes=map_index, key=REPORT)
+            found = context["ti"].xcom_pull(task_ids=task_id, map_indexes=map_index, key=FAILURE_REASON)
         return found
 
     return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()}, reason)
 
 
-def request(context: Mapping[str, Any]) -> Request:
+def read_request(context: Mapping[str, Any]) -> Request:
     """The run's request, checked. Ends the task for good if it is refused."""
-    with failing_for_good():
+    with fail_without_retry():
         return Request.check(_params(context), context["dag_run"].conf, **_known(context))
 
 
-def requests(context: Mapping[str, Any]) -> tuple[Request, ...]:
+def read_requests(context: Mapping[str, Any]) -> tuple[Request, ...]:
     """The run's requests of several versions, in their order; otherwise like request."""
-    with failing_for_good():
+    with fail_without_retry():
         return Request.check_several(_params(context), context["dag_run"].conf, **_known(context))
 
 
-def planned(plan: Any) -> list[Request]:
+def parse_requests(plan: Any) -> list[Request]:
     """The requests of a wrapper, as its task ``plan`` returned them: one, or those of several versions."""
     return [Request.model_validate(request) for request in (plan if isinstance(plan, list) else [plan])]
 
@@ -78,9 +78,9 @@ def _known(context: Mapping[str, Any]) -> dict[str, Any]:
     return {"known": distros.names(settings().packaging_root), "run_date": date}
 
 
-def dry_run(context: Mapping[str, Any]) -> bool:
+def read_dry_run(context: Mapping[str, Any]) -> bool:
     """Whether a run without other parameters is a dry one. Ends the task for good if it is refused."""
-    with failing_for_good():
+    with fail_without_retry():
         return only_dry_run(_params(context), context["dag_run"].conf)
 
 
@@ -89,7 +89,7 @@ def _params(context: Mapping[str, Any]) -> dict[str, Any]:
     return {name: context["params"][name] for name in context["dag"].params}
 
 
-def shown(plan: Plan) -> dict[str, Any]:
+def dump_plan(plan: Plan) -> dict[str, Any]:
     """The plan as the tasks after it take it, logged for people."""
     log.info("%s", plan.model_dump_json(indent=2))
     log.info("distros/ and bin/ are those of %s (%s)", plan.packaging_revision, plan.packaging_ref)
@@ -99,7 +99,7 @@ def shown(plan: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def failing_for_good() -> Generator[None]:
+def fail_without_retry() -> Generator[None]:
     """Turn our own errors, which trying again would not mend, into a failure without a retry.
 
     The reason is kept where reports and notifications find it.
@@ -113,7 +113,7 @@ def failing_for_good() -> Generator[None]:
 
 def _keep(reason: str) -> None:
     try:
-        get_current_context()["ti"].xcom_push(key=REPORT, value=reason)
+        get_current_context()["ti"].xcom_push(key=FAILURE_REASON, value=reason)
     except Exception as error:
         # It is in the task's log too, and must not be lost for this.
         log.warning("Cannot keep the reason for reports: %s", error)

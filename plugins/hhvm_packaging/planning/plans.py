@@ -77,7 +77,7 @@ class Plan(BaseModel):
         return {distro.name: distro for distro in self.distros}[name]
 
 
-def build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
+def plan_build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
     """Resolve what the run of hhvm_build with the id ``run`` builds, and keep it in the store.
 
     Raises SourceError, UnknownRef, and Refused if a forced build is left with nothing but published packages.
@@ -109,7 +109,7 @@ def build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
     return plan
 
 
-def publish(request: Request, store: Store, settings: Settings) -> Plan:
+def plan_publish(request: Request, store: Store, settings: Settings) -> Plan:
     """Resolve what a run of hhvm_publish_release publishes or takes back.
 
     Its packaging files are those of the last build, unless others are asked for. Raises Refused, naming all
@@ -172,7 +172,7 @@ def _resolve(request: Request, store: Store, settings: Settings, last: Plan | No
     return _Files(packaging_files.upload(store, root, revision), revision)
 
 
-def meant(request: Request, known: Iterable[str], settings: Settings) -> tuple[str, ...]:
+def expand_distros(request: Request, known: Iterable[str], settings: Settings) -> tuple[str, ...]:
     """The distributions that a request means, of packaging files that have ``known``, as a plan says it.
 
     All that the checkout has, the form's default, stand for all that those files have.
@@ -197,7 +197,7 @@ def _load(request: Request, files: _Files, store: Store, settings: Settings) -> 
         root = Path(directory)
         packaging_files.unpack(store, files.sha256, root)
         known = tuple(distros.names(root))
-        for name in meant(request, known, settings):
+        for name in expand_distros(request, known, settings):
             try:
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:

@@ -47,7 +47,7 @@ class Step(ABC):
         """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
         return f"{job.title}: done"
 
-    def take_in(self, worker: Worker, name: str, build: str, job: Job) -> str:
+    def finish(self, worker: Worker, name: str, build: str, job: Job) -> str:
         """Record what the job that ended came to, and remove it. Returns what there is now, in words.
 
         Raises JobFailed or TryAgain, and leaves it, if it did not succeed.
@@ -66,5 +66,5 @@ class Step(ABC):
             "PUBLIC_URL": self.settings.published(""),
             "REPOSITORY": distro.repository,
             # The first is the one that users of the release are told of.
-            "SUITE": target_suites.names(self.plan.release, distro, self.settings)[0],
+            "SUITE": target_suites.choose_suites(self.plan.release, distro, self.settings)[0],
         }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def names(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
+def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
     """The suites of the distribution's repository that the release goes to, as the settings say."""
     series = release.version.rpartition(".")[0]
     kind = "nightly" if release.nightly else series if series in settings.suites else "release"
@@ -30,12 +30,12 @@ def names(release: Release, distro: Distro, settings: Settings) -> tuple[str, ..
     )
 
 
-def suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
+def open_suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
     """One suite of the distribution's repository."""
     return _suite(store, distro.repository, name, settings)
 
 
-def every(store: Store, settings: Settings) -> Iterator[Suite]:
+def list_suites(store: Store, settings: Settings) -> Iterator[Suite]:
     """All suites that are there, and those that were: one that vanished must not pass unnoticed."""
     for name in REPOSITORIES:
         there = store.downloads.directories(keys.suites(name))
@@ -44,11 +44,11 @@ def every(store: Store, settings: Settings) -> Iterator[Suite]:
             yield _suite(store, name, found, settings)
 
 
-def of(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
+def list_distro_suites(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
     """Those of them that are the distribution's."""
     return [
         suite
-        for suite in every(store, settings)
+        for suite in list_suites(store, settings)
         if suite.repository == distro.repository and f"{suite.suite}-".startswith(f"{distro.distribution}-")
     ]
 

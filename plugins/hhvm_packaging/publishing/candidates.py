@@ -143,8 +143,8 @@ def _make(
 ) -> Candidate:
     suites, files, differences, downgrades = {}, {KEY: source_tarball.public_keys(store)}, [], []
     targets = [
-        target_suites.suite(store, distro, name, settings)
-        for name in target_suites.names(plan.release, distro, settings)
+        target_suites.open_suite(store, distro, name, settings)
+        for name in target_suites.choose_suites(plan.release, distro, settings)
     ]
     changes = [
         suite_changes.change(plan, distro, target, target.read(signer=signer), store, signer, settings)

@@ -72,7 +72,7 @@ def _expose(
     plan: Plan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
 ) -> None:
     for name, expected in candidate.suites.items():
-        target = target_suites.suite(store, distro, name, settings)
+        target = target_suites.open_suite(store, distro, name, settings)
         _expose_suite(plan, distro, target, expected, store, signer, settings)
     if candidate.downgrade:
         log.warning(

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from hhvm_packaging.building.steps import MakeBinaryPackage
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.planning.plans import Plan, meant
+from hhvm_packaging.planning.plans import Plan, expand_distros
 from hhvm_packaging.planning.request import HOLD_ALL
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
@@ -60,7 +60,7 @@ class Ready(BaseModel):
         if source is None or source.signed_by is None:
             return cls(version=release.version, missing=request.distros)
         plan = Plan.read(store, release)
-        distros = meant(request, plan.known, settings) if plan else request.distros
+        distros = expand_distros(request, plan.known, settings) if plan else request.distros
         looks = (partial(_built, request, distro, plan, store, settings) for distro in distros)
         found = zip(distros, run_all(looks, at_once=settings.requests_at_once), strict=True)
         packages = {distro: package for distro, package in found if package}
@@ -101,12 +101,12 @@ class Approval(BaseModel):
         return self.source == ready.source and ready.packages.items() <= self.packages.items()
 
 
-def look(requests: Sequence[Request], store: Store, settings: Settings) -> list[Ready]:
+def find_ready(requests: Sequence[Request], store: Store, settings: Settings) -> list[Ready]:
     """What is built of each version."""
     return [Ready.of(request, store, settings) for request in requests]
 
 
-def faults(requests: Sequence[Request], found: Sequence[Ready]) -> dict[str, str]:
+def find_faults(requests: Sequence[Request], found: Sequence[Ready]) -> dict[str, str]:
     """By version, why those that may not be published may not, by the run's own terms."""
     own = {
         request.version: fault
@@ -119,15 +119,15 @@ def faults(requests: Sequence[Request], found: Sequence[Ready]) -> dict[str, str
     return {request.version: f"HHVM {request.version} {others}" for request in requests} | own
 
 
-def ready(requests: Sequence[Request], found: Sequence[Ready]) -> list[Ready]:
+def select_publishable(requests: Sequence[Request], found: Sequence[Ready]) -> list[Ready]:
     """Those that may go on. Raises Held if none may."""
-    held = faults(requests, found)
+    held = find_faults(requests, found)
     if len(held) == len(found):
         raise Held(_advice(". ".join(held.values())))
     return [one for one in found if one.version not in held]
 
 
-def record(
+def record_approval(
     found: Sequence[Ready], dag_id: str, run_id: str, by: str, at: datetime.datetime, store: Store
 ) -> None:
     """Keep who approved what."""
@@ -143,13 +143,13 @@ def record(
         store.scratch.put_json(keys.approval(one.version, dag_id, run_id), approval.model_dump(mode="json"))
 
 
-def withdraw(requests: Sequence[Request], dag_id: str, run_id: str, store: Store) -> None:
+def withdraw_approvals(requests: Sequence[Request], dag_id: str, run_id: str, store: Store) -> None:
     """Forget what was approved in the run, which is to be approved anew."""
     for request in requests:
         store.scratch.delete(keys.approval(request.version, dag_id, run_id))
 
 
-def release(
+def ensure_publishable(
     request: Request,
     requests: Sequence[Request],
     dag_id: str,
@@ -165,8 +165,8 @@ def release(
     ``requests`` are all that the run was asked for.
     """
     asked = requests if request.if_a_version_fails == HOLD_ALL else [request]
-    found = look(asked, store, settings)
-    if fault := faults(asked, found).get(request.version):
+    found = find_ready(asked, store, settings)
+    if fault := find_faults(asked, found).get(request.version):
         raise Held(_advice(fault))
     if request.hold_until and now < request.hold_until:
         raise Held(f"HHVM {request.version} is held until {request.hold_until:%Y-%m-%d %H:%M:%S} UTC")

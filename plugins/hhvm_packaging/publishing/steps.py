@@ -142,7 +142,9 @@ class LookAsUser(LookAtSuites):
 
     def _expected(self) -> str:
         """For each suite a line: its name, and of the packages that users ask for those that it has."""
-        suites = target_suites.of(self.plan.distro(str(self.distro)), self.store, self.settings)
+        suites = target_suites.list_distro_suites(
+            self.plan.distro(str(self.distro)), self.store, self.settings
+        )
         return "\n".join(" ".join([suite.suite, *_asked_for(suite.read())]) for suite in suites)
 
 

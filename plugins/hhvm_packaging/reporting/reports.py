@@ -29,7 +29,7 @@ class Incomplete(PackagingError):
     """Not all that was asked for is done. The message names each failure."""
 
 
-def built(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
+def report_build(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
     """What there is now of all that ``plan`` asked for. Raises Incomplete, with the same, if it is not all.
 
     The plan is None where planning itself failed.
@@ -53,7 +53,7 @@ def built(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
     return report.summary("all is built")
 
 
-def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
+def report_publish(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
     """What users get now of all that ``plan`` asked for, likewise; of a dry run, what they would get."""
     if plan is None:
         raise Incomplete(_without_plan("nothing was published", run))
@@ -89,10 +89,10 @@ def published(plan: Plan | None, store: Store, settings: Settings, run: Run) -> 
     return report.summary("this was a dry run" if plan.dry_run else "all is public")
 
 
-def watched(plan: Plan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
+def report_canary(plan: Plan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
     """What a look at all that is published found. Raises Incomplete, with all of it, if anything is wrong.
 
-    ``findings`` are those of canary.check, None where it failed; the plan is canary.plan's, likewise.
+    ``findings`` are those of canary.check, None where it failed; the plan is canary.plan_canary's, likewise.
     """
     if plan is None:
         raise Incomplete(_without_plan("nothing was looked at", run))
@@ -143,7 +143,9 @@ class _Report:
         manifest = SourceManifest.read(self.store, self.plan.release)
         made = manifest is not None and manifest.commit == self.plan.commit
         if made and self.run.state("make_source_tarball") != "failed":
-            self.failed("sign_source_tarball", self.run.said("sign_source_tarball") or "it is not signed")
+            self.failed(
+                "sign_source_tarball", self.run.failure_reason("sign_source_tarball") or "it is not signed"
+            )
         else:
             self.job_failed("make_source_tarball", MakeSourceTarball.script)
 
@@ -151,7 +153,7 @@ class _Report:
         """Of those of the tasks that failed and have no job."""
         for task in tasks:
             if self.run.state(task) == "failed":
-                self.failed(task, self.run.said(task) or "its log says why")
+                self.failed(task, self.run.failure_reason(task) or "its log says why")
 
     def looks_failed(self, task: str, script: str, distros: Iterable[str]) -> None:
         """Of those of the distributions, over which ``task`` is mapped, where it failed."""
@@ -186,7 +188,7 @@ class _Report:
 
     def _without_job(self, task: str, index: int) -> str:
         """Why there is no failure of a job to tell of: it never ran, or what it left was not good."""
-        said = self.run.said(task, index)
+        said = self.run.failure_reason(task, index)
         # Such words may be those of a job's failure, which has its log's lines below them.
         return said.splitlines()[0] if said else f"it is {self.run.state(task, index) or 'not run'}"
 
@@ -199,7 +201,7 @@ class _Report:
 
 
 def _without_plan(what: str, run: Run) -> str:
-    why = run.said("plan") or "its log says why"
+    why = run.failure_reason("plan") or "its log says why"
     return f"{what}, because `plan` failed: {why}\n  page: {run.page('plan')}"
 
 
@@ -207,5 +209,6 @@ def _not_exposed(candidate: Candidate, distro: Distro, store: Store, settings: S
     return [
         name
         for name, suite in candidate.suites.items()
-        if not suite.digests.items() <= target_suites.suite(store, distro, name, settings).digests().items()
+        if not suite.digests.items()
+        <= target_suites.open_suite(store, distro, name, settings).digests().items()
     ]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import job_name
 
-REPORT = "report"
+FAILURE_REASON = "report"
 """The XCom in which a task that failed leaves its reason, for reports and notifications."""
 
 UNDER_WAY = ("queued", "running")
@@ -49,7 +49,7 @@ class Run:
         """The state of a task; None where it has none yet."""
         return self.states.get(task_id if map_index < 0 else f"{task_id}_{map_index}")
 
-    def said(self, task_id: str, map_index: int = -1) -> str | None:
+    def failure_reason(self, task_id: str, map_index: int = -1) -> str | None:
         """Why a task failed, in its own words; None where it did not, or left none."""
         return self.reasons(task_id, map_index)
 

@@ -63,12 +63,12 @@ class _NoAnswer(Exception):
     """The server does not answer, whatever it is asked. The message has its address."""
 
 
-def plan(store: Store, settings: Settings) -> Plan:
+def plan_canary(store: Store, settings: Settings) -> Plan:
     """What the jobs need that look at each distribution's suites as its users do.
 
     Raises NothingPublished on a new deployment.
     """
-    if not any(target_suites.every(store, settings)):
+    if not any(target_suites.list_suites(store, settings)):
         raise NothingPublished(f"s3://{store.downloads.name} has no suite yet")
     found, faults = [], {}
     for name in distros.names(settings.packaging_root):
@@ -77,7 +77,7 @@ def plan(store: Store, settings: Settings) -> Plan:
         except distros.InvalidDistro as error:
             faults[name] = str(error)
         else:
-            if target_suites.of(distro, store, settings):
+            if target_suites.list_distro_suites(distro, store, settings):
                 found.append(distro)
     return Plan(
         version=CANARY,
@@ -105,7 +105,7 @@ def _look(plan: Plan, store: Store, settings: Settings, now: datetime | None) ->
         look = _Look(website, now or datetime.now(UTC))
         try:
             look.public_key()
-            for suite in target_suites.every(store, settings):
+            for suite in target_suites.list_suites(store, settings):
                 look.suite(suite)
             look.files()
         except _NoAnswer as error:
@@ -329,7 +329,7 @@ class _Look:
         """None is missing from the suites that nightlies of the distribution go to."""
         longest = timedelta(hours=settings.nightly_max_age_hours)
         release = Release(f"{self.now:%Y.%m.%d}", nightly=True)
-        for name in target_suites.names(release, distro, settings):
+        for name in target_suites.choose_suites(release, distro, settings):
             suite = f"{distro.repository} {name}"
             days = [
                 found.date for entry in self.offered.get(suite, ()) if (found := nightlies.nightly(entry))
@@ -379,7 +379,7 @@ def _first_publish(distro: Distro, store: Store, settings: Settings, now: dateti
     """When anything was first published for the distribution, as far as snapshots go back; else now."""
     snapshots = (
         store.scratch.entries(keys.snapshots(suite.repository, suite.suite))
-        for suite in target_suites.of(distro, store, settings)
+        for suite in target_suites.list_distro_suites(distro, store, settings)
     )
     return min((entry.modified for entries in snapshots for entry in entries), default=now)
 

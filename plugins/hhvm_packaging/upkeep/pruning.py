@@ -62,7 +62,7 @@ class Pruning:
         the end, with all reasons.
         """
         done, faults = [], []
-        for target in target_suites.every(self.store, self.settings):
+        for target in target_suites.list_suites(self.store, self.settings):
             try:
                 done += self._age_out(target, signer)
             except PackagingError as error:
@@ -114,7 +114,7 @@ class Pruning:
     def _histories(self, since: datetime) -> tuple[list[History], set[str], list[str]]:
         """The histories that are known, the repositories where one is not, and why."""
         histories, unknown, reasons = [], set(), []
-        for target in target_suites.every(self.store, self.settings):
+        for target in target_suites.list_suites(self.store, self.settings):
             try:
                 histories.append(History.read(target, since))
             except UnknownHistory as error:
