@@ -52,11 +52,11 @@ def sign_source_tarball(plan: dict[str, Any]) -> str:
     """Sign the tarball, away from the machine that made it."""
     from hhvm_packaging.orchestration import connections, task_context
     from hhvm_packaging.planning import source_tarball
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import BuildPlan
 
     with task_context.fail_without_retry(), connections.signer() as signer:
         return source_tarball.sign(
-            connections.store(), Plan.model_validate(plan).release, signer
+            connections.store(), BuildPlan.model_validate(plan).release, signer
         ).model_dump_json()
 
 
@@ -70,13 +70,13 @@ def plan_packages(plan: dict[str, Any]) -> list[str]:
 def build_report(plan: dict[str, Any] | None) -> str:
     """Say what is built, and fail if anything that was asked for is not."""
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import BuildPlan
     from hhvm_packaging.reporting import reports
     from hhvm_packaging.settings import settings
 
     with task_context.fail_without_retry():
         return reports.report_build(
-            plan and Plan.model_validate(plan),
+            BuildPlan.model_validate(plan) if plan else None,
             connections.store(),
             settings(),
             task_context.read_run(get_current_context()),

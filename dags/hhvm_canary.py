@@ -52,12 +52,12 @@ def published_distros(plan: dict[str, Any]) -> list[str]:
 def check(plan: dict[str, Any]) -> list[str]:
     """Look at everything over HTTP, and return what is wrong for the report."""
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import CanaryPlan
     from hhvm_packaging.settings import settings
     from hhvm_packaging.upkeep import canary
 
     with task_context.fail_without_retry():
-        return canary.check(Plan.model_validate(plan), connections.store(), settings())
+        return canary.check(CanaryPlan.model_validate(plan), connections.store(), settings())
 
 
 @task
@@ -66,14 +66,16 @@ def canary_report(plan: dict[str, Any] | None, findings: list[str] | None) -> st
     from airflow.sdk.exceptions import AirflowSkipException
 
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import CanaryPlan
     from hhvm_packaging.reporting import reports
 
     run = task_context.read_run(get_current_context())
     if run.state("plan") == "skipped":
         raise AirflowSkipException("Nothing is published yet")
     with task_context.fail_without_retry():
-        return reports.report_canary(plan and Plan.model_validate(plan), findings, connections.store(), run)
+        return reports.report_canary(
+            CanaryPlan.model_validate(plan) if plan else None, findings, connections.store(), run
+        )
 
 
 @dag(

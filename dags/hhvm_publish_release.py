@@ -45,12 +45,12 @@ def plan() -> dict[str, Any]:
 def candidate(plan: dict[str, Any]) -> list[str]:
     """Write what the suites are to become, where no user sees it, and return the distributions."""
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.publishing import candidates
     from hhvm_packaging.settings import settings
 
     with task_context.fail_without_retry(), connections.signer() as signer:
-        return candidates.make_all(Plan.model_validate(plan), connections.store(), signer, settings())
+        return candidates.make_all(PublishPlan.model_validate(plan), connections.store(), signer, settings())
 
 
 @task
@@ -59,25 +59,27 @@ def update_repositories(plan: dict[str, Any] | None) -> list[str]:
     from airflow.sdk.exceptions import AirflowSkipException
 
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.publishing import exposure
     from hhvm_packaging.settings import settings
 
     if plan and plan["dry_run"]:
         raise AirflowSkipException("This is a dry run: publish_report shows what it would change")
     with task_context.fail_without_retry(), connections.signer() as signer:
-        return exposure.update(plan and Plan.model_validate(plan), connections.store(), signer, settings())
+        return exposure.update(
+            PublishPlan.model_validate(plan) if plan else None, connections.store(), signer, settings()
+        )
 
 
 @task
 def invalidate_cdn(plan: dict[str, Any]) -> str:
     """Have the CDN forget the indices that were replaced, and return when it has."""
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.publishing import cdn
     from hhvm_packaging.settings import settings
 
-    repositories = (distro.repository for distro in Plan.model_validate(plan).distros)
+    repositories = (distro.repository for distro in PublishPlan.model_validate(plan).distros)
     this_try = str(get_current_context()["ti"].id)
     with task_context.fail_without_retry():
         return cdn.invalidate(connections.cloudfront(), settings().cdn_distribution, repositories, this_try)
@@ -99,13 +101,13 @@ def update_indices() -> str:
 def publish_report(plan: dict[str, Any] | None) -> str:
     """Say what users get now, and fail if that is not all that was asked for."""
     from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.reporting import reports
     from hhvm_packaging.settings import settings
 
     with task_context.fail_without_retry():
         return reports.report_publish(
-            plan and Plan.model_validate(plan),
+            PublishPlan.model_validate(plan) if plan else None,
             connections.store(),
             settings(),
             task_context.read_run(get_current_context()),

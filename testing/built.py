@@ -13,7 +13,7 @@ from hhvm_packaging.attempt_id import new_build
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import PublishPlan
 from hhvm_packaging.publishing import candidates, exposure
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.release import Release
@@ -56,7 +56,7 @@ class Bench:
     def __init__(self, s3: S3Client, signer: Signer, settings: Settings) -> None:
         self.store, self.signer, self.settings = Store(s3, settings), signer, settings
 
-    def build(self, version: str, extra: str = "", architectures: Iterable[str] = ("amd64",)) -> Plan:
+    def build(self, version: str, extra: str = "", architectures: Iterable[str] = ("amd64",)) -> PublishPlan:
         """A plan to publish a version that was built for both; ``extra`` are more lines of its control."""
         distros = tuple(
             Distro(
@@ -70,7 +70,7 @@ class Bench:
         )
         release = Release.find(version)
         assert release
-        plan = Plan(
+        plan = PublishPlan(
             version=version,
             nightly=release.nightly,
             commit="",
@@ -100,22 +100,22 @@ class Bench:
             )
         return plan
 
-    def propose(self, plan: Plan) -> dict[str, Candidate]:
+    def propose(self, plan: PublishPlan) -> dict[str, Candidate]:
         """What the task ``candidate`` leaves."""
         candidates.make_all(plan, self.store, self.signer, self.settings)
         found = {name: Candidate.read(self.store, plan.release, name) for name in plan.asked}
         return {name: candidate for name, candidate in found.items() if candidate}
 
-    def update(self, plan: Plan) -> list[str]:
+    def update(self, plan: PublishPlan) -> list[str]:
         """All of publishing, where apt accepts whatever there is."""
         for candidate in self.propose(plan).values():
             candidate.accept(self.store)
         return self.expose(plan)
 
-    def expose(self, plan: Plan) -> list[str]:
+    def expose(self, plan: PublishPlan) -> list[str]:
         return exposure.update(plan, self.store, self.signer, self.settings)
 
-    def report(self, plan: Plan, run: Run = RUN) -> str:
+    def report(self, plan: PublishPlan, run: Run = RUN) -> str:
         return reports.report_publish(plan, self.store, self.settings, run)
 
     def offered(self, suite: str, architecture: str = "amd64") -> list[str]:

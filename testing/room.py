@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from demo.airflow_api import AirflowApi
 from demo.stack import AIRFLOW, USER, Ports, Stack
+from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
@@ -103,13 +104,16 @@ def _stack(directory: Path, ec2: EC2, distros: list[str]) -> Stack:
         shutil.copytree(ROOT / part, root / part, symlinks=True)
     (root / "jobs/a-build").write_text('#!/bin/bash\necho "$DISTRO" >"$OUT/built"\n')
     (root / "jobs/a-build").chmod(0o755)
-    plan = Plan(
+    plan = BuildPlan(
         version="1.0.0",
         nightly=False,
         commit="",
         packaging=packaging_files.upload(Store(ec2.client("s3"), Settings()), root),
         packaging_revision="",
-        distros=(),
+        distros=tuple(
+            Distro(name=name, docker_base="", distribution="trivial", pkgver="", files_sha256="")
+            for name in distros
+        ),
     )
     connection = {
         "conn_type": "aws",

@@ -10,25 +10,27 @@ from airflow.sdk import dag
 
 from hhvm_packaging.orchestration.job_operator import JobOperator
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.planning.step import Step
+from hhvm_packaging.planning.plans import BuildPlan
+from hhvm_packaging.planning.step import DistroStep
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Job
 
 
-class ABuild(Step):
+class ABuild(DistroStep[BuildPlan]):
     """A step whose job leaves one file."""
 
     script = "a-build"
+    plan_type = BuildPlan
 
     def job(self, build: str) -> Job:
         """The script."""
         return Job(
             version=self.plan.version,
             script=self.script,
-            distro=self.distro,
+            distro=self.distro.name,
             packaging=self.plan.packaging,
-            environment={"DISTRO": str(self.distro)},
-            outputs=keys.build(self.plan.release, str(self.distro), build),
+            environment={"DISTRO": self.distro.name},
+            outputs=keys.build(self.plan.release, self.distro.name, build),
             time_limit=1200,
         )
 

@@ -30,7 +30,7 @@ from demo.airflow_api import AirflowApi
 from demo.stack import AIRFLOW, USER, Ports, Stack
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
@@ -143,7 +143,7 @@ class Deployment:
             file = self.packaging_root / "jobs" / name
             file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
             file.chmod(0o755)
-        plan = Plan(
+        plan = BuildPlan(
             version=f"2.0.{next(self.runs)}",
             nightly=False,
             commit="",

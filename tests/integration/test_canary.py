@@ -15,7 +15,7 @@ from demo import signing_key
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.orchestration import connections
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing.steps import LookAsUser
 from hhvm_packaging.reporting import reports
 from hhvm_packaging.runs.run import Run
@@ -62,7 +62,7 @@ class Public:
         """Where the object is."""
         return self.directory / key
 
-    def plan(self) -> Plan:
+    def plan(self) -> CanaryPlan:
         """What the task ``plan`` finds."""
         return canary.plan_canary(self.bench.store, self.bench.settings)
 
@@ -259,7 +259,8 @@ def worker(job_image: str, public: Public, tmp_path: Path) -> DockerWorker:
 
 def look(public: Public, worker: DockerWorker) -> str:
     """What the task ``look_as_user`` does for bookworm, from its start to its end. Raises JobFailed."""
-    step = LookAsUser(public.plan(), public.bench.store, public.bench.settings, BOOKWORM)
+    plan = public.plan()
+    step = LookAsUser(plan, public.bench.store, public.bench.settings, plan.distro(BOOKWORM))
     name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job("a-try")
     try:
         worker.start(name, "a-try", job, {"hhvm.test": "yes"}, public.bench.store)
@@ -273,7 +274,8 @@ def look(public: Public, worker: DockerWorker) -> str:
 
 
 def test_apt_reads_every_suite_and_can_install_from_it(public: Public, worker: DockerWorker) -> None:
-    step = LookAsUser(public.plan(), public.bench.store, public.bench.settings, BOOKWORM)
+    plan = public.plan()
+    step = LookAsUser(plan, public.bench.store, public.bench.settings, plan.distro(BOOKWORM))
     assert step.job("a-try").environment["EXPECTED"] == "bookworm hhvm"
     assert look(public, worker) == "HHVM canary, debian-12-bookworm, look-as-user: done"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
 
 __all__ = ["bench"]
 
@@ -34,9 +34,9 @@ def worker(job_image: str, bench: Bench, tmp_path: Path) -> Iterator[DockerWorke
     return DockerWorker(connections.docker_worker().engine, settings)
 
 
-def verify(worker: DockerWorker, bench: Bench, plan: Plan, distro: str) -> str:
+def verify(worker: DockerWorker, bench: Bench, plan: PublishPlan, distro: str) -> str:
     """What the task ``verify_candidate`` does, from its start to its end. Raises JobFailed."""
-    step = VerifyCandidate(plan, bench.store, bench.settings, distro)
+    step = VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro))
     name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job(BUILD)
     try:
         worker.start(name, BUILD, job, {"hhvm.test": "yes"}, bench.store)
@@ -55,9 +55,9 @@ def test_what_apt_can_install_is_accepted_with_the_distributions_own_packages(
 ) -> None:
     plan = bench.build("1.0.0", extra="Depends: libc6 (>= 2.30), ca-certificates\n")
     bench.propose(plan)
-    assert VerifyCandidate(plan, bench.store, bench.settings, distro).done() is None
+    assert VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro)).done() is None
     verify(worker, bench, plan, distro)
-    assert VerifyCandidate(plan, bench.store, bench.settings, distro).done()
+    assert VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro)).done()
 
 
 def test_what_apt_cannot_install_is_not_exposed_and_apts_words_are_shown(
@@ -94,7 +94,7 @@ def test_an_undos_candidate_offers_the_last_good_version_and_not_the_bad_one(
         verify(worker, bench, _expecting_an_undo(bench, bad), BOOKWORM)
 
 
-def _expecting_an_undo(bench: Bench, bad: Plan) -> Plan:
+def _expecting_an_undo(bench: Bench, bad: PublishPlan) -> PublishPlan:
     """The candidate of a publish with the expectations of an undo."""
     candidate = Candidate.read(bench.store, bad.release, BOOKWORM)
     assert candidate

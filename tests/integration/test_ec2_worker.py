@@ -17,7 +17,7 @@ from hhvm_packaging.attempt_id import build_at, new_build
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.planning import packaging_files
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.planning.step import Step
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.store import keys
@@ -200,10 +200,11 @@ def test_every_launch_ends_with_its_power(bench: Bench) -> None:
 # The operator
 
 
-class AJob(Step):
+class AJob(Step[BuildPlan]):
     """A step whose job is the script of the test."""
 
     script = "a-job"
+    plan_type = BuildPlan
     made: ClassVar[Job]
 
     def job(self, build: str) -> Job:
@@ -251,7 +252,7 @@ class TaskInstance:
 
 def task(job: Job) -> JobOperator:
     AJob.made = job
-    plan = Plan(
+    plan = BuildPlan(
         version="1.0.0", nightly=False, commit="", packaging=job.packaging, packaging_revision="", distros=()
     )
     return JobOperator(task_id="task", script="a-job", plan=plan.model_dump(mode="json"))

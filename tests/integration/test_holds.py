@@ -16,7 +16,7 @@ from hhvm_packaging.workers.job import Artifact
 from testing.built import BOOKWORM, TRIXIE, Bench, bench
 
 if TYPE_CHECKING:
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
 
 __all__ = ["bench"]
 
@@ -24,7 +24,7 @@ NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 RUN = ("hhvm_build_and_publish", "a-run")
 
 
-def built(bench: Bench, version: str, *missing: str) -> Plan:
+def built(bench: Bench, version: str, *missing: str) -> PublishPlan:
     """Build and sign a version, but for the ``missing`` distributions."""
     plan = bench.build(version)
     tarball = Artifact(name="a-tarball", size=1, sha256=version, md5="")

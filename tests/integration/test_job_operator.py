@@ -22,7 +22,7 @@ from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.planning import packaging_files
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.planning.step import Step
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store.buckets import Store
@@ -45,10 +45,11 @@ CONTEXT: Any = {
 }
 
 
-class AJob(Step):
+class AJob(Step[BuildPlan]):
     """A step whose job is the script of the test, and which is done once its result is accepted."""
 
     script = "a-job"
+    plan_type = BuildPlan
     outputs: ClassVar[str | None] = "made/"
 
     def done(self) -> str | None:
@@ -82,7 +83,7 @@ class Bench:
         file = self.root / "jobs/a-job"
         file.write_text(f"#!/usr/bin/env bash\n{script}\n")
         file.chmod(0o755)
-        plan = Plan(
+        plan = BuildPlan(
             version="1.0.0",
             nightly=False,
             commit="",

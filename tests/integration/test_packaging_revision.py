@@ -16,7 +16,7 @@ from tests.unit.test_packaging_files import git
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import BuildPlan
 
 __all__ = ["bench"]
 
@@ -52,7 +52,7 @@ def branch(root: Path, name: str = BRANCH, *, pkgver: str = "7~bookworm", withou
     return head
 
 
-def unpacked(bench: Bench, plan: Plan, directory: Path) -> Path:
+def unpacked(bench: Bench, plan: BuildPlan, directory: Path) -> Path:
     """What the plan's workers get."""
     packaging_files.unpack(bench.store, plan.packaging, directory)
     return directory
@@ -168,7 +168,7 @@ def test_a_plan_keeps_its_revision_when_the_branch_moves_and_the_next_plan_does_
 
 
 @pytest.fixture
-def built(bench: Bench, root: Path) -> Plan:
+def built(bench: Bench, root: Path) -> BuildPlan:
     """The plan that 1.0.0 was built by for bookworm, from its own branch, which then moved."""
     branch(root)
     plan = bench.plan()
@@ -180,7 +180,7 @@ def built(bench: Bench, root: Path) -> Plan:
 
 
 def test_a_version_is_published_with_the_revision_that_it_was_built_by(
-    bench: Bench, built: Plan, tmp_path: Path
+    bench: Bench, built: BuildPlan, tmp_path: Path
 ) -> None:
     bench.edit("jobs/run", "the jobs of the code that calls them")
     plan = plans.plan_publish(bench.request(), bench.store, bench.settings)
@@ -191,13 +191,15 @@ def test_a_version_is_published_with_the_revision_that_it_was_built_by(
     assert (files / "jobs/run").read_text() == "the jobs of the code that calls them"
 
 
-def test_a_version_is_published_with_another_revision_if_that_is_asked_for(bench: Bench, built: Plan) -> None:
+def test_a_version_is_published_with_another_revision_if_that_is_asked_for(
+    bench: Bench, built: BuildPlan
+) -> None:
     request = bench.request().model_copy(update={"packaging_ref": MAIN})
     assert plans.plan_publish(request, bench.store, bench.settings).packaging_ref == f"refs/heads/{MAIN}"
 
 
 def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_for(
-    bench: Bench, built: Plan
+    bench: Bench, built: BuildPlan
 ) -> None:
     with pytest.raises(Refused, match=f"{TRIXIE}: HHVM 1.0.0 is not built for it"):
         plans.plan_publish(bench.request(RELEASE, *BOTH), bench.store, bench.settings)

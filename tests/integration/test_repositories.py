@@ -13,7 +13,7 @@ import pytest
 from hhvm_packaging.apt import index, repository, signing, undo
 from hhvm_packaging.apt.sources_index import SOURCES
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import PublishPlan
 from hhvm_packaging.publishing import candidates, exposure
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.reporting import reports
@@ -250,7 +250,7 @@ def test_a_plan_that_failed_is_reported_in_its_own_words(bench: Bench) -> None:
 # Taking back
 
 
-def undoing(plan: Plan, to: str | None = None) -> Plan:
+def undoing(plan: PublishPlan, to: str | None = None) -> PublishPlan:
     return plan.model_copy(update={"action": "undo", "undo_to": to})
 
 

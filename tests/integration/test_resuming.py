@@ -23,7 +23,7 @@ from hhvm_packaging.attempt_id import new_build
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.planning import packaging_files, plans, source_tarball
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import BuildPlan, PublishPlan
 from hhvm_packaging.planning.request import Refused, Request
 from hhvm_packaging.publishing.steps import PublishReleaseSource
 from hhvm_packaging.release import Release
@@ -70,7 +70,7 @@ class Bench:
         """What a person would ask for."""
         return Request(version=release.version, distros=distros or (BOOKWORM,), today=TODAY)
 
-    def plan(self, release: Release = RELEASE, *distros: str, run: str = "a run", **asked: Any) -> Plan:
+    def plan(self, release: Release = RELEASE, *distros: str, run: str = "a run", **asked: Any) -> BuildPlan:
         """The plan of a build."""
         request = self.request(release, *distros).model_copy(update=asked)
         return plans.plan_build(request, self.store, self.settings, run)
@@ -79,11 +79,11 @@ class Bench:
         """Change one of the packaging files."""
         (self.settings.packaging_root / path).write_text(content)
 
-    def step(self, plan: Plan, distro: str = BOOKWORM) -> MakeBinaryPackage:
+    def step(self, plan: BuildPlan, distro: str = BOOKWORM) -> MakeBinaryPackage:
         """The step that makes a distribution's packages."""
-        return MakeBinaryPackage(plan, self.store, self.settings, distro)
+        return MakeBinaryPackage(plan, self.store, self.settings, plan.distro(distro))
 
-    def make_source(self, plan: Plan, content: bytes = b"the source") -> SourceManifest:
+    def make_source(self, plan: BuildPlan, content: bytes = b"the source") -> SourceManifest:
         """What a worker and make_source_tarball's acceptance leave."""
         step, name = MakeSourceTarball(plan, self.store, self.settings), f"{plan.release.name}.tar.gz"
         self.store.scratch.put(name, content)
@@ -93,13 +93,13 @@ class Bench:
         assert manifest is not None
         return manifest
 
-    def sign(self, plan: Plan) -> SourceManifest:
+    def sign(self, plan: BuildPlan) -> SourceManifest:
         """What sign_source_tarball does."""
         with Signer(KEYS[0]) as signer:
             return source_tarball.sign(self.store, plan.release, signer)
 
     def make_packages(
-        self, plan: Plan, build: str = "20261122T000000.000000Z", distro: str = BOOKWORM
+        self, plan: BuildPlan, build: str = "20261122T000000.000000Z", distro: str = BOOKWORM
     ) -> PackageManifest:
         """What a worker and make_binary_package's acceptance leave."""
         step = self.step(plan, distro)
@@ -258,7 +258,7 @@ def test_a_package_is_done_when_the_same_inputs_gave_artifacts_that_are_there(be
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    step = MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM)
+    step = bench.step(plan)
     assert step.done() is None
     manifest = bench.make_packages(plan)
     assert "hhvm 1.0.0-1~bookworm is built already" in str(step.done())
@@ -274,7 +274,7 @@ def test_a_published_package_is_done_also_when_scratch_was_pruned(bench: Bench) 
     bench.make_public(manifest)
     for package in manifest.packages:
         bench.store.scratch.delete(manifest.build + package.name)
-    assert MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM).done()
+    assert bench.step(plan).done()
 
 
 def test_other_inputs_are_built_anew_unless_that_version_is_published(bench: Bench) -> None:
@@ -283,9 +283,7 @@ def test_other_inputs_are_built_anew_unless_that_version_is_published(bench: Ben
     bench.sign(plan)
     manifest = bench.make_packages(plan)
     changed = plan.distro(BOOKWORM).model_copy(update={"files_sha256": "changed"})
-    step = MakeBinaryPackage(
-        plan.model_copy(update={"distros": (changed,)}), bench.store, bench.settings, BOOKWORM
-    )
+    step = bench.step(plan.model_copy(update={"distros": (changed,)}))
     assert step.done() is None
     bench.make_public(manifest)
     assert "already published; bump distros/debian-12-bookworm/PKGVER to rebuild" in str(step.done())
@@ -297,7 +295,7 @@ def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> Non
     bench.sign(plan)
     bench.make_packages(plan)
     moved = bench.settings.model_copy(update={"public_url": "https://elsewhere.example"})
-    step = MakeBinaryPackage(plan, bench.store, moved, BOOKWORM)
+    step = MakeBinaryPackage(plan, bench.store, moved, plan.distro(BOOKWORM))
     assert step.job("a-try").environment["PUBLIC_URL"] == "https://elsewhere.example/"
     assert "is built already" in str(step.done())
 
@@ -337,7 +335,7 @@ def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    step = MakeBinaryPackage(plan, bench.store, bench.settings, BOOKWORM)
+    step = bench.step(plan)
     stray = artifact("hhvm_1.0.0-2~bookworm_amd64.deb", b"")
     with pytest.raises(JobFailed, match=r"expected hhvm and hhvm-dev 1\.0\.0-1~bookworm"):
         step.accept(step.job("a-try"), Result(exit_status=0, started=TIME, finished=TIME, artifacts=(stray,)))
@@ -348,7 +346,8 @@ def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Be
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    step = PublishReleaseSource(plan, bench.store, bench.settings)
+    publish = PublishPlan.model_validate(plan.model_dump())
+    step = PublishReleaseSource(publish, bench.store, bench.settings)
     staging, public = bench.settings.staging_repository, bench.settings.public_repository
     subprocess.run(["git", "-C", staging, "push", "--quiet", public, "HHVM-1.0.0"], check=True)
     assert step.done() is None

@@ -6,10 +6,11 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hhvm_packaging import distros
-from hhvm_packaging.planning import source_tarball
+from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.planning.step import Step
+from hhvm_packaging.planning.plans import BuildPlan
+from hhvm_packaging.planning.step import DistroStep, Step
+from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Input, Job, JobFailed
 
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Artifact, Result
 
 
-class MakeSourceTarball(Step):
-    """The source tarball of the plan's commit."""
+class MakeSourceTarball(Step[BuildPlan]):
+    """Make the source tarball of the plan's commit."""
 
     script = "make-source-tarball"
+    task_id = BuildTask.MAKE_SOURCE_TARBALL
+    plan_type = BuildPlan
 
     def done(self) -> str | None:
-        """A tarball of this commit with a signature that verifies."""
+        """Done if there is a tarball of the plan's commit, with a signature that verifies."""
         release = self.plan.release
         manifest = source_tarball.is_signed(self.store, release, source_tarball.public_keys(self.store))
         if manifest is None or manifest.commit != self.plan.commit:
@@ -31,9 +34,9 @@ class MakeSourceTarball(Step):
         return f"HHVM {release.version}: the signed source tarball of commit {manifest.commit} is there"
 
     def job(self, build: str) -> Job:
-        """Clone and pack the commit."""
+        """Clone the commit and pack it."""
         return Job(
-            version=self.plan.version,
+            version=self.plan.subject,
             script=self.script,
             packaging=self.plan.packaging,
             environment={
@@ -47,104 +50,113 @@ class MakeSourceTarball(Step):
         )
 
     def accept(self, job: Job, result: Result) -> str:
-        """Write the source manifest, still unsigned, unless another run has it already, signed or not."""
+        """Write the source manifest, unsigned. If another run wrote the same one, keep it and its signature.
+
+        Raises JobFailed if the job left anything but the tarball.
+        """
         release = self.plan.release
-        tarball = _only(job, result, keys.tarball(release))
+        tarball = _expect_one_artifact(job, result, keys.tarball(release))
         made = SourceManifest(version=release.version, commit=self.plan.commit, tarball=tarball)
-        with self._alone(release.version):
-            there = SourceManifest.read(self.store, release)
-            if there is None or there.model_copy(update={"signed_by": None}) != made:
+        with self._lock(release.version):
+            current = SourceManifest.read(self.store, release)
+            if current is None or current.model_copy(update={"signed_by": None}) != made:
                 made.write(self.store, release)
         return f"{job.title}: {tarball.name}, {tarball.size:,} bytes, SHA-256 {tarball.sha256}"
 
 
-class MakeBinaryPackage(Step):
-    """The packages of one distribution."""
+class MakeBinaryPackage(DistroStep[BuildPlan]):
+    """Build the packages of one distribution, and install them."""
 
     script = "make-binary-package"
-
-    @property
-    def _distro(self) -> distros.Distro:
-        return self.plan.distro(str(self.distro))
+    task_id = BuildTask.MAKE_BINARY_PACKAGE
+    plan_type = BuildPlan
 
     @cached_property
     def _source(self) -> SourceManifest:
         manifest = SourceManifest.read(self.store, self.plan.release)
         if manifest is None or manifest.signed_by is None:
             raise JobFailed(
-                f"HHVM {self.plan.version}, {self.distro}: there is no signed source tarball; "
-                "clear `make_source_tarball` and what follows"
+                f"{self.plan.title}, {self.distro.name}: there is no signed source tarball; "
+                f"clear `{BuildTask.MAKE_SOURCE_TARBALL}` and what follows"
             )
         return manifest
 
-    def _inputs(self, source: SourceManifest) -> str:
-        """Digest of all that the package depends on."""
-        parts = (source.tarball.sha256, self._distro.files_sha256, self._distro.docker_base)
+    def _digest_inputs(self, source: SourceManifest) -> str:
+        """SHA-256 of everything that the packages are made from."""
+        parts = (source.tarball.sha256, self.distro.files_sha256, self.distro.docker_base)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def done(self) -> str | None:
-        """The same inputs gave artifacts that are there, in time; or it is published, whatever they are."""
+        """Done if the same inputs were built, late enough for a forced build; or if it is published."""
         release = self.plan.release
-        manifest = PackageManifest.read(self.store, release, self._distro.name)
-        if manifest is None or manifest.package_version != self._distro.package_version(release):
+        manifest = PackageManifest.read(self.store, release, self.distro.name)
+        if manifest is None or manifest.package_version != self.distro.package_version(release):
             return None
         what = f"{release.package} {manifest.package_version}"
         if manifest.is_published(self.store, release):
-            return f"{what} is already published; bump distros/{self.distro}/PKGVER to rebuild."
-        if manifest.inputs != self._inputs(self._source) or not manifest.is_since(self.plan.not_before):
+            return f"{what} is already published; bump distros/{self.distro.name}/PKGVER to rebuild."
+        if manifest.inputs != self._digest_inputs(self._source):
             return None
-        if not manifest.is_built(self.store, release):
+        if not manifest.is_since(self.plan.not_before) or not manifest.is_built(self.store, release):
             return None
         return (
             f"{what} is built already. To build it again, trigger hhvm_build with `force`, or bump "
-            f"distros/{self.distro}/PKGVER."
+            f"distros/{self.distro.name}/PKGVER."
         )
 
     def job(self, build: str) -> Job:
-        """Build in a throwaway container of the distribution, and install the result in others."""
+        """Build in a container of the distribution, and install the packages in other containers."""
         source, release = self._source, self.plan.release
         return Job(
-            version=release.version,
+            version=self.plan.subject,
             script=self.script,
-            distro=self.distro,
+            distro=self.distro.name,
             packaging=self.plan.packaging,
             environment={
                 "VERSION": release.version,
-                "DISTRO": self._distro.name,
+                "DISTRO": self.distro.name,
                 "SOURCE_SHA256": source.tarball.sha256,
-                **self.published_suite(self._distro),
+                # The install test upgrades from what is published now: see jobs/in-container/add-repository.
+                "PUBLIC_URL": self.settings.published(""),
+                "REPOSITORY": self.distro.repository,
+                # The first suite is the one that users of the release are told of.
+                "SUITE": target_suites.choose_suites(release, self.distro, self.settings)[0],
             },
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
             ),
-            outputs=keys.build(release, self._distro.name, build),
+            outputs=keys.build(release, self.distro.name, build),
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,
         )
 
     def accept(self, job: Job, result: Result) -> str:
-        """Write the manifest, which makes the packages count as built; of two runs' the first one counts."""
+        """Write the manifest. From then on the packages count as built.
+
+        If another run wrote one for the same inputs first, its packages count. Raises JobFailed if the job
+        left other packages than it should.
+        """
         release, source = self.plan.release, self._source
         manifest = PackageManifest(
             version=release.version,
-            distro=self._distro.name,
-            package_version=self._distro.package_version(release),
-            inputs=self._inputs(source),
+            distro=self.distro.name,
+            package_version=self.distro.package_version(release),
+            inputs=self._digest_inputs(source),
             source_sha256=source.tarball.sha256,
-            docker_base=self._distro.docker_base,
+            docker_base=self.distro.docker_base,
             build=str(job.outputs),
             artifacts=result.artifacts,
         )
         _expect_packages(job, release.package, manifest)
-        with self._alone(f"{release.version} {self.distro}"):
-            etag = PackageManifest.etag(self.store, release, self._distro.name)
+        with self._lock(f"{release.version} {self.distro.name}"):
+            etag = PackageManifest.etag(self.store, release, self.distro.name)
             if done := self.done():
                 return f"{job.title}: another run was first, and its packages count. {done}"
             manifest.write(self.store, release, etag=etag)
         return f"{job.title}: " + ", ".join(package.name for package in manifest.packages)
 
 
-def _only(job: Job, result: Result, name: str) -> Artifact:
+def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
     names = [artifact.name for artifact in result.artifacts]
     if names != [name]:
         raise JobFailed(

@@ -24,7 +24,6 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import connections, task_context
 from hhvm_packaging.orchestration.job_trigger import PATIENCE, JobTrigger
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.runs.run import Run
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import keys
@@ -128,7 +127,7 @@ class JobOperator(BaseOperator):
         step = self._step()
         with task_context.fail_without_retry():
             number, first = context["ti"].try_number, _first_try(context["ti"].max_tries)
-            worker, name, build = self._worker(context), self._name(context), new_build(number)
+            worker, name, build = self._worker(context), self._name(context, step), new_build(number)
             if done := step.done():
                 worker.remove(name)  # A try that died after it recorded its result left its container.
                 self.log.info("Nothing to do. %s", done)
@@ -217,17 +216,17 @@ class JobOperator(BaseOperator):
         self._launched = str(instance)
         return self._launched
 
-    def _step(self) -> Step:
-        return STEPS[self.script](
-            Plan.model_validate(self.plan), connections.store(), settings(), self.distro
-        )
+    def _step(self) -> Step[Any]:
+        return STEPS[self.script].load(self.plan, self.distro, connections.store(), settings())
 
-    def _name(self, context: Mapping[str, Any]) -> str:
+    def _name(self, context: Mapping[str, Any], step: Step[Any]) -> str:
         """The same for every try of this task instance, and for no other."""
         ti = context["ti"]
-        return Run("", ti.dag_id, ti.run_id).job(ti.task_id, self.plan["version"], self.script, self.distro)
+        return Run("", ti.dag_id, ti.run_id).job(ti.task_id, step.plan.subject, self.script, self.distro)
 
-    def _link(self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step) -> None:
+    def _link(
+        self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step[Any]
+    ) -> None:
         """Link from the task's page to the instance and to the whole log, where the worker is at AWS."""
         if not self.operator_extra_links:
             return
@@ -238,7 +237,7 @@ class JobOperator(BaseOperator):
             "region_name": region,
             "aws_partition": s3.meta.partition,
         }
-        log = f"{keys.job(step.plan.version, name, build)}log.txt"
+        log = f"{keys.job(step.plan.subject, name, build)}log.txt"
         LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
         if instance := self._launched or worker.instance(name, build):
             EC2InstanceLink.persist(**common, instance_id=instance)

@@ -11,7 +11,6 @@ from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from hhvm_packaging.attempt_id import begun
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import Job
 
@@ -111,8 +110,7 @@ class JobTrigger(BaseTrigger):
         worker = connections.shared_worker()
         if worker.to_upload(self.name, job) > _LIGHT:
             return None
-        plan = Plan.model_validate(self.plan)
-        step = STEPS[job.script](plan, connections.shared_store(), settings(), job.distro)
+        step = STEPS[job.script].load(self.plan, job.distro, connections.shared_store(), settings())
         return step.finish(worker, self.name, self.build, job)
 
     async def on_kill(self) -> None:

@@ -1,8 +1,9 @@
-"""Plans: everything that a request needs, resolved once."""
+"""Plans: what a run works on, resolved once, so that all of its tasks agree."""
 
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,7 @@ from hhvm_packaging.planning.request import PUBLISH, UNDO, Action, Refused
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
+from hhvm_packaging.store.keys import CANARY
 
 if TYPE_CHECKING:
     import datetime
@@ -30,70 +32,116 @@ if TYPE_CHECKING:
 
 
 class Plan(BaseModel):
-    """What one run works on, resolved once, so that its tasks agree."""
+    """What every plan has: the packaging files and the distributions.
 
-    model_config = ConfigDict(frozen=True)
+    Plans are kept in the store, in XComs and in the database, as JSON. Fields that a class does not have are
+    ignored, so that it reads what older revisions wrote.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    packaging: str
+    """SHA-256 of the archive of packaging files."""
+    packaging_revision: str
+    """The commit of the packaging files; for the worktree its commit, with ``-dirty`` if it has edits."""
+    packaging_ref: str = WORKTREE
+    """The branch, tag or commit that was resolved to ``packaging_revision``."""
+    distros: tuple[Distro, ...]
+    """The distributions to work on."""
+    faults: dict[str, str] = {}
+    """Why the other distributions that were asked for are not worked on, by name."""
+
+    @property
+    @abstractmethod
+    def subject(self) -> str:
+        """What the plan's jobs are filed under: a version, or ``canary``."""
+
+    @property
+    def title(self) -> str:
+        """What the plan is about, as reports and errors begin."""
+        return f"HHVM {self.subject}"
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The names of all distributions that were asked for."""
+        return (*(distro.name for distro in self.distros), *self.faults)
+
+    def distro(self, name: str) -> Distro:
+        """The plan's distribution of that name. Raises KeyError if it has none."""
+        return {distro.name: distro for distro in self.distros}[name]
+
+
+class ReleasePlan(Plan):
+    """What the plans of one version have: its commit, and which distributions exist."""
 
     version: str
     nightly: bool
     commit: str
-    packaging: str
-    """SHA-256 of the packaging files."""
-    packaging_revision: str
-    """The commit of their distros/ and bin/; of the worktree, with ``-dirty`` if there are edits."""
-    packaging_ref: str = WORKTREE
-    """What that commit was found by."""
     known: tuple[str, ...] = ()
-    """All distributions that they have, by name; none in a plan that does not say."""
-    distros: tuple[Distro, ...]
-    faults: dict[str, str] = {}
-    """The distributions that were asked for and cannot be worked on, with the reason."""
-    not_before: str = ""
-    """Packages of an unpublished build before this one do not count as built: the build is forced."""
-    action: Action = PUBLISH
-    undo_to: str | None = None
-    dry_run: bool = False
-    hold_all: bool = True
-    """Whether one distribution that fails keeps back the others."""
+    """The names of all distributions in the packaging files; empty in plans that older revisions wrote."""
+
+    @property
+    def subject(self) -> str:
+        """The version."""
+        return self.version
 
     @property
     def release(self) -> Release:
         """The release."""
         return Release(self.version, self.nightly)
 
-    @property
-    def asked(self) -> tuple[str, ...]:
-        """All distributions that were asked for, by name."""
-        return (*(distro.name for distro in self.distros), *self.faults)
+
+class BuildPlan(ReleasePlan):
+    """What a run of hhvm_build builds."""
+
+    not_before: str = ""
+    """For a forced build: unpublished packages whose build began before this attempt id are built again."""
 
     @classmethod
-    def read(cls, store: Store, release: Release) -> Plan | None:
-        """The last plan to build the version, or None where there was none yet."""
+    def read(cls, store: Store, release: Release) -> BuildPlan | None:
+        """The last plan to build the version; None if there is none."""
         content = store.scratch.get(keys.plan(release))
         return None if content is None else cls.model_validate_json(content)
 
-    def distro(self, name: str) -> Distro:
-        """The plan's distribution of that name. Raises KeyError for another."""
-        return {distro.name: distro for distro in self.distros}[name]
+
+class PublishPlan(ReleasePlan):
+    """What a run of hhvm_publish_release publishes, or takes back."""
+
+    action: Action = PUBLISH
+    undo_to: str | None = None
+    """For an undo: the snapshot, or the time, to return to; None to remove this version only."""
+    dry_run: bool = False
+    hold_all: bool = True
+    """Whether no distribution is published if one of them fails."""
 
 
-def plan_build(request: Request, store: Store, settings: Settings, run: str) -> Plan:
-    """Resolve what the run of hhvm_build with the id ``run`` builds, and keep it in the store.
+class CanaryPlan(Plan):
+    """The distributions whose published suites a run of hhvm_canary checks."""
 
-    Raises SourceError, UnknownRef, and Refused if a forced build is left with nothing but published packages.
+    @property
+    def subject(self) -> str:
+        """``canary``, in place of a version."""
+        return CANARY
+
+
+def plan_build(request: Request, store: Store, settings: Settings, run_id: str) -> BuildPlan:
+    """Resolve what a run of hhvm_build builds, and keep the plan in the store.
+
+    A forced run has the same ``not_before`` each time it is planned: ``run_id`` identifies it.
+    Raises SourceError, UnknownRef; Refused if all packages of a forced build are published already.
     """
     release = request.release
-    files = _resolve(request, store, settings)
+    files = _find_packaging_files(request, store, settings)
     repository = source_tarball.repository(release, settings)
-    commit = _commit(release, repository, request.today, store)
-    known, found, faults = _load(request, files, store, settings)
-    not_before = _not_before(release, run, store) if request.force else ""
+    commit = _find_commit(release, repository, request.today, store)
+    known, found, faults = _load_distros(request, files, store, settings)
+    not_before = _pin_not_before(release, run_id, store) if request.force else ""
     if not_before:
-        published = _published_before(not_before, found, release, store)
+        published = _find_published_before(not_before, found, release, store)
         faults |= published
         if found and len(published) == len(found):
             raise Refused("force: nothing is left to build. " + " ".join(faults.values()))
-    plan = Plan(
+    plan = BuildPlan(
         version=release.version,
         nightly=release.nightly,
         commit=commit,
@@ -109,11 +157,11 @@ def plan_build(request: Request, store: Store, settings: Settings, run: str) -> 
     return plan
 
 
-def plan_publish(request: Request, store: Store, settings: Settings) -> Plan:
-    """Resolve what a run of hhvm_publish_release publishes or takes back.
+def plan_publish(request: Request, store: Store, settings: Settings) -> PublishPlan:
+    """Resolve what a run of hhvm_publish_release publishes, or takes back.
 
-    Its packaging files are those of the last build, unless others are asked for. Raises Refused, naming all
-    that is not built, if that leaves nothing or the others are not to go on.
+    Takes the packaging files of the last build, unless the request names others. Raises Refused, naming
+    each distribution that is not built, if none is left or the request holds all if one fails.
     """
     release = request.release
     source = SourceManifest.read(store, release)
@@ -121,19 +169,19 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> Plan:
         raise Refused(
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
-    files = _resolve(request, store, settings, last=Plan.read(store, release))
-    known, found, faults = _load(request, files, store, settings)
+    files = _find_packaging_files(request, store, settings, last=BuildPlan.read(store, release))
+    known, found, faults = _load_distros(request, files, store, settings)
     asked = len(found) + len(faults)
     if request.action != UNDO:
-        looks = (partial(_is_built, release, distro, store) for distro in found)
-        for distro, is_built in zip(found, run_all(looks, at_once=settings.requests_at_once), strict=True):
+        checks = (partial(_is_built, release, distro, store) for distro in found)
+        for distro, is_built in zip(found, run_all(checks, at_once=settings.requests_at_once), strict=True):
             if not is_built:
                 faults[distro.name] = (
                     f"{distro.name}: HHVM {release.version} is not built for it. Run hhvm_build first."
                 )
     if faults and (request.holds_all or len(faults) == asked):
         raise Refused("distros: nothing is published. " + " ".join(faults.values()))
-    return Plan(
+    return PublishPlan(
         version=release.version,
         nightly=release.nightly,
         commit=source.commit,
@@ -150,48 +198,54 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> Plan:
     )
 
 
-def _is_built(release: Release, distro: Distro, store: Store) -> bool:
-    manifest = PackageManifest.read(store, release, distro.name)
-    return manifest is not None and manifest.is_built(store, release)
-
-
-class _Files(NamedTuple):
-    """Packaging files that workers can fetch."""
-
-    sha256: str
-    revision: packaging_files.Revision
-
-
-def _resolve(request: Request, store: Store, settings: Settings, last: Plan | None = None) -> _Files:
-    """The packaging files that are asked for, else those of the plan ``last``, else what is usual."""
-    root = settings.packaging_root
-    if last and not request.packaging_ref:
-        revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
-        return _Files(packaging_files.upload_again(store, root, last.packaging), revision)
-    revision = packaging_files.resolve(root, request.packaging_ref, request.release.branch)
-    return _Files(packaging_files.upload(store, root, revision), revision)
-
-
 def expand_distros(request: Request, known: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """The distributions that a request means, of packaging files that have ``known``, as a plan says it.
+    """The names of the distributions that a request asks for.
 
-    All that the checkout has, the form's default, stand for all that those files have.
+    The form's default is every distribution of the checkout. It stands for every distribution of the
+    packaging files in use, ``known``, which may be of another revision. ``known`` is empty if the plan
+    does not have it: then the names are those of the request.
     """
     everything = set(request.distros) >= set(distros.names(settings.packaging_root))
     return (everything and tuple(known)) or request.distros
 
 
-class _Loaded(NamedTuple):
-    """What packaging files have."""
+def _is_built(release: Release, distro: Distro, store: Store) -> bool:
+    manifest = PackageManifest.read(store, release, distro.name)
+    return manifest is not None and manifest.is_built(store, release)
+
+
+class _PackagingFiles(NamedTuple):
+    """Packaging files in the store, where workers fetch them."""
+
+    sha256: str
+    revision: packaging_files.Revision
+
+
+def _find_packaging_files(
+    request: Request, store: Store, settings: Settings, last: BuildPlan | None = None
+) -> _PackagingFiles:
+    """The packaging files that the request names, else those of the ``last`` build, else the default."""
+    root = settings.packaging_root
+    if last and not request.packaging_ref:
+        revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
+        return _PackagingFiles(packaging_files.upload_again(store, root, last.packaging), revision)
+    revision = packaging_files.resolve(root, request.packaging_ref, request.release.branch)
+    return _PackagingFiles(packaging_files.upload(store, root, revision), revision)
+
+
+class _Distros(NamedTuple):
+    """The distributions of some packaging files."""
 
     known: tuple[str, ...]
-    distros: tuple[Distro, ...]
-    """Those that are asked for and without fault."""
+    """The names of all of them."""
+    found: tuple[Distro, ...]
+    """Those that the request asks for and that are valid."""
     faults: dict[str, str]
+    """By name, what is wrong with the others that it asks for."""
 
 
-def _load(request: Request, files: _Files, store: Store, settings: Settings) -> _Loaded:
-    """The distributions that are asked for, from the very files that workers get."""
+def _load_distros(request: Request, files: _PackagingFiles, store: Store, settings: Settings) -> _Distros:
+    """Load the distributions from the same archive that workers get."""
     found, faults = [], {}
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
         root = Path(directory)
@@ -202,26 +256,31 @@ def _load(request: Request, files: _Files, store: Store, settings: Settings) -> 
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:
                 faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
-    return _Loaded(known, tuple(found), faults)
+    return _Distros(known, tuple(found), faults)
 
 
-def _not_before(release: Release, run: str, store: Store) -> str:
-    """When the run began to build again; the same whenever, and however, it is resumed."""
-    key = keys.forced(release, run)
+def _pin_not_before(release: Release, run_id: str, store: Store) -> str:
+    """When the forced run was first planned, as an attempt id; kept in the store, for when it is resumed."""
+    key = keys.forced(release, run_id)
     pinned = store.scratch.get_json(key)
     if pinned is None:
-        pinned = {"run": run, "not_before": new_build()}
+        pinned = {"run": run_id, "not_before": new_build()}
         store.scratch.put_json(key, pinned)
     return str(pinned["not_before"])
 
 
-def _published_before(build: str, found: Iterable[Distro], release: Release, store: Store) -> dict[str, str]:
-    """Why those distributions are not built again whose packages are in the pool from an earlier build."""
+def _find_published_before(
+    not_before: str, found: Iterable[Distro], release: Release, store: Store
+) -> dict[str, str]:
+    """The distributions whose packages an earlier build made and are in the pool: by name, a message.
+
+    They cannot be built again: what is published is immutable.
+    """
     faults = {}
     for distro in found:
         manifest = PackageManifest.read(store, release, distro.name)
         version = distro.package_version(release)
-        if manifest and manifest.package_version == version and manifest.is_since(build):
+        if manifest and manifest.package_version == version and manifest.is_since(not_before):
             continue
         if any(store.downloads.keys(keys.packages(release, distro.repository, version))):
             faults[distro.name] = (
@@ -231,8 +290,11 @@ def _published_before(build: str, found: Iterable[Distro], release: Release, sto
     return faults
 
 
-def _commit(release: Release, repository: str, today: datetime.date, store: Store) -> str:
-    """The version's commit; once its source is public, that source's, whatever the branch says now."""
+def _find_commit(release: Release, repository: str, today: datetime.date, store: Store) -> str:
+    """The version's commit. Once its source is public, that is the commit of the source.
+
+    Raises SourceError if the tag of a release whose source is public names another commit.
+    """
     manifest = SourceManifest.read(store, release)
     is_public = manifest is not None and store.downloads.head(keys.public_tarball(release)) is not None
     if manifest is not None and is_public and release.nightly:

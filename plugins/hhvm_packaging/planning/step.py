@@ -1,70 +1,90 @@
-"""A step of a plan: what job it is, when it is done, and what its result means."""
+"""A step of a plan: which job it runs, when it is done, and what its result means."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
-from hhvm_packaging import distros
 from hhvm_packaging.apt.lock import fenced
-from hhvm_packaging.planning import target_suites
-from hhvm_packaging.workers.job import Job
+from hhvm_packaging.planning.plans import Plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.distros import Distro
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
-    from hhvm_packaging.workers.job import Result
+    from hhvm_packaging.workers.job import Job, Result
     from hhvm_packaging.workers.worker import Worker
+
+P = TypeVar("P", bound=Plan)
 
 
 @dataclass(frozen=True)
-class Step(ABC):
-    """One step of a plan. It may be run again at any time: what is done stays done."""
+class Step(ABC, Generic[P]):
+    """One step of a plan. It can be run again at any time: what is done is not done again."""
 
-    plan: Plan
+    plan: P
     store: Store
     settings: Settings
-    distro: str | None = None
 
     script: ClassVar[str]
-    """The file in jobs/."""
+    """The file in jobs/. It identifies the step in the registry and in stored jobs."""
+    task_id: ClassVar[str]
+    """The Airflow task that runs the step."""
+    plan_type: ClassVar[type[Plan]]
+    """The same class as the type argument of Step."""
     brief: ClassVar[bool] = False
-    """Whether the job is a matter of seconds."""
+    """Whether the job takes seconds."""
+
+    @classmethod
+    def load(cls, plan: Mapping[str, Any], distro: str | None, store: Store, settings: Settings) -> Self:
+        """The step of a plan as XComs and triggers have it: as JSON. ``distro`` is for DistroStep only."""
+        return cls(cls._parse(plan), store, settings)
+
+    @classmethod
+    def _parse(cls, plan: Mapping[str, Any]) -> P:
+        return cast("P", cls.plan_type.model_validate(plan))
 
     def done(self) -> str | None:
-        """Why nothing is left to do, in words; None where the job must run."""
+        """Say why there is nothing left to do; None if the job must run."""
         return None
 
     @abstractmethod
     def job(self, build: str) -> Job:
-        """The job to run; ``build`` is a name for this try. May prepare what the job builds upon."""
+        """The job of the attempt named ``build``. May also prepare what the job needs in the store."""
 
     def accept(self, job: Job, result: Result) -> str:
-        """Record what the job made. Returns what there is now, in words. Raises JobFailed."""
+        """Record what a job that succeeded made, and return a summary.
+
+        Raises JobFailed if it made something else than it should.
+        """
         return f"{job.title}: done"
 
     def finish(self, worker: Worker, name: str, build: str, job: Job) -> str:
-        """Record what the job that ended came to, and remove it. Returns what there is now, in words.
+        """Collect and record the result of a job that ended, remove the job, and return a summary.
 
-        Raises JobFailed or TryAgain, and leaves it, if it did not succeed.
+        Raises JobFailed or TryAgain if it did not succeed; then the job is not removed.
         """
-        done = self.accept(job, worker.collect(name, build, job, self.store))
+        summary = self.accept(job, worker.collect(name, build, job, self.store))
         worker.remove(name)
-        return done
+        return summary
 
-    def _alone(self, what: str) -> AbstractContextManager[None]:
-        """Keep this machine's other runs from recording ``what`` meanwhile."""
+    def _lock(self, what: str) -> AbstractContextManager[None]:
+        """Prevent other runs on this machine from recording ``what`` at the same time."""
         return fenced(self.store.scratch, self.store.scratch, what, directory=self.settings.lock_directory)
 
-    def published_suite(self, distro: distros.Distro) -> dict[str, str]:
-        """Where users find the distribution's packages, as jobs/in-container/add-repository takes it."""
-        return {
-            "PUBLIC_URL": self.settings.published(""),
-            "REPOSITORY": distro.repository,
-            # The first is the one that users of the release are told of.
-            "SUITE": target_suites.choose_suites(self.plan.release, distro, self.settings)[0],
-        }
+
+@dataclass(frozen=True)
+class DistroStep(Step[P]):
+    """A step for one distribution of the plan."""
+
+    distro: Distro
+
+    @classmethod
+    def load(cls, plan: Mapping[str, Any], distro: str | None, store: Store, settings: Settings) -> Self:
+        """The step for the plan's distribution of that name. Raises KeyError if it has none."""
+        parsed = cls._parse(plan)
+        return cls(parsed, store, settings, parsed.distro(str(distro)))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.distros import Distro
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.release import Release
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
@@ -100,7 +100,7 @@ class NoCandidate(PackagingError):
     """No distribution's suites can become what the plan wants. The message says why, for each."""
 
 
-def make_all(plan: Plan, store: Store, signer: Signer, settings: Settings) -> list[str]:
+def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings) -> list[str]:
     """Write the plan's candidates, and log what they would change. Returns the distributions with one.
 
     What keeps a distribution from having one is logged, and kept for the report. Raises NoCandidate if
@@ -123,7 +123,7 @@ def make_all(plan: Plan, store: Store, signer: Signer, settings: Settings) -> li
 
 
 def make(
-    plan: Plan, distro: Distro, build: str, store: Store, signer: Signer, settings: Settings
+    plan: PublishPlan, distro: Distro, build: str, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
     """Write what the distribution's suites are to become, and say so in its candidate, last.
 
@@ -139,7 +139,7 @@ def make(
 
 
 def _make(
-    plan: Plan, distro: Distro, directory: str, store: Store, signer: Signer, settings: Settings
+    plan: PublishPlan, distro: Distro, directory: str, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
     suites, files, differences, downgrades = {}, {KEY: source_tarball.public_keys(store)}, [], []
     targets = [
@@ -179,7 +179,7 @@ def _make(
     )
 
 
-def accepted(plan: Plan, distro: Distro, store: Store) -> Candidate | None:
+def accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate | None:
     """The distribution's candidate, if apt accepted it."""
     candidate = Candidate.read(store, plan.release, distro.name)
     return candidate if candidate and candidate.is_accepted(store) else None

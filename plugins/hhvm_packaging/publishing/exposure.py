@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.suite import State, Suite
     from hhvm_packaging.distros import Distro
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.publishing.candidates import Candidate
     from hhvm_packaging.publishing.candidates import Suite as Expected
     from hhvm_packaging.settings import Settings
@@ -35,7 +35,7 @@ class Outdated(PackagingError):
     """A suite is no longer what its candidate was made from."""
 
 
-def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) -> list[str]:
+def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Settings) -> list[str]:
     """Expose what apt accepted of the plan's candidates, one commit for each suite; again does no harm.
 
     Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
@@ -69,7 +69,7 @@ def update(plan: Plan | None, store: Store, signer: Signer, settings: Settings) 
 
 
 def _expose(
-    plan: Plan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
+    plan: PublishPlan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
 ) -> None:
     for name, expected in candidate.suites.items():
         target = target_suites.open_suite(store, distro, name, settings)
@@ -84,7 +84,7 @@ def _expose(
 
 
 def _expose_suite(
-    plan: Plan,
+    plan: PublishPlan,
     distro: Distro,
     target: Suite,
     expected: Expected,

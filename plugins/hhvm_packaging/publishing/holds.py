@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from hhvm_packaging.building.steps import MakeBinaryPackage
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.planning.plans import Plan, expand_distros
+from hhvm_packaging.planning.plans import BuildPlan, expand_distros
 from hhvm_packaging.planning.request import HOLD_ALL
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
@@ -59,7 +59,7 @@ class Ready(BaseModel):
         source = SourceManifest.read(store, release)
         if source is None or source.signed_by is None:
             return cls(version=release.version, missing=request.distros)
-        plan = Plan.read(store, release)
+        plan = BuildPlan.read(store, release)
         distros = expand_distros(request, plan.known, settings) if plan else request.distros
         looks = (partial(_built, request, distro, plan, store, settings) for distro in distros)
         found = zip(distros, run_all(looks, at_once=settings.requests_at_once), strict=True)
@@ -189,7 +189,7 @@ def _advice(fault: str) -> str:
 
 
 def _built(
-    request: Request, distro: str, plan: Plan | None, store: Store, settings: Settings
+    request: Request, distro: str, plan: BuildPlan | None, store: Store, settings: Settings
 ) -> Package | None:
     """What is built for the distribution."""
     manifest = PackageManifest.read(store, request.release, distro)
@@ -199,11 +199,11 @@ def _built(
 
 
 def _is_wanted(
-    request: Request, manifest: PackageManifest, plan: Plan | None, store: Store, settings: Settings
+    request: Request, manifest: PackageManifest, plan: BuildPlan | None, store: Store, settings: Settings
 ) -> bool:
     """Whether the packages are those that the plan wants; if it does not say, whether they are there."""
     if plan is None or manifest.distro not in plan.asked:
         return manifest.is_built(store, request.release)
     if manifest.distro in plan.faults:
         return False
-    return MakeBinaryPackage(plan, store, settings, manifest.distro).done() is not None
+    return MakeBinaryPackage(plan, store, settings, plan.distro(manifest.distro)).done() is not None

@@ -1,4 +1,4 @@
-"""The steps that publish a release's source, and those that look at suites as their users do."""
+"""The steps that publish a release's source, and those that check with apt what suites offer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.index import ARCHITECTURE
 from hhvm_packaging.planning import source_tarball, target_suites
+from hhvm_packaging.planning.plans import CanaryPlan, PublishPlan
 from hhvm_packaging.planning.request import UNDO
-from hhvm_packaging.planning.step import Step
+from hhvm_packaging.planning.step import DistroStep, P, Step
+from hhvm_packaging.planning.task_ids import CanaryTask, PublishTask
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.release import NIGHTLY_PACKAGE, PACKAGE
 from hhvm_packaging.store import keys
@@ -20,13 +22,15 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Result
 
 
-class PublishReleaseSource(Step):
-    """A release's source: the tarball first, then the public tag and branch."""
+class PublishReleaseSource(Step[PublishPlan]):
+    """Publish a release's source: first the tarball, then the tag and the branch."""
 
     script = "publish-release-source"
+    task_id = PublishTask.PUBLISH_RELEASE_SOURCE
+    plan_type = PublishPlan
 
     def done(self) -> str | None:
-        """The tarball and the tag are public. Of a nightly, nothing is left to publish."""
+        """Done if the tarball and the tag are public. There is nothing to do for nightlies and undos."""
         release = self.plan.release
         if release.nightly:
             return f"HHVM {release.version}: a nightly's source is public already"
@@ -42,10 +46,10 @@ class PublishReleaseSource(Step):
         )
 
     def job(self, build: str) -> Job:
-        """Copy the tarball inside the store, then have the tag and the branch pushed."""
+        """Publish the tarball inside the store. The job pushes the tag and the branch."""
         source_tarball.publish(self.store, self.plan.release)
         return Job(
-            version=self.plan.version,
+            version=self.plan.subject,
             script=self.script,
             packaging=self.plan.packaging,
             environment={
@@ -59,27 +63,26 @@ class PublishReleaseSource(Step):
         )
 
 
-class LookAtSuites(Step):
-    """A user's look at a distribution's suites: which packages apt offers there."""
+class LookAtSuites(DistroStep[P]):
+    """Check, with the distribution's own apt, which packages the distribution's suites offer."""
 
     brief = True
 
     @abstractmethod
     def _expected(self) -> str:
-        """What apt must offer, as jobs/in-container/check-offer takes it. Raises JobFailed."""
+        """What apt must offer, in the format of jobs/in-container/check-offer. Raises JobFailed."""
 
     def job(self, build: str) -> Job:
-        """Read the repository with the distribution's own apt."""
-        distro = self.plan.distro(str(self.distro))
+        """Read the repository with apt in a container of the distribution."""
         return Job(
-            version=self.plan.version,
+            version=self.plan.subject,
             script=self.script,
-            distro=distro.name,
+            distro=self.distro.name,
             packaging=self.plan.packaging,
             environment={
-                "DISTRO": distro.name,
+                "DISTRO": self.distro.name,
                 "PUBLIC_URL": self.settings.published(""),
-                "REPOSITORY": distro.repository,
+                "REPOSITORY": self.distro.repository,
                 "EXPECTED": self._expected(),
             },
             inputs=self._inputs(),
@@ -88,20 +91,22 @@ class LookAtSuites(Step):
         )
 
     def _inputs(self) -> tuple[Input, ...]:
-        """What the job looks at, if not the published repository."""
+        """The files that apt reads in place of the published ones; none where it reads those."""
         return ()
 
 
-class LookAtCandidate(LookAtSuites):
-    """The look for what the plan's candidate is to bring about."""
+class LookAtCandidate(LookAtSuites[PublishPlan]):
+    """Check that apt offers what the distribution's candidate contains."""
+
+    plan_type = PublishPlan
 
     @cached_property
     def _candidate(self) -> Candidate:
-        candidate = Candidate.read(self.store, self.plan.release, str(self.distro))
+        candidate = Candidate.read(self.store, self.plan.release, self.distro.name)
         if candidate is None or candidate.fault:
             raise JobFailed(
-                f"HHVM {self.plan.version}, {self.distro}: it has no candidate; clear `candidate` and what "
-                "follows"
+                f"{self.plan.title}, {self.distro.name}: it has no candidate; "
+                f"clear `{PublishTask.CANDIDATE}` and what follows"
             )
         return candidate
 
@@ -110,18 +115,19 @@ class LookAtCandidate(LookAtSuites):
 
 
 class VerifyCandidate(LookAtCandidate):
-    """The look at what the suites are to become, before anybody else can have it."""
+    """Check the candidate, before users can see it."""
 
     script = "verify-candidate"
+    task_id = PublishTask.VERIFY_CANDIDATE
 
     def done(self) -> str | None:
-        """Apt accepted this very candidate."""
+        """Done if apt accepted this candidate."""
         if not self._candidate.is_accepted(self.store):
             return None
-        return f"HHVM {self.plan.version}, {self.distro}: apt has accepted this candidate already"
+        return f"{self.plan.title}, {self.distro.name}: apt has accepted this candidate already"
 
     def accept(self, job: Job, result: Result) -> str:
-        """Record that this candidate may be exposed."""
+        """Record that this candidate may be published."""
         self._candidate.accept(self.store)
         return f"{job.title}: apt accepts the candidate"
 
@@ -130,24 +136,25 @@ class VerifyCandidate(LookAtCandidate):
 
 
 class VerifyPublished(LookAtCandidate):
-    """The look at what was published."""
+    """Check the published suites."""
 
     script = "verify-published"
+    task_id = PublishTask.VERIFY_PUBLISHED
 
 
-class LookAsUser(LookAtSuites):
-    """The look at all that is published for a distribution, whatever was published last."""
+class LookAsUser(LookAtSuites[CanaryPlan]):
+    """Check all published suites of the distribution, whichever version was published last."""
 
     script = "look-as-user"
+    task_id = CanaryTask.LOOK_AS_USER
+    plan_type = CanaryPlan
 
     def _expected(self) -> str:
-        """For each suite a line: its name, and of the packages that users ask for those that it has."""
-        suites = target_suites.list_distro_suites(
-            self.plan.distro(str(self.distro)), self.store, self.settings
-        )
-        return "\n".join(" ".join([suite.suite, *_asked_for(suite.read())]) for suite in suites)
+        """One line for each suite: its name, and which of the packages that users install it has."""
+        suites = target_suites.list_distro_suites(self.distro, self.store, self.settings)
+        return "\n".join(" ".join([suite.suite, *_list_user_packages(suite.read())]) for suite in suites)
 
 
-def _asked_for(state: State) -> list[str]:
+def _list_user_packages(state: State) -> list[str]:
     offered = {name for name, _, architecture in state.identities if architecture in (ARCHITECTURE, "all")}
     return [name for name in (PACKAGE, NIGHTLY_PACKAGE) if name in offered]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.suite import State
     from hhvm_packaging.distros import Distro
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
 
@@ -39,7 +39,7 @@ class Withdrawn(PackagingError):
 
 
 def change(
-    plan: Plan,
+    plan: PublishPlan,
     distro: Distro,
     target: Suite,
     current: State,

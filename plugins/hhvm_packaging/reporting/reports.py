@@ -1,15 +1,16 @@
-"""Reports: what a run was to do, what there is now, and of each failure all that a person needs to go on."""
+"""Reports: what a run did of all that it was asked for, and what a person needs to fix each failure."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
 from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.planning.request import PUBLISH
+from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
 from hhvm_packaging.store.concurrently import run_all
@@ -19,196 +20,207 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hhvm_packaging.distros import Distro
-    from hhvm_packaging.planning.plans import Plan
+    from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, Plan, PublishPlan
+    from hhvm_packaging.planning.step import DistroStep, Step
     from hhvm_packaging.runs.run import Run
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
 
 
 class Incomplete(PackagingError):
-    """Not all that was asked for is done. The message names each failure."""
+    """The run did not do all that it was asked for. The message is the report, which names each failure."""
 
 
-def report_build(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
-    """What there is now of all that ``plan`` asked for. Raises Incomplete, with the same, if it is not all.
+def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: Run) -> str:
+    """Report what is built of all that the plan asks for. Raises Incomplete if anything is missing.
 
-    The plan is None where planning itself failed.
+    The plan is None if the task ``plan`` failed.
     """
     if plan is None:
-        raise Incomplete(_without_plan("nothing was built", run))
-    report = _Report(plan, store, run, f"HHVM {plan.version}")
-    report.faults()
-    names = [distro.name for distro in plan.distros]
+        raise Incomplete(_describe_failed_plan("nothing was built", run))
+    report = _Report(plan, store, run, plan.title)
+    report.add_faults()
     if not MakeSourceTarball(plan, store, settings).done():
-        report.no_source()
-        report.lines += [f"waits  {name}: it is built from the signed source tarball" for name in names]
-        return report.summary("all is built")
-    looks = (MakeBinaryPackage(plan, store, settings, name).done for name in names)
-    found = zip(names, run_all(looks, at_once=settings.requests_at_once), strict=True)
-    for index, (name, done) in enumerate(found):
+        _add_missing_source(report, plan)
+        report.lines += [
+            f"waits  {distro.name}: it is built from the signed source tarball" for distro in plan.distros
+        ]
+        return report.finish("all is built")
+    checks = (MakeBinaryPackage(plan, store, settings, distro).done for distro in plan.distros)
+    found = zip(plan.distros, run_all(checks, at_once=settings.requests_at_once), strict=True)
+    for index, (distro, done) in enumerate(found):
         if done:
-            report.lines.append(f"built  {name}: {done}")
+            report.lines.append(f"built  {distro.name}: {done}")
         else:
-            report.job_failed("make_binary_package", MakeBinaryPackage.script, name, index)
-    return report.summary("all is built")
+            report.add_failed_step(MakeBinaryPackage, distro, index)
+    return report.finish("all is built")
 
 
-def report_publish(plan: Plan | None, store: Store, settings: Settings, run: Run) -> str:
-    """What users get now of all that ``plan`` asked for, likewise; of a dry run, what they would get."""
-    if plan is None:
-        raise Incomplete(_without_plan("nothing was published", run))
-    title = f"HHVM {plan.version}" + (f", {plan.action}" if plan.action != PUBLISH else "")
-    report = _Report(plan, store, run, title)
-    report.faults()
-    looks = (partial(_Look.at, plan, distro, store, settings) for distro in plan.distros)
-    found = dict(zip(plan.distros, run_all(looks, at_once=settings.requests_at_once), strict=True))
-    offered = [distro.name for distro, look in found.items() if look.candidate and not look.candidate.fault]
-    for distro, (candidate, accepted, hidden) in found.items():
-        if candidate is None:
-            report.failed("candidate", "there is none", distro.name)
-        elif candidate.fault:
-            report.failed("candidate", candidate.fault, distro.name)
-        elif not accepted:
-            index = offered.index(distro.name)
-            report.job_failed("verify_candidate", VerifyCandidate.script, distro.name, index)
-        elif plan.dry_run:
-            report.lines.append(f"would change {distro.name}:\n{candidate.difference}")
-        elif hidden:
-            report.held(f"{distro.name}: users do not get it from {', '.join(hidden)}")
-        else:
-            report.lines.append(f"public {title}, {distro.name}: {', '.join(candidate.suites)}")
-            if candidate.downgrade:
-                report.lines.append(
-                    f"       who installed what was withdrawn goes back with: {candidate.downgrade}"
-                )
-    report.tasks_failed("update_repositories", "invalidate_cdn", "update_indices")
-    if run.state("publish_release_source") == "failed":
-        report.job_failed("publish_release_source", PublishReleaseSource.script)
-    exposed = (distro.name for distro, look in found.items() if look.accepted)
-    report.looks_failed("verify_published", VerifyPublished.script, exposed)
-    return report.summary("this was a dry run" if plan.dry_run else "all is public")
+def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, run: Run) -> str:
+    """Report what users get of all that the plan asks for; for a dry run, what would change.
 
-
-def report_canary(plan: Plan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
-    """What a look at all that is published found. Raises Incomplete, with all of it, if anything is wrong.
-
-    ``findings`` are those of canary.check, None where it failed; the plan is canary.plan_canary's, likewise.
+    Raises Incomplete if anything is missing. The plan is None if the task ``plan`` failed.
     """
     if plan is None:
-        raise Incomplete(_without_plan("nothing was looked at", run))
+        raise Incomplete(_describe_failed_plan("nothing was published", run))
+    title = plan.title + (f", {plan.action}" if plan.action != PUBLISH else "")
+    report = _Report(plan, store, run, title)
+    report.add_faults()
+    checks = (partial(_Published.check, plan, distro, store, settings) for distro in plan.distros)
+    found = dict(zip(plan.distros, run_all(checks, at_once=settings.requests_at_once), strict=True))
+    _add_published(report, plan, found)
+    report.add_failed_tasks(
+        PublishTask.UPDATE_REPOSITORIES, PublishTask.INVALIDATE_CDN, PublishTask.UPDATE_INDICES
+    )
+    if run.state(PublishReleaseSource.task_id) == "failed":
+        report.add_failed_step(PublishReleaseSource)
+    # `verify_published` is mapped over the distributions that were exposed.
+    report.add_failed_distro_steps(VerifyPublished, [distro for distro in found if found[distro].accepted])
+    return report.finish("this was a dry run" if plan.dry_run else "all is public")
+
+
+def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
+    """Report what the canary found. Raises Incomplete if anything is wrong.
+
+    The plan is None if the task ``plan`` failed. ``findings`` are what the task ``check`` returned; None if
+    it failed.
+    """
+    if plan is None:
+        raise Incomplete(_describe_failed_plan("nothing was checked", run))
     report = _Report(plan, store, run, "What is published")
-    report.faults()
+    report.add_faults()
     report.failures += [f"WRONG  {finding}" for finding in findings or ()]
     if findings is None:
-        report.tasks_failed("check")
-    distros = [distro.name for distro in plan.distros]
-    report.looks_failed("look_as_user", LookAsUser.script, distros)
-    report.lines.append(f"looked at as its users do: {', '.join(distros) or 'no distribution'}")
-    return report.summary("all is well")
+        report.add_failed_tasks(CanaryTask.CHECK)
+    report.add_failed_distro_steps(LookAsUser, plan.distros)
+    names = ", ".join(distro.name for distro in plan.distros)
+    report.lines.append(f"checked with the apt of: {names or 'no distribution'}")
+    return report.finish("all is well")
 
 
-class _Look(NamedTuple):
-    """What there is of one distribution."""
+class _Published(NamedTuple):
+    """How far one distribution's packages have come on their way to users."""
 
     candidate: Candidate | None
     accepted: bool
-    hidden: list[str]
-    """The suites that are not what the candidate was to make of them."""
+    outdated: list[str]
+    """The published suites that are not yet what the candidate makes of them."""
 
     @classmethod
-    def at(cls, plan: Plan, distro: Distro, store: Store, settings: Settings) -> _Look:
-        """All that the store has of it."""
+    def check(cls, plan: PublishPlan, distro: Distro, store: Store, settings: Settings) -> _Published:
+        """Read it from the store."""
         candidate = Candidate.read(store, plan.release, distro.name)
         if candidate is None or not candidate.is_accepted(store):
-            return cls(candidate, accepted=False, hidden=[])
-        return cls(candidate, accepted=True, hidden=_not_exposed(candidate, distro, store, settings))
+            return cls(candidate, accepted=False, outdated=[])
+        outdated = [
+            name
+            for name, suite in candidate.suites.items()
+            if not suite.digests.items()
+            <= target_suites.open_suite(store, distro, name, settings).digests().items()
+        ]
+        return cls(candidate, accepted=True, outdated=outdated)
 
 
 class _Report:
-    """What a report on one run says, as it is put together."""
+    """A report while it is put together."""
 
     def __init__(self, plan: Plan, store: Store, run: Run, title: str) -> None:
         self.plan, self.store, self.run, self.title = plan, store, run, title
         self.lines: list[str] = []
-        """What is well."""
+        """What is done."""
         self.failures: list[str] = []
 
-    def faults(self) -> None:
-        """Of the distributions that the plan could not take up."""
+    def add_faults(self) -> None:
+        """Add the distributions that the plan leaves out."""
         for name, fault in self.plan.faults.items():
-            self.failed("plan", fault, name)
+            self.add_failure(BuildTask.PLAN, fault, name)
 
-    def no_source(self) -> None:
-        """Of the step without which there is no signed source tarball."""
-        manifest = SourceManifest.read(self.store, self.plan.release)
-        made = manifest is not None and manifest.commit == self.plan.commit
-        if made and self.run.state("make_source_tarball") != "failed":
-            self.failed(
-                "sign_source_tarball", self.run.failure_reason("sign_source_tarball") or "it is not signed"
-            )
-        else:
-            self.job_failed("make_source_tarball", MakeSourceTarball.script)
+    def add_failed_tasks(self, *task_ids: str) -> None:
+        """Add those of the tasks that failed. For tasks that run no job."""
+        for task_id in task_ids:
+            if self.run.state(task_id) == "failed":
+                self.add_failure(task_id, self.run.failure_reason(task_id) or "its log says why")
 
-    def tasks_failed(self, *tasks: str) -> None:
-        """Of those of the tasks that failed and have no job."""
-        for task in tasks:
-            if self.run.state(task) == "failed":
-                self.failed(task, self.run.failure_reason(task) or "its log says why")
-
-    def looks_failed(self, task: str, script: str, distros: Iterable[str]) -> None:
-        """Of those of the distributions, over which ``task`` is mapped, where it failed."""
+    def add_failed_distro_steps(self, step: type[DistroStep[Any]], distros: Iterable[Distro]) -> None:
+        """Add the distributions, of those that the step's task is mapped over, for which it failed."""
         for index, distro in enumerate(distros):
-            if self.run.state(task, index) == "failed":
-                self.job_failed(task, script, distro, index)
+            if self.run.state(step.task_id, index) == "failed":
+                self.add_failed_step(step, distro, index)
 
-    def held(self, words: str) -> None:
-        """Of what was good and is not public."""
-        self.failures.append(f"held   {self.title}, {words}")
+    def add_failed_step(self, step: type[Step[Any]], distro: Distro | None = None, index: int = -1) -> None:
+        """Add a step that failed, with the failure and the log of the last attempt of this run's job.
 
-    def failed(
-        self, task: str, reason: str, distro: str = "", index: int = -1, log: Sequence[str] = ()
-    ) -> None:
-        """Version, distribution and step, the reason, where to look, and the end of the log."""
-        what = ", ".join(filter(None, (f"HHVM {self.plan.version}", distro, task)))
-        page = f"  page: {self.run.page(task, index)}"
-        self.failures.append("\n".join([f"FAILED {what}: {reason}", page, *log]))
-
-    def job_failed(self, task: str, script: str, distro: str | None = None, index: int = -1) -> None:
-        """Likewise, with the class of failure and the log of the last try that this run made of the job."""
-        name = self.run.job(task, self.plan.version, script, distro)
-        last = next(reversed(attempts.of_job(self.store, self.plan.version, name)), None)
+        ``index`` is the map index of its task, -1 if it is not mapped.
+        """
+        distro_name = distro.name if distro else None
+        job = self.run.job(step.task_id, self.plan.subject, step.script, distro_name)
+        last = next(reversed(attempts.of_job(self.store, self.plan.subject, job)), None)
         known, log = (last.failed(self.store), last.log(self.store)) if last else (None, None)
         lines = []
         if last and log:
             text = self.store.scratch.get(f"{last.directory}log.txt") or b""
             ending = text.decode(errors="replace").splitlines()[-attempts.LAST_LINES :]
             lines = [f"  log: {log}", "  its last lines:", *(f"  | {line}" for line in ending)]
-        reason = f"{known.failure}: {known.reason}" if known else self._without_job(task, index)
-        self.failed(task, reason, distro or "", index, lines)
+        reason = f"{known.failure}: {known.reason}" if known else self._explain_state(step.task_id, index)
+        self.add_failure(step.task_id, reason, distro_name or "", index, lines)
 
-    def _without_job(self, task: str, index: int) -> str:
-        """Why there is no failure of a job to tell of: it never ran, or what it left was not good."""
-        said = self.run.failure_reason(task, index)
-        # Such words may be those of a job's failure, which has its log's lines below them.
-        return said.splitlines()[0] if said else f"it is {self.run.state(task, index) or 'not run'}"
+    def _explain_state(self, task_id: str, index: int) -> str:
+        """Why a task failed whose job has no recorded failure: its reason, else its state."""
+        reason = self.run.failure_reason(task_id, index)
+        # If it is a job's failure, the lines after the first are the end of the log.
+        return reason.splitlines()[0] if reason else f"it is {self.run.state(task_id, index) or 'not run'}"
 
-    def summary(self, well: str) -> str:
-        """All that is to be said. Raises Incomplete if anything failed."""
+    def add_failure(
+        self, task_id: str, reason: str, distro: str = "", index: int = -1, log: Sequence[str] = ()
+    ) -> None:
+        """Add a failure: version, distribution, task, reason, the task's page, and lines about its log."""
+        what = ", ".join(filter(None, (self.plan.title, distro, task_id)))
+        page = f"  page: {self.run.page(task_id, index)}"
+        self.failures.append("\n".join([f"FAILED {what}: {reason}", page, *log]))
+
+    def finish(self, well: str) -> str:
+        """The report, which begins with ``well``. Raises Incomplete if anything failed."""
         if self.failures:
             wrong = f"{self.title}: {len(self.failures)} failed"
             raise Incomplete("\n".join([wrong, *self.failures, *self.lines]))
         return "\n".join([f"{self.title}: {well}", *self.lines])
 
 
-def _without_plan(what: str, run: Run) -> str:
-    why = run.failure_reason("plan") or "its log says why"
-    return f"{what}, because `plan` failed: {why}\n  page: {run.page('plan')}"
+def _add_missing_source(report: _Report, plan: BuildPlan) -> None:
+    """Add the failed task without which there is no signed source tarball."""
+    manifest, run = SourceManifest.read(report.store, plan.release), report.run
+    made = manifest is not None and manifest.commit == plan.commit
+    if made and run.state(MakeSourceTarball.task_id) != "failed":
+        sign = BuildTask.SIGN_SOURCE_TARBALL
+        report.add_failure(sign, run.failure_reason(sign) or "it is not signed")
+    else:
+        report.add_failed_step(MakeSourceTarball)
 
 
-def _not_exposed(candidate: Candidate, distro: Distro, store: Store, settings: Settings) -> list[str]:
-    return [
-        name
-        for name, suite in candidate.suites.items()
-        if not suite.digests.items()
-        <= target_suites.open_suite(store, distro, name, settings).digests().items()
-    ]
+def _add_published(report: _Report, plan: PublishPlan, found: dict[Distro, _Published]) -> None:
+    """Add a line or a failure for each distribution."""
+    # `verify_candidate` is mapped over the distributions that have a candidate.
+    mapped = [distro for distro, (candidate, *_) in found.items() if candidate and not candidate.fault]
+    for distro, (candidate, accepted, outdated) in found.items():
+        if candidate is None:
+            report.add_failure(PublishTask.CANDIDATE, "there is none", distro.name)
+        elif candidate.fault:
+            report.add_failure(PublishTask.CANDIDATE, candidate.fault, distro.name)
+        elif not accepted:
+            report.add_failed_step(VerifyCandidate, distro, mapped.index(distro))
+        elif plan.dry_run:
+            report.lines.append(f"would change {distro.name}:\n{candidate.difference}")
+        elif outdated:
+            suites = ", ".join(outdated)
+            report.failures.append(f"held   {report.title}, {distro.name}: users do not get it from {suites}")
+        else:
+            report.lines.append(f"public {report.title}, {distro.name}: {', '.join(candidate.suites)}")
+            if candidate.downgrade:
+                report.lines.append(
+                    f"       who installed what was withdrawn goes back with: {candidate.downgrade}"
+                )
+
+
+def _describe_failed_plan(consequence: str, run: Run) -> str:
+    reason = run.failure_reason(BuildTask.PLAN) or "its log says why"
+    return f"{consequence}, because `plan` failed: {reason}\n  page: {run.page(BuildTask.PLAN)}"

@@ -24,13 +24,13 @@ from hhvm_packaging.apt.sources_index import SOURCES, Sources
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import packaging_files, target_suites
-from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.concurrently import run_all
-from hhvm_packaging.store.keys import CANARY, PUBLIC_KEY
+from hhvm_packaging.store.keys import PUBLIC_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -63,7 +63,7 @@ class _NoAnswer(Exception):
     """The server does not answer, whatever it is asked. The message has its address."""
 
 
-def plan_canary(store: Store, settings: Settings) -> Plan:
+def plan_canary(store: Store, settings: Settings) -> CanaryPlan:
     """What the jobs need that look at each distribution's suites as its users do.
 
     Raises NothingPublished on a new deployment.
@@ -79,10 +79,7 @@ def plan_canary(store: Store, settings: Settings) -> Plan:
         else:
             if target_suites.list_distro_suites(distro, store, settings):
                 found.append(distro)
-    return Plan(
-        version=CANARY,
-        nightly=False,
-        commit="",
+    return CanaryPlan(
         packaging=packaging_files.upload(store, settings.packaging_root),
         packaging_revision=packaging_files.worktree(settings.packaging_root).commit,
         distros=tuple(found),
@@ -90,7 +87,7 @@ def plan_canary(store: Store, settings: Settings) -> Plan:
     )
 
 
-def check(plan: Plan, store: Store, settings: Settings, *, now: datetime | None = None) -> list[str]:
+def check(plan: CanaryPlan, store: Store, settings: Settings, *, now: datetime | None = None) -> list[str]:
     """All that is wrong with what is published, and still is after ``canary_patience``; one line each."""
     found = _look(plan, store, settings, now)
     if found:
@@ -100,7 +97,7 @@ def check(plan: Plan, store: Store, settings: Settings, *, now: datetime | None 
     return found
 
 
-def _look(plan: Plan, store: Store, settings: Settings, now: datetime | None) -> list[str]:
+def _look(plan: CanaryPlan, store: Store, settings: Settings, now: datetime | None) -> list[str]:
     with _Website(settings) as website:
         look = _Look(website, now or datetime.now(UTC))
         try:

@@ -11,14 +11,16 @@ from airflow.sdk import dag
 
 from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, JobOperator
 from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.planning.step import Step
 from hhvm_packaging.workers.job import Job
 
 
-class AJob(Step):
+class AJob(Step[BuildPlan]):
     """A step that takes minutes at most."""
 
     script = "a-job"
+    plan_type = BuildPlan
     time_limit = 600
 
     def job(self, build: str) -> Job:
