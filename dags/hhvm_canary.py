@@ -1,105 +1,82 @@
-"""Look at what is published as its users do, and fail with all that is wrong with it.
+"""Check everything that is published as its users see it. Fail if anything is wrong.
 
 **To run**: it runs by itself, hourly unless `canary_schedule` says otherwise; or trigger it. It changes
-nothing and needs no private key. Where nothing is published yet it says so and skips.
+nothing and needs no private key. If nothing is published yet, it says so and skips its tasks.
 
-**What it looks at**: `look_as_user` lets each distribution's own apt, on a clean machine, read every suite
-and resolve an installation from it. `check` asks the public address for every index in every form and every
-file that they name, and looks at the signatures, the times, the keys' expiry and, where nightlies are
-scheduled, the last one. What it finds it looks at twice, so that a publish under way is no alarm.
+**What it checks**: in `look_as_user` each distribution's own apt, in a clean container, reads every suite
+and resolves an installation from it. `check` downloads from the public address every index in every form,
+asks for every file that they name, and checks the signatures, the times and the expiry of the keys; if
+nightlies are scheduled, also that the last one is there. What it finds it checks a second time, so that a
+publish at the same moment is no alarm.
 
 **When this fails**: `canary_report` lists everything that is wrong. `docs/operating.md` says what to do about
-each. Mend it and clear the run, or leave that to the next one.
+each. Fix it and clear the run, or wait for the next one.
 
 **To undo**: there is nothing to undo.
 """
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.orchestration import notifications, schedules
-from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, JobOperator
+from hhvm_packaging.orchestration import connections, dag_defaults, schedules, task_context
+from hhvm_packaging.orchestration.step_tasks import run_step_for_each
+from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
+from hhvm_packaging.planning.plans import CanaryPlan
+from hhvm_packaging.planning.task_ids import CanaryTask
+from hhvm_packaging.publishing.steps import LookAsUser
+from hhvm_packaging.reporting import reports
 from hhvm_packaging.settings import settings
+from hhvm_packaging.upkeep import canary
 
 
-@task(multiple_outputs=False)
-def plan() -> dict[str, Any]:
-    """Find out for which distributions anything is published."""
-    from airflow.sdk.exceptions import AirflowSkipException
-
-    from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.settings import settings
-    from hhvm_packaging.upkeep import canary
-
-    with task_context.fail_without_retry():
-        try:
-            return task_context.dump_plan(canary.plan_canary(connections.store(), settings()))
-        except canary.NothingPublished as error:
-            raise AirflowSkipException(str(error)) from error
+@task(task_id=CanaryTask.PLAN, multiple_outputs=False)
+@fail_without_retry()
+def plan() -> PlanJson:
+    """Find the distributions that have a published suite."""
+    try:
+        return task_context.dump_plan(canary.plan_canary(connections.store(), settings()))
+    except canary.NothingPublished as error:
+        raise AirflowSkipException(str(error)) from error
 
 
-@task
-def published_distros(plan: dict[str, Any]) -> list[str]:
-    """The distributions for which anything is, by name."""
-    return [distro["name"] for distro in plan["distros"]]
+@task(task_id=CanaryTask.PUBLISHED_DISTROS)
+def published_distros(plan: PlanJson) -> list[str]:
+    """The names of the distributions to check."""
+    return [distro.name for distro in parse_plan(CanaryPlan, plan).distros]
 
 
-@task
-def check(plan: dict[str, Any]) -> list[str]:
-    """Look at everything over HTTP, and return what is wrong for the report."""
-    from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import CanaryPlan
-    from hhvm_packaging.settings import settings
-    from hhvm_packaging.upkeep import canary
-
-    with task_context.fail_without_retry():
-        return canary.check(CanaryPlan.model_validate(plan), connections.store(), settings())
+@task(task_id=CanaryTask.CHECK)
+@fail_without_retry()
+def check(plan: PlanJson) -> list[str]:
+    """Check everything over HTTP. Returns what is wrong, for the report: a line for each finding."""
+    return canary.check(parse_plan(CanaryPlan, plan), connections.store(), settings())
 
 
-@task
-def canary_report(plan: dict[str, Any] | None, findings: list[str] | None) -> str:
-    """Say all that is wrong, and fail if anything is."""
-    from airflow.sdk.exceptions import AirflowSkipException
-
-    from hhvm_packaging.orchestration import connections, task_context
-    from hhvm_packaging.planning.plans import CanaryPlan
-    from hhvm_packaging.reporting import reports
-
+@task(task_id=CanaryTask.REPORT)
+@fail_without_retry()
+def canary_report(plan: PlanJson | None, findings: list[str] | None) -> str:
+    """Report everything that is wrong. Fail if anything is."""
     run = task_context.read_run(get_current_context())
-    if run.state("plan") == "skipped":
+    if run.state(CanaryTask.PLAN) == "skipped":
         raise AirflowSkipException("Nothing is published yet")
-    with task_context.fail_without_retry():
-        return reports.report_canary(
-            CanaryPlan.model_validate(plan) if plan else None, findings, connections.store(), run
-        )
+    return reports.report_canary(parse_plan(CanaryPlan, plan), findings, connections.store(), run)
 
 
 @dag(
     schedule=schedules.cron(settings().canary_schedule),
-    # No start_date, so that a new deployment waits for the next turn.
-    catchup=False,
     max_active_runs=1,
-    default_args={"owner": "release", "retries": 2, "retry_delay": datetime.timedelta(seconds=15)},
-    tags=["hhvm", "publish"],
-    on_failure_callback=notifications.failed(),
-    doc_md=__doc__,
+    **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_canary() -> None:
-    planned = plan()
+    planned: Any = plan()
     distros = published_distros(planned)
-    looks = JobOperator.partial(
-        task_id="look_as_user",
-        script="look-as-user",
-        plan=planned,
-        map_index_template="{{ task.distro }}",
-        **ON_A_WORKER,
-    ).expand(distro=distros)
-    findings = check(planned)
-    # All done, not all successful: it must say everything, and itself fails if anything is wrong.
+    looks = run_step_for_each(LookAsUser, planned, distros)
+    findings: Any = check(planned)
+    # ALL_DONE: it says everything that is wrong, and fails itself if anything is.
     report = canary_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned, findings)
 
     planned >> distros >> looks >> report

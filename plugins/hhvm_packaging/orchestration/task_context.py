@@ -1,43 +1,55 @@
-"""What Airflow tells a task: its run and request; and how a task tells Airflow that it failed for good."""
+"""What a task reads from Airflow, its run, request and plan, and how it reports failures and results."""
 
 from __future__ import annotations
 
 import datetime
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from hhvm_packaging import distros
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
 from hhvm_packaging.runs.run import FAILURE_REASON, Run
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-
-    from hhvm_packaging.planning.plans import Plan
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
 log = logging.getLogger(__name__)
 
+PlanJson: TypeAlias = dict[str, Any]
+"""What the task ``plan`` of a DAG that has a plan returns: the JSON of one of the classes of Plan."""
+RequestJson: TypeAlias = dict[str, Any]
+"""What the task ``plan`` of a wrapper returns, for each version: the JSON of a Request."""
+
+P = TypeVar("P", bound=Plan)
+
 
 def task_state_reader(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
-    """What tells the state of a task instance by its DAG, run, task and map index; None where it is gone."""
+    """A function that returns the state of a task instance; None if it is gone.
 
-    def state(dag: str, run: str, task: str, map_index: int) -> str | None:
-        states = context["ti"].get_task_states(dag_id=dag, run_ids=[run], task_ids=[task])
-        name = task if map_index < 0 else f"{task}_{map_index}"
-        found: str | None = states.get(run, {}).get(name)
+    Its arguments are DAG id, run id, task id and map index, -1 for a task that is not mapped.
+    """
+
+    def read(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
+        states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id])
+        name = task_id if map_index < 0 else f"{task_id}_{map_index}"
+        found: str | None = states.get(run_id, {}).get(name)
         return found
 
-    return state
+    return read
 
 
 def read_run(context: Mapping[str, Any]) -> Run:
-    """The run, with the states that its tasks have now where the context can tell them."""
+    """The task's run, with the current states of its tasks.
+
+    The context of a callback may have no ``ti``; then there are no states and no reasons.
+    """
     from airflow.configuration import conf
 
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
@@ -56,64 +68,85 @@ def read_run(context: Mapping[str, Any]) -> Run:
 
 
 def read_request(context: Mapping[str, Any]) -> Request:
-    """The run's request, checked. Ends the task for good if it is refused."""
+    """The run's request, checked. If it is refused, the task fails without a retry."""
     with fail_without_retry():
-        return Request.check(_params(context), context["dag_run"].conf, **_known(context))
+        return Request.check(_params(context), context["dag_run"].conf, **_check_arguments(context))
 
 
 def read_requests(context: Mapping[str, Any]) -> tuple[Request, ...]:
-    """The run's requests of several versions, in their order; otherwise like request."""
+    """The run's requests, one for each version, in their order. Otherwise like read_request."""
     with fail_without_retry():
-        return Request.check_several(_params(context), context["dag_run"].conf, **_known(context))
-
-
-def parse_requests(plan: Any) -> list[Request]:
-    """The requests of a wrapper, as its task ``plan`` returned them: one, or those of several versions."""
-    return [Request.model_validate(request) for request in (plan if isinstance(plan, list) else [plan])]
-
-
-def _known(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What a request is checked against."""
-    date = context["dag_run"].run_after.astimezone(datetime.UTC).date()
-    return {"known": distros.names(settings().packaging_root), "run_date": date}
+        return Request.check_several(_params(context), context["dag_run"].conf, **_check_arguments(context))
 
 
 def read_dry_run(context: Mapping[str, Any]) -> bool:
-    """Whether a run without other parameters is a dry one. Ends the task for good if it is refused."""
+    """Whether the run is a dry one, of a DAG that has no other parameter. Otherwise like read_request."""
     with fail_without_retry():
         return only_dry_run(_params(context), context["dag_run"].conf)
 
 
 def _params(context: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's parameters that the form has: Airflow adds whatever else the run was given."""
+    """The run's parameters that the form has: Airflow adds all others that the run was given."""
     return {name: context["params"][name] for name in context["dag"].params}
 
 
-def dump_plan(plan: Plan) -> dict[str, Any]:
-    """The plan as the tasks after it take it, logged for people."""
+def _check_arguments(context: Mapping[str, Any]) -> dict[str, Any]:
+    """What the request is checked against: the distributions that exist, and the date of the run."""
+    date = context["dag_run"].run_after.astimezone(datetime.UTC).date()
+    return {"known": distros.names(settings().packaging_root), "run_date": date}
+
+
+def parse_requests(planned: RequestJson | list[RequestJson]) -> list[Request]:
+    """The requests of a wrapper, from what its task ``plan`` returned: one, or one for each version."""
+    return [
+        Request.model_validate(request) for request in (planned if isinstance(planned, list) else [planned])
+    ]
+
+
+@overload
+def parse_plan(kind: type[P], plan: PlanJson) -> P: ...
+@overload
+def parse_plan(kind: type[P], plan: None) -> None: ...
+def parse_plan(kind: type[P], plan: PlanJson | None) -> P | None:
+    """The plan, from what the task ``plan`` returned: None if it failed."""
+    return None if plan is None else kind.model_validate(plan)
+
+
+def dump_plan(plan: Plan) -> PlanJson:
+    """The plan as the task ``plan`` returns it. Logs it, for people."""
     log.info("%s", plan.model_dump_json(indent=2))
     log.info("distros/ and bin/ are those of %s (%s)", plan.packaging_revision, plan.packaging_ref)
     for fault in plan.faults.values():
-        log.error("%s. The others go on; this run will end red.", fault)
+        log.error("%s. The others go on; this run will fail at its end.", fault)
     return plan.model_dump(mode="json")
+
+
+def log_warnings(lines: Iterable[str]) -> list[str]:
+    """Log each line as a warning, and return all of them."""
+    logged = []
+    for line in lines:
+        log.warning("%s", line)
+        logged.append(line)
+    return logged
 
 
 @contextmanager
 def fail_without_retry() -> Generator[None]:
-    """Turn our own errors, which trying again would not mend, into a failure without a retry.
+    """Turn a PackagingError, which a retry would not fix, into a failure without a retry.
 
-    The reason is kept where reports and notifications find it.
+    The message is kept for reports and notifications, as the run's ``failure_reason``. Can also decorate the
+    function of a task.
     """
     try:
         yield
     except PackagingError as error:
-        _keep(str(error))
+        _keep_reason(str(error))
         raise AirflowFailException(str(error)) from error
 
 
-def _keep(reason: str) -> None:
+def _keep_reason(reason: str) -> None:
     try:
         get_current_context()["ti"].xcom_push(key=FAILURE_REASON, value=reason)
     except Exception as error:
-        # It is in the task's log too, and must not be lost for this.
+        # The task's log has it too. It must not be replaced by this error.
         log.warning("Cannot keep the reason for reports: %s", error)

@@ -46,6 +46,10 @@ class Updated:
     written: tuple[str, ...]
     removed: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """How many, for people."""
+        return f"{len(self.written)} listings written, {len(self.removed)} removed"
+
 
 def update_indices(
     downloads: Bucket, notice: Callable[[str, str], Notice | None] = lambda repository, suite: None
