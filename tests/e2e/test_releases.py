@@ -275,7 +275,7 @@ def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployme
         if_a_version_fails="hold all",
     )
     assert deployment.ended(MULTI, "together") == "failed"
-    assert "HHVM 1.2.0 is held, as if_a_version_fails has it" in deployment.said(
+    assert "HHVM 1.2.0 is held, as if_a_version_fails says" in deployment.said(
         MULTI, "together", "publish 1.2.0"
     )
     assert deployment.public() == before

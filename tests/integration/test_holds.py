@@ -25,7 +25,7 @@ RUN = ("hhvm_build_and_publish", "a-run")
 
 
 def built(bench: Bench, version: str, *missing: str) -> PublishPlan:
-    """Build and sign a version, but for the ``missing`` distributions."""
+    """Build and sign a version, without the ``missing`` distributions."""
     plan = bench.build(version)
     tarball = Artifact(name="a-tarball", size=1, sha256=version, md5="")
     SourceManifest(version=version, commit="", tarball=tarball, signed_by="somebody").write(
@@ -82,7 +82,7 @@ def test_what_the_last_plan_wants_otherwise_is_not_built(bench: Bench) -> None:
     bumped = [distro.model_copy(update={"pkgver": "2~bookworm"}) for distro in plan.distros[:1]]
     planned = plan.model_copy(update={"distros": (*bumped, *plan.distros[1:])})
     bench.store.scratch.put_json(keys.plan(plan.release), planned.model_dump(mode="json"))
-    found = Ready.of(request("1.0.0"), bench.store, bench.settings)
+    found = Ready.find(request("1.0.0"), bench.store, bench.settings)
     assert BOOKWORM in found.missing
 
 
@@ -134,9 +134,7 @@ def test_a_version_that_is_not_built_holds_the_others_only_where_that_was_asked_
     built(bench, "1.0.0")
     release(bench, request("1.0.0"), request("1.0.1"))
     held: dict[str, Any] = {"if_a_version_fails": "hold all"}
-    with pytest.raises(
-        Held, match=r"HHVM 1\.0\.0 is held, as if_a_version_fails has it: HHVM 1\.0\.1 is not"
-    ):
+    with pytest.raises(Held, match=r"HHVM 1\.0\.0 is held, as if_a_version_fails says: HHVM 1\.0\.1 is not"):
         release(bench, request("1.0.0", **held), request("1.0.1", **held))
 
 

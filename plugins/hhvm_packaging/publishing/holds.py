@@ -1,4 +1,4 @@
-"""Embargoes: what of a release is ready, who approved it, and why it is not published yet."""
+"""Holds: which builds of a release are ready, who approved them, and why the release is not published yet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan, expand_distros
 from hhvm_packaging.planning.request import HOLD_ALL
+from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 
@@ -25,89 +26,92 @@ if TYPE_CHECKING:
 
 
 class Held(PackagingError):
-    """A release is not published. The message says which, why, and what to do."""
+    """A release may not be published now. The message says which, why, and what to do."""
 
 
 class Package(BaseModel):
-    """What is built of one version for one distribution."""
+    """What is built of one version for one distribution. Part of the JSON of Ready and of Approval."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
-    """The Debian version."""
+    """The Debian version, such as 1.0.0-1~bookworm."""
     build: str
-    """The directory in scratch that holds it; another build has another one."""
+    """The directory in scratch that holds the packages. Each build has its own."""
 
 
 class Ready(BaseModel):
-    """What is built of one version, of all that was asked for."""
+    """What is built of one version, of everything that was asked for."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     source: str = ""
-    """SHA-256 of the source tarball; empty where there is no signed one."""
+    """SHA-256 of the signed source tarball; empty if there is none."""
     packages: dict[str, Package] = {}
-    """By distribution."""
+    """By the name of the distribution."""
     missing: tuple[str, ...] = ()
-    """The distributions that were asked for and are not built."""
+    """The names of the distributions that were asked for and are not built."""
 
     @classmethod
-    def of(cls, request: Request, store: Store, settings: Settings) -> Ready:
-        """What the store holds, judged as the version's last plan has it."""
+    def find(cls, request: Request, store: Store, settings: Settings) -> Ready:
+        """Find in the store what is built, by the version's last build plan."""
         release = request.release
         source = SourceManifest.read(store, release)
         if source is None or source.signed_by is None:
             return cls(version=release.version, missing=request.distros)
         plan = BuildPlan.read(store, release)
         distros = expand_distros(request, plan.known, settings) if plan else request.distros
-        looks = (partial(_built, request, distro, plan, store, settings) for distro in distros)
-        found = zip(distros, run_all(looks, at_once=settings.requests_at_once), strict=True)
+        checks = (partial(_find_package, request, distro, plan, store, settings) for distro in distros)
+        found = zip(distros, run_all(checks, at_once=settings.requests_at_once), strict=True)
         packages = {distro: package for distro, package in found if package}
         missing = tuple(distro for distro in distros if distro not in packages)
         return cls(version=release.version, source=source.tarball.sha256, packages=packages, missing=missing)
 
     def fault(self, request: Request) -> str | None:
-        """Why the version may not be published by the run's own terms, or None."""
+        """Why ``if_one_fails`` does not allow to publish the version; None if it does."""
         if self.missing and (request.holds_all or not self.packages):
-            terms = "; the others are held, as if_one_fails has it" if self.packages else ""
-            return f"HHVM {self.version} is not built for {', '.join(self.missing)}{terms}"
+            others = "; the others are held, as if_one_fails says" if self.packages else ""
+            return f"HHVM {self.version} is not built for {', '.join(self.missing)}{others}"
         return None
 
     def __str__(self) -> str:
-        """What a person is to approve."""
+        """A line for the person who approves."""
         built = [f"{distro} {package.version}" for distro, package in self.packages.items()]
         missing = [f"not {distro}" for distro in self.missing]
         return f"HHVM {self.version}: {', '.join(built + missing)}"
 
 
 class Approval(BaseModel):
-    """That a person approved to publish one version, in one run."""
+    """A person's approval to publish one version, given in one run. It is kept in the store."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     run: str
-    """The DAG and the run."""
+    """The DAG id and the run id."""
     by: str
-    """Who, by the name that they log in with."""
+    """The person's login name."""
     at: datetime.datetime
     source: str
     packages: dict[str, Package]
-    """What was approved: exactly these builds."""
+    """The builds that were approved, by the name of the distribution."""
 
     def covers(self, ready: Ready) -> bool:
-        """Whether all of what is ready is what was approved."""
+        """Whether everything that is ready was approved: the same source and the same builds."""
         return self.source == ready.source and ready.packages.items() <= self.packages.items()
 
 
 def find_ready(requests: Sequence[Request], store: Store, settings: Settings) -> list[Ready]:
-    """What is built of each version."""
-    return [Ready.of(request, store, settings) for request in requests]
+    """Find what is built of each version, in the order of the requests."""
+    return [Ready.find(request, store, settings) for request in requests]
 
 
 def find_faults(requests: Sequence[Request], found: Sequence[Ready]) -> dict[str, str]:
-    """By version, why those that may not be published may not, by the run's own terms."""
+    """Why ``if_one_fails`` and ``if_a_version_fails`` hold versions, by version. Others may be published.
+
+    ``found`` is what ``find_ready`` returned for the same requests.
+    """
     own = {
         request.version: fault
         for request, ready in zip(requests, found, strict=True)
@@ -115,36 +119,36 @@ def find_faults(requests: Sequence[Request], found: Sequence[Ready]) -> dict[str
     }
     if not own or requests[0].if_a_version_fails != HOLD_ALL:
         return own
-    others = f"is held, as if_a_version_fails has it: {'. '.join(own.values())}"
-    return {request.version: f"HHVM {request.version} {others}" for request in requests} | own
+    reason = f"is held, as if_a_version_fails says: {'. '.join(own.values())}"
+    return {request.version: f"HHVM {request.version} {reason}" for request in requests} | own
 
 
 def select_publishable(requests: Sequence[Request], found: Sequence[Ready]) -> list[Ready]:
-    """Those that may go on. Raises Held if none may."""
+    """Those of ``found`` that may be published. Raises Held if none may."""
     held = find_faults(requests, found)
     if len(held) == len(found):
         raise Held(_advice(". ".join(held.values())))
-    return [one for one in found if one.version not in held]
+    return [version for version in found if version.version not in held]
 
 
 def record_approval(
     found: Sequence[Ready], dag_id: str, run_id: str, by: str, at: datetime.datetime, store: Store
 ) -> None:
-    """Keep who approved what."""
-    for one in found:
+    """Record in the store who approved these builds, and in which run."""
+    for ready in found:
         approval = Approval(
-            version=one.version,
+            version=ready.version,
             run=f"{dag_id}, {run_id}",
             by=by,
             at=at,
-            source=one.source,
-            packages=one.packages,
+            source=ready.source,
+            packages=ready.packages,
         )
-        store.scratch.put_json(keys.approval(one.version, dag_id, run_id), approval.model_dump(mode="json"))
+        store.scratch.put_json(keys.approval(ready.version, dag_id, run_id), approval.model_dump(mode="json"))
 
 
 def withdraw_approvals(requests: Sequence[Request], dag_id: str, run_id: str, store: Store) -> None:
-    """Forget what was approved in the run, which is to be approved anew."""
+    """Delete the approvals that were given in the run."""
     for request in requests:
         store.scratch.delete(keys.approval(request.version, dag_id, run_id))
 
@@ -159,10 +163,10 @@ def ensure_publishable(
     store: Store,
     settings: Settings,
 ) -> None:
-    """Return if the run may publish the version now. Raises Held.
+    """Return if the run may publish the version of ``request`` now. Raises Held if it may not.
 
-    The store says so, not the tasks before: one that somebody marked successful approves nothing.
-    ``requests`` are all that the run was asked for.
+    ``requests`` are those of all versions of the run. Only the store counts, not the states of tasks: a
+    person can mark a task successful.
     """
     asked = requests if request.if_a_version_fails == HOLD_ALL else [request]
     found = find_ready(asked, store, settings)
@@ -176,22 +180,22 @@ def ensure_publishable(
     if approval is None:
         raise Held(f"HHVM {request.version} is not approved. To ask for it again, clear the failed tasks")
     approved = Approval.model_validate(approval)
-    [now_there] = [one for one in found if one.version == request.version]
-    if not approved.covers(now_there):
+    [ready] = [version for version in found if version.version == request.version]
+    if not approved.covers(ready):
         raise Held(
-            f"HHVM {request.version} is not what {approved.by} approved: it was built since then. Clear "
-            "`ready` and what follows, and have that approved"
+            f"HHVM {request.version} is not what {approved.by} approved: it was built again since then. "
+            f"Clear `{WrapperTask.READY}` and what follows, and have that approved"
         )
 
 
 def _advice(fault: str) -> str:
-    return f"{fault}. `build` leads to what failed; once that is mended, clear the failed tasks"
+    return f"{fault}. `{WrapperTask.BUILD}` leads to what failed; once that is fixed, clear the failed tasks"
 
 
-def _built(
+def _find_package(
     request: Request, distro: str, plan: BuildPlan | None, store: Store, settings: Settings
 ) -> Package | None:
-    """What is built for the distribution."""
+    """The distribution's package; None if it is not built."""
     manifest = PackageManifest.read(store, request.release, distro)
     if manifest is None or not _is_wanted(request, manifest, plan, store, settings):
         return None
@@ -201,7 +205,10 @@ def _built(
 def _is_wanted(
     request: Request, manifest: PackageManifest, plan: BuildPlan | None, store: Store, settings: Settings
 ) -> bool:
-    """Whether the packages are those that the plan wants; if it does not say, whether they are there."""
+    """Whether the packages are what the plan builds.
+
+    If the plan does not name the distribution, whether they exist.
+    """
     if plan is None or manifest.distro not in plan.asked:
         return manifest.is_built(store, request.release)
     if manifest.distro in plan.faults:

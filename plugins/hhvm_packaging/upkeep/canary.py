@@ -1,6 +1,6 @@
-"""The canary: whether what is published is whole, and whether users will get what comes next.
+"""The canary: checks that everything published is complete, valid and recent, as users see it.
 
-It looks where users look, at ``public_url``, and knows no secret.
+It reads ``public_url`` over HTTP, as apt does, and needs no private key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import lzma
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -42,29 +43,35 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AT_ONCE = 16
-"""How many requests are under way at the same time."""
-_PAUSES = (1.0, 4.0)
-"""Seconds before a server that does not answer, or has an error of its own, is asked again."""
-ENOUGH = 10
-"""How many requests in vain show that there is no point in more: thousands would take hours."""
-_CLOCKS = timedelta(minutes=5)
-"""By how much clocks may differ."""
+"""How many requests are sent at the same time."""
+_CLOCK_SKEW = timedelta(minutes=5)
+"""How far in the future a Release may be, because clocks differ."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server that fails is asked again."""
+
+    pauses: tuple[float, ...] = (1.0, 4.0)
+    """Seconds before each repetition of a request that had no answer, or a server error."""
+    max_failures: int = 10
+    """After so many failed requests no more are sent: thousands of them would take hours."""
 
 
 class NothingPublished(Exception):
-    """There is no suite yet."""
+    """Nothing is published yet: there is no suite."""
 
 
 class _Unavailable(Exception):
-    """A URL that does not answer as it must. The message has the URL and the reason."""
+    """A URL does not have what it should. The message has the URL and the reason."""
 
 
-class _NoAnswer(Exception):
-    """The server does not answer, whatever it is asked. The message has its address."""
+class _ServerDown(Exception):
+    """Too many requests failed. The message has the server's address."""
 
 
 def plan_canary(store: Store, settings: Settings) -> CanaryPlan:
-    """What the jobs need that look at each distribution's suites as its users do.
+    """Plan a run of hhvm_canary: the distributions that have a suite, with the worktree's packaging files.
 
     Raises NothingPublished on a new deployment.
     """
@@ -87,46 +94,60 @@ def plan_canary(store: Store, settings: Settings) -> CanaryPlan:
     )
 
 
-def check(plan: CanaryPlan, store: Store, settings: Settings, *, now: datetime | None = None) -> list[str]:
-    """All that is wrong with what is published, and still is after ``canary_patience``; one line each."""
-    found = _look(plan, store, settings, now)
+def check(
+    plan: CanaryPlan,
+    store: Store,
+    settings: Settings,
+    *,
+    now: datetime | None = None,
+    patience: Patience = Patience(),
+) -> list[str]:
+    """Check everything that is published. Returns a line for each finding.
+
+    If anything is wrong, it is checked again after ``canary_patience`` seconds: a publish may have been under
+    way. ``now`` is the current time by default.
+    """
+    found = _check_once(plan, store, settings, now, patience)
     if found:
-        log.warning("Looking again in %s s at:\n%s", settings.canary_patience, "\n".join(found))
+        log.warning("Checking again in %s s:\n%s", settings.canary_patience, "\n".join(found))
         time.sleep(settings.canary_patience)
-        found = _look(plan, store, settings, now)
+        found = _check_once(plan, store, settings, now, patience)
     return found
 
 
-def _look(plan: CanaryPlan, store: Store, settings: Settings, now: datetime | None) -> list[str]:
-    with _Website(settings) as website:
-        look = _Look(website, now or datetime.now(UTC))
+def _check_once(
+    plan: CanaryPlan, store: Store, settings: Settings, now: datetime | None, patience: Patience
+) -> list[str]:
+    with _Website(settings, patience) as website:
+        check = _Check(website, now or datetime.now(UTC))
         try:
-            look.public_key()
+            check.fetch_public_keys()
             for suite in target_suites.list_suites(store, settings):
-                look.suite(suite)
-            look.files()
-        except _NoAnswer as error:
-            look.found.append(str(error))
-            return look.found
-        look.keys()
+                check.check_suite(suite)
+            check.check_files()
+        except _ServerDown as error:
+            check.found.append(str(error))
+            return check.found
+        check.check_key_expiry()
         if settings.nightly_schedule:
             for distro in plan.distros:
-                look.nightlies(distro, store, settings)
-        log.info("Looked at %s suites and %s files", len(look.offered), len(look.sizes))
-        return look.found
+                check.check_nightlies(distro, store, settings)
+        log.info("Checked %s suites and %s files", len(check.offered), len(check.sizes))
+        return check.found
 
 
 class _Website:
     """The public bucket over HTTP."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, patience: Patience) -> None:
         self._settings = settings
-        self._in_vain = 0
+        self._patience = patience
+        self._failures = 0
         self._client = httpx.Client(
             timeout=30,
             follow_redirects=True,
             limits=httpx.Limits(max_connections=AT_ONCE),
-            # Compressed on the way it would have no length to compare.
+            # A response that is compressed for transfer has no Content-Length to compare.
             headers={"Accept-Encoding": "identity"},
         )
 
@@ -137,81 +158,81 @@ class _Website:
         self._client.close()
 
     def url(self, key: str) -> str:
-        """Where users find the object."""
+        """The URL at which users find the object."""
         return self._settings.published(key)
 
     def get(self, key: str) -> bytes:
-        """The object. Raises _Unavailable, _NoAnswer."""
-        return self._ask("GET", key).content
+        """The object's content. Raises _Unavailable, _ServerDown."""
+        return self._request("GET", key).content
 
     def size(self, key: str) -> int:
-        """The object's length in bytes, without its content. Raises _Unavailable, _NoAnswer."""
-        answer = self._ask("HEAD", key)
+        """The object's length in bytes, without its content. Raises _Unavailable, _ServerDown."""
+        answer = self._request("HEAD", key)
         try:
             return int(answer.headers["Content-Length"])
         except (KeyError, ValueError):
-            raise _Unavailable(f"{self.url(key)}: the server does not tell its length") from None
+            raise _Unavailable(f"{self.url(key)}: the server does not send its length") from None
 
-    def _ask(self, method: str, key: str) -> httpx.Response:
-        if self._in_vain >= ENOUGH:
-            raise _NoAnswer(f"{self.url('')}: {self._in_vain} requests in vain; no more are made")
-        for pause in (*_PAUSES, None):
+    def _request(self, method: str, key: str) -> httpx.Response:
+        if self._failures >= self._patience.max_failures:
+            raise _ServerDown(f"{self.url('')}: {self._failures} requests failed; no more are sent")
+        for pause in (*self._patience.pauses, None):
             try:
                 answer = self._client.request(method, self.url(key))
                 if answer.is_success:
                     return answer
                 fault = f"HTTP {answer.status_code}"
-                passing = answer.is_server_error
+                temporary = answer.is_server_error
             except httpx.RequestError as error:
-                fault, passing = f"{type(error).__name__}: {error}", True
-            if pause is None or not passing:
+                fault, temporary = f"{type(error).__name__}: {error}", True
+            if pause is None or not temporary:
                 break
             time.sleep(pause)
-        self._in_vain += passing
+        self._failures += temporary
         raise _Unavailable(f"{self.url(key)}: {fault}")
 
 
-class _Look:
-    """One look at all that is published; what is wrong with it gathers in ``found``."""
+class _Check:
+    """One check of everything that is published. What is wrong is added to ``found``, a line each."""
 
     def __init__(self, website: _Website, now: datetime) -> None:
         self.website = website
         self.now = now
         self.found: list[str] = []
         self.sizes: dict[str, tuple[str, int]] = {}
-        """By key, of each file that an index names: the first suite that names it, and its size."""
+        """For the key of each file that an index names: the first suite that names it; the size in bytes."""
         self.offered: dict[str, frozenset[Identity]] = {}
-        """By suite."""
+        """For each suite: its packages."""
         self.dates: dict[str, datetime] = {}
-        """Of each suite's Release."""
+        """For each suite: the date of its Release."""
         self.signed: dict[str, list[str]] = defaultdict(list)
-        """By key, what it signs."""
+        """For the fingerprint of each signing key: the suites that it signs."""
         self.expires: dict[str, datetime | None] = {}
-        """By key."""
+        """For the fingerprint of each signing key: when it expires; None for never."""
         self._public_keys: bytes | None = None
 
-    def public_key(self) -> None:
-        """What users verify with."""
+    def fetch_public_keys(self) -> None:
+        """Fetch the public keys with which users verify signatures."""
         self._public_keys = self._try(lambda: self.website.get(PUBLIC_KEY))
 
-    def suite(self, suite: Suite) -> None:
-        """InRelease, its signature and its times, every index in every form, and what they name."""
+    def check_suite(self, suite: Suite) -> None:
+        """Check InRelease, its signature and its times, and every index in every form."""
         in_release = self._try(lambda: self.website.get(f"{suite.directory}InRelease"), f"{suite}: ")
         if in_release is None:
             return
         try:
-            text = self._verified(suite, in_release)
+            text = self._verify(suite, in_release)
             release = index.Release.parse(text)
         except index.InvalidIndex as error:
             self.found.append(f"{suite}: InRelease: {error}")
             return
-        self._times(suite, text, release)
-        self._plain(suite, text)
-        contents = self._indices(suite, text, release)
-        self.offered[str(suite)] = self._named(suite, release, contents)
+        self._check_times(suite, text, release)
+        self._check_release(suite, text)
+        contents = self._fetch_indices(suite, text, release)
+        self.offered[str(suite)] = self._read_indices(suite, release, contents)
 
-    def _verified(self, suite: Suite, in_release: bytes) -> bytes:
-        """The text that is signed; where the signature is not good, as it is."""
+    def _verify(self, suite: Suite, in_release: bytes) -> bytes:
+        """The signed text of InRelease. If the signature is not valid, the text without it."""
         if self._public_keys is not None:
             try:
                 text, signers = signing.signed_by(in_release, self._public_keys)
@@ -224,9 +245,10 @@ class _Look:
                 return text
         return Suite.unsigned(in_release)
 
-    def _times(self, suite: Suite, text: bytes, release: index.Release) -> None:
+    def _check_times(self, suite: Suite, text: bytes, release: index.Release) -> None:
+        """Check the date of Release and until when it is valid."""
         self.dates[str(suite)] = release.date
-        if release.date > self.now + _CLOCKS:
+        if release.date > self.now + _CLOCK_SKEW:
             self.found.append(f"{suite}: Release is of {_day(release.date)}, which is in the future")
         until = index.fields(text.decode().strip("\n")).get("Valid-Until")
         if until is None:
@@ -239,8 +261,8 @@ class _Look:
         if end.replace(tzinfo=end.tzinfo or UTC) <= self.now:
             self.found.append(f"{suite}: Release was valid until {until}: apt refuses it")
 
-    def _plain(self, suite: Suite, text: bytes) -> None:
-        """Release and Release.gpg, for those who do not read InRelease."""
+    def _check_release(self, suite: Suite, text: bytes) -> None:
+        """Check Release and Release.gpg, for clients that do not read InRelease."""
         plain = self._try(lambda: self.website.get(f"{suite.directory}Release"), f"{suite}: ")
         if plain not in (None, text):
             self.found.append(
@@ -253,8 +275,8 @@ class _Look:
             except PackagingError as error:
                 self.found.append(f"{suite}: {self.website.url(suite.directory)}Release.gpg: {error}")
 
-    def _indices(self, suite: Suite, text: bytes, release: index.Release) -> dict[str, bytes]:
-        """Those that are what Release says, by name; each is fetched under all of its names."""
+    def _fetch_indices(self, suite: Suite, text: bytes, release: index.Release) -> dict[str, bytes]:
+        """The indices that have the digest in Release, by name. Each is fetched from all of its URLs."""
         wanted = {}
         for name, digest in release.sha256.items():
             key = suite.directory + name
@@ -262,28 +284,29 @@ class _Look:
             if b"\nAcquire-By-Hash: yes\n" in text:
                 wanted[keys.by_hash(key, digest)] = (name, digest)
         calls: list[Callable[[], bytes | None]] = [
-            partial(self._try, partial(self._index, key, digest), f"{suite}: ")
+            partial(self._try, partial(self._fetch_index, key, digest), f"{suite}: ")
             for key, (_, digest) in wanted.items()
         ]
         fetched = zip(wanted.values(), run_all(calls, at_once=AT_ONCE), strict=True)
         return {name: content for (name, _), content in fetched if content is not None}
 
-    def _index(self, key: str, digest: str) -> bytes:
+    def _fetch_index(self, key: str, digest: str) -> bytes:
+        """An index. Raises _Unavailable, also if it has another digest."""
         content = self.website.get(key)
         if (found := hashlib.sha256(content).hexdigest()) != digest:
             raise _Unavailable(f"{self.website.url(key)}: SHA-256 is {found}, but InRelease says {digest}")
         return content
 
-    def _named(
+    def _read_indices(
         self, suite: Suite, release: index.Release, contents: Mapping[str, bytes]
     ) -> frozenset[Identity]:
-        """All packages of the suite; the sizes of their files go to ``sizes``."""
+        """All packages of the suite. Adds the sizes of their files to ``sizes``."""
         identities: set[Identity] = set()
         names = [index.packages_of(architecture) for architecture in release.architectures]
         for name in (*names, *([SOURCES] if SOURCES in release.sha256 else [])):
             content = _unpacked(name, contents)
             if content is None:
-                continue  # None of its forms is good, which was told for each.
+                continue  # No form of it is valid. There is a finding for each.
             try:
                 entries = Sources.parse(content) if name == SOURCES else index.Packages.parse(content)
             except index.InvalidIndex as error:
@@ -291,28 +314,30 @@ class _Look:
                 continue
             identities.update(stanza.identity for stanza in entries.stanzas)
             for filename, size in _files(entries):
-                self._size(keys.in_repository(suite.repository, filename), suite, size)
+                self._add_size(keys.in_repository(suite.repository, filename), suite, size)
         return frozenset(identities)
 
-    def _size(self, key: str, suite: Suite, size: int) -> None:
+    def _add_size(self, key: str, suite: Suite, size: int) -> None:
+        """Add a file to ``sizes``. Check that all indices have the same size for it."""
         first, known = self.sizes.setdefault(key, (str(suite), size))
         if known != size:
             self.found.append(f"{suite}: {self.website.url(key)} has {size} bytes, but {first} says {known}")
 
-    def files(self) -> None:
-        """Every file that an index names is there, as long as it says."""
+    def check_files(self) -> None:
+        """Check that every file that an index names exists and has the size in the index."""
         calls = [
-            partial(self._try, partial(self._file, key, size), f"{suite}: ")
+            partial(self._try, partial(self._check_file, key, size), f"{suite}: ")
             for key, (suite, size) in self.sizes.items()
         ]
         run_all(calls, at_once=AT_ONCE)
 
-    def _file(self, key: str, size: int) -> None:
+    def _check_file(self, key: str, size: int) -> None:
+        """Check the size of one file. Raises _Unavailable."""
         if (found := self.website.size(key)) != size:
             raise _Unavailable(f"{self.website.url(key)}: {found} bytes, but the index says {size}")
 
-    def keys(self) -> None:
-        """No key that signs a suite expires soon."""
+    def check_key_expiry(self) -> None:
+        """Check that no key that signs a suite expires soon."""
         for key, expires in self.expires.items():
             if expires is None or expires - self.now >= signing.EXPIRY_WARNING:
                 continue
@@ -322,8 +347,8 @@ class _Look:
                 f"{', '.join(self.signed[key])}. Extend or replace it: docs/signing.md"
             )
 
-    def nightlies(self, distro: Distro, store: Store, settings: Settings) -> None:
-        """None is missing from the suites that nightlies of the distribution go to."""
+    def check_nightlies(self, distro: Distro, store: Store, settings: Settings) -> None:
+        """Check that the suites for the distribution's nightlies have a recent one."""
         longest = timedelta(hours=settings.nightly_max_age_hours)
         release = Release(f"{self.now:%Y.%m.%d}", nightly=True)
         for name in target_suites.choose_suites(release, distro, settings):
@@ -332,7 +357,7 @@ class _Look:
                 found.date for entry in self.offered.get(suite, ()) if (found := nightlies.nightly(entry))
             ]
             if not days:
-                # A new deployment's first one is yet to come.
+                # A new deployment has none before its first scheduled run.
                 if self.now - _first_publish(distro, store, settings, self.now) > longest:
                     self.found.append(f"{suite}: there is no nightly, though nightly_schedule is set")
                 continue
@@ -345,7 +370,7 @@ class _Look:
                 self.found.append(f"{suite}: Release is of {_day(self.dates[suite])}: no publish since then")
 
     def _try(self, call: Callable[[], bytes | None], where: str = "") -> bytes | None:
-        """What the call returns; None where something is wrong, which is kept."""
+        """What the call returns. If it raises _Unavailable, add the finding and return None."""
         try:
             return call()
         except _Unavailable as error:
@@ -354,7 +379,7 @@ class _Look:
 
 
 def _unpacked(name: str, contents: Mapping[str, bytes]) -> bytes | None:
-    """The index, from whichever of its forms is there."""
+    """The content of the index, from whichever of its forms was fetched; None if none was."""
     plain, gz, xz = index.names(name)
     if plain in contents:
         return contents[plain]
@@ -364,7 +389,7 @@ def _unpacked(name: str, contents: Mapping[str, bytes]) -> bytes | None:
 
 
 def _files(entries: index.Packages | Sources) -> Iterator[tuple[str, int]]:
-    """Each file that the index names, by its path in the repository, with its size."""
+    """The files that the index names: the path in the repository, and the size in bytes."""
     for stanza in entries.stanzas:
         if isinstance(stanza, index.Stanza):
             yield stanza.filename, stanza.size
@@ -373,7 +398,7 @@ def _files(entries: index.Packages | Sources) -> Iterator[tuple[str, int]]:
 
 
 def _first_publish(distro: Distro, store: Store, settings: Settings, now: datetime) -> datetime:
-    """When anything was first published for the distribution, as far as snapshots go back; else now."""
+    """When the oldest snapshot of the distribution's suites was made; ``now`` if there is none."""
     snapshots = (
         store.scratch.entries(keys.snapshots(suite.repository, suite.suite))
         for suite in target_suites.list_distro_suites(distro, store, settings)
