@@ -18,13 +18,11 @@ again.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.apt import undo
 from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
 from hhvm_packaging.orchestration.task_context import fail_without_retry
 from hhvm_packaging.publishing import listings
@@ -58,8 +56,7 @@ def update_indices(dry_run: bool) -> str:
     """Update the directory listings of everything that is public."""
     if dry_run:
         raise AirflowSkipException("This is a dry run: nothing changed")
-    downloads = connections.store().downloads
-    return str(listings.update_indices(downloads, partial(undo.notice, downloads)))
+    return str(listings.update_indices(connections.store().downloads))
 
 
 @task

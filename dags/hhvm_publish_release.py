@@ -18,13 +18,11 @@ installed it. With `undo_to` the suites return to everything that they were at t
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.apt import undo
 from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
@@ -76,8 +74,7 @@ def invalidate_cdn(plan: PlanJson) -> str:
 @task(task_id=PublishTask.UPDATE_INDICES)
 def update_indices() -> str:
     """Update the directory listings of everything that is public."""
-    downloads = connections.store().downloads
-    return str(listings.update_indices(downloads, partial(undo.notice, downloads)))
+    return str(listings.update_indices(connections.store().downloads))
 
 
 @task(task_id=PublishTask.REPORT)

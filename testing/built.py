@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo import signing_key
-from hhvm_packaging.apt import repository, undo
+from hhvm_packaging.apt import undo
+from hhvm_packaging.apt.packages_index import Packages
 from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.attempt_id import new_build
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
@@ -118,15 +120,17 @@ class Bench:
     def report(self, plan: PublishPlan, run: Run = RUN) -> str:
         return reports.report_publish(plan, self.store, self.settings, run)
 
+    def suite(self, name: str, repository: str = "debian") -> Suite:
+        locks = self.settings.lock_directory
+        return Suite(self.store.downloads, self.store.scratch, repository, name, locks=locks)
+
     def offered(self, suite: str, architecture: str = "amd64") -> list[str]:
-        packages = repository.read(self.store.downloads, "debian", suite, architecture)
-        return [stanza.version for stanza in packages.stanzas]
+        packages = self.suite(suite).read().packages
+        return [stanza.version for stanza in packages.get(architecture, Packages()).stanzas]
 
     def snapshots(self, suite: str) -> list[str]:
         """By name, newest first."""
-        store = self.store
-        history = undo.history(store.downloads, store.scratch, repository="debian", suite=suite)
-        return [snapshot.name for snapshot in history]
+        return [snapshot.name for snapshot in undo.read_history(self.suite(suite))]
 
     def public(self) -> list[str]:
         """Every key that users can see."""

@@ -15,15 +15,40 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hhvm_packaging.apt.additions import add_packages
+from hhvm_packaging.apt.incoming import Incoming
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
     from mypy_boto3_s3 import S3Client
 
+    from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import Suite
+    from hhvm_packaging.workers.job import Artifact
     from testing.debs import Built
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL = "pool/main/h/hhvm/"
+
+
+def publish(
+    suite: Suite,
+    files: Mapping[str, Artifact],
+    signer: Signer,
+    *,
+    pool: str = POOL,
+    architectures: Collection[str] = ("amd64",),
+) -> Change:
+    """Add built files, by their keys in scratch, to a suite, as update_repositories does it."""
+    packages = {key: file for key, file in files.items() if key.endswith(".deb")}
+    sources = {key: file for key, file in files.items() if key not in packages}
+    new = Incoming.check(str(suite), suite.repository, pool, packages, sources, architectures)
+    with suite.lock():
+        change = add_packages(suite.read(signer=signer), new, architectures, str(suite))
+        suite.carry_out(change, signer)
+    return change
 
 
 class PublisherProcess:
@@ -32,10 +57,26 @@ class PublisherProcess:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, *suites: tuple[str, Iterable[Built]], bucket: str, mutant: str = "", fork: bool) -> None:
-        """Begin to publish packages to suites of Debian, one suite after the other."""
-        publish = {suite: {file.key: file.artifact.model_dump() for file in files} for suite, files in suites}
-        order = {"bucket": bucket, "publish": publish, "mutant": mutant, "fork": fork}
+    def start(
+        self,
+        *suites: tuple[str, Iterable[Built]],
+        bucket: str,
+        mutant: str = "",
+        fork: bool,
+        operation: str = "publish",
+    ) -> None:
+        """Start to change suites of Debian, one after the other.
+
+        The operation is ``publish`` or ``undo``, which goes back to the first state that there was.
+        """
+        files = {suite: {file.key: file.artifact.model_dump() for file in files} for suite, files in suites}
+        order = {
+            "operation": operation,
+            "bucket": bucket,
+            "suites": files,
+            "mutant": mutant,
+            "fork": fork,
+        }
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
@@ -137,7 +178,7 @@ def main(endpoint: str) -> None:
             else:
                 if order["mutant"]:
                     MUTANTS[order["mutant"]](s3)
-                publish(s3, signer, order)
+                carry_out(s3, signer, order)
                 os._exit(0)
 
 
@@ -147,34 +188,30 @@ def tell(answer: object) -> None:
 
 def attempt(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str] | str:
     try:
-        return publish(s3, signer, order)
+        return carry_out(s3, signer, order)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
-def publish(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
-    from hhvm_packaging.apt import repository
+def carry_out(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
+    """Do what the order says. Returns the identities of what users are offered since, in words."""
+    from hhvm_packaging.apt import undo
+    from hhvm_packaging.apt.index import words
+    from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Bucket
     from hhvm_packaging.workers.job import Artifact
 
     added: list[str] = []
-    bucket = Bucket(s3, order["bucket"])
-    for suite, files in order["publish"].items():
-        artifacts = {key: Artifact(**file) for key, file in files.items()}
-        done = repository.publish(
-            bucket,
-            bucket,  # scratch: its keys are others
-            repository="debian",
-            suite=suite,
-            pool=POOL,
-            packages={key: file for key, file in artifacts.items() if key.endswith(".deb")},
-            sources={key: file for key, file in artifacts.items() if not key.endswith(".deb")},
-            at_once=Settings().requests_at_once,
-            signer=signer,
-            locks=Path(os.environ["LOCKS"]),
-        )
-        added += done.added
+    bucket, at_once = Bucket(s3, order["bucket"]), Settings().requests_at_once
+    for name, files in order["suites"].items():
+        # The bucket is scratch, too: the keys are others.
+        suite = Suite(bucket, bucket, "debian", name, at_once=at_once, locks=Path(os.environ["LOCKS"]))
+        if order["operation"] == "undo":
+            added += undo.undo(suite, undo.read_history(suite)[-1].name, signer).added
+        else:
+            built = {key: Artifact(**file) for key, file in files.items()}
+            added += words(publish(suite, built, signer).added)
     return added
 
 

@@ -140,8 +140,7 @@ class Settings(BaseSettings):
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """Those that each suite has an index for."""
     lock_directory: Path = private_directory.PATH
-    """For the locks that keep this machine's publishers apart where the store cannot, and for what the
-    machine remembers of the suites that it publishes to."""
+    """For the locks that keep the publishers of this machine apart where the store cannot."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
     """How many requests to S3 a task has under way where their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90

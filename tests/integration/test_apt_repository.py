@@ -7,12 +7,12 @@ import gzip
 import hashlib
 import http.server
 import lzma
-import os
 import re
 import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,20 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from demo import signing_key
-from hhvm_packaging.apt import index, lock, repository, signing, undo
+from hhvm_packaging.apt import index, lock, packages_index, release_file, signing, undo
 from hhvm_packaging.apt.index import AlreadyPublished
-from hhvm_packaging.apt.repository import Damaged, Unpublishable
+from hhvm_packaging.apt.pool import Unpublishable
 from hhvm_packaging.apt.signing import BadSignature, Signer
+from hhvm_packaging.apt.sources_index import SOURCES
+from hhvm_packaging.apt.suite import Damaged, Suite
 from hhvm_packaging.apt.undo import CannotUndo
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.buckets import _HEEDING, Conflict, Store
+from hhvm_packaging.store.buckets import Conflict, Store
 from hhvm_packaging.workers.job import Artifact
 from testing import s3 as s3_server
 from testing.indices import variants
+from testing.publisher import publish
 from testing.s3 import Died, recorded, writes
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_s3 import S3Client
 
-    from hhvm_packaging.apt.repository import Published
+    from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.snapshots import Snapshot
     from hhvm_packaging.apt.undo import Undone
 
@@ -189,55 +192,41 @@ class Repository:
         self.scratch.supports_conditional_writes()  # Asked once, before any publish.
         self.scratch.put(deb.key, deb.content)
 
+    def suite(self, name: str = "bookworm", *, at_once: int = 1, locks: Path = lock.DIRECTORY) -> Suite:
+        return Suite(self.downloads, self.scratch, "debian", name, at_once=at_once, locks=locks)
+
     def publish(
         self,
-        *debs: Deb,
+        *files: Deb,
         suite: str = "bookworm",
         signer: Signer | None = None,
-        sources: tuple[Deb, ...] = (),
+        architectures: tuple[str, ...] = ("amd64",),
         **options: Any,
-    ) -> Published:
-        return repository.publish(
-            self.downloads,
-            self.scratch,
-            repository="debian",
-            suite=suite,
-            pool=POOL,
-            packages={deb.key: deb.artifact for deb in debs},
-            signer=signer or self.signer,
-            sources={file.key: file.artifact for file in sources},
-            **options,
-        )
+    ) -> Change:
+        artifacts = {file.key: file.artifact for file in files}
+        target = self.suite(suite, **options)
+        return publish(target, artifacts, signer or self.signer, architectures=architectures)
 
     def history(self) -> list[Snapshot]:
-        return undo.history(self.downloads, self.scratch, repository="debian", suite="bookworm")
+        return undo.read_history(self.suite())
 
     def undo(self, to: str) -> Undone:
-        return undo.undo(
-            self.downloads, self.scratch, repository="debian", suite="bookworm", to=to, signer=self.signer
-        )
+        return undo.undo(self.suite(), to, self.signer)
 
-    def release(self, version: str) -> tuple[str, ...]:
-        return undo.release(
-            self.downloads,
-            self.scratch,
-            repository="debian",
-            suite="bookworm",
-            version=version,
-            signer=self.signer,
-        )
+    def reinstate(self, version: str) -> tuple[str, ...]:
+        return undo.reinstate(self.suite(), version, self.signer)
 
     def versions(self) -> set[str]:
         """What InRelease offers, once everything that it names is proven to be there."""
         in_release = self.downloads.get(f"{SUITE}InRelease")
         if in_release is None:
             return set()
-        release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
+        release = release_file.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
         for name, digest in release.sha256.items():
             content = self.downloads.get(keys.by_hash(SUITE + name, digest))
             assert content is not None
             assert index.sha256(content) == digest
-        packages = repository.read(self.downloads, "debian", "bookworm")
+        packages = read(self)
         for stanza in packages.stanzas:
             assert index.sha256(self.downloads.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
         return {stanza.version for stanza in packages.stanzas}
@@ -247,7 +236,7 @@ class Repository:
         text = signing.signed_text(self.downloads.get(f"{SUITE}InRelease") or b"", self.signer.public_key())
         assert self.downloads.get(f"{SUITE}Release") == text
         signing.verify(text, self.downloads.get(f"{SUITE}Release.gpg") or b"", self.signer.public_key())
-        for name, digest in index.Release.parse(text).sha256.items():
+        for name, digest in release_file.Release.parse(text).sha256.items():
             assert index.sha256(self.downloads.get(SUITE + name) or b"") == digest
 
 
@@ -386,37 +375,6 @@ def test_an_update_that_a_publish_overtakes_still_succeeds(
     assert apt.installed() == f"HHVM {NEW}"
 
 
-@pytest.mark.parametrize("survived", range(len(WRITES)))
-def test_a_publish_may_die_after_any_write_and_is_completed_by_the_next(
-    published: Repository, debs: dict[str, Deb], survived: int
-):
-    """What real apt says at each point is in test_publisher_kills.py."""
-    with recorded(published.s3, die_after=survived) as sent, pytest.raises(Died):
-        published.publish(debs[NEW])
-    assert len(writes(sent)) == survived
-    assert published.versions() == {OLD, OLD if survived <= UNTIL_COMMIT else NEW}
-
-    published.publish(debs[NEW])
-    assert published.versions() == {OLD, NEW}
-    published.assert_whole()
-
-
-@pytest.mark.parametrize("survived", range(len(WRITES) + 2 * len(index.VARIANTS)))
-def test_the_first_publish_of_a_suite_may_die_too(
-    s3: S3Client, signer: Signer, debs: dict[str, Deb], survived: int
-):
-    fresh = Repository(s3, signer)
-    fresh.build(debs[NEW])
-    with recorded(s3, die_after=survived), pytest.raises(Died):
-        fresh.publish(debs[NEW])
-    # An empty Sources is new, too.
-    assert fresh.versions() == ({NEW} if survived > UNTIL_COMMIT + len(index.VARIANTS) else set())
-
-    fresh.publish(debs[NEW])
-    assert fresh.versions() == {NEW}
-    fresh.assert_whole()
-
-
 # Sources
 
 
@@ -427,7 +385,7 @@ def test_users_get_the_source_of_a_version(
     for name, files in sources.items():
         for file in files:
             published.build(file)
-        published.publish(suite=name, sources=files)
+        published.publish(*files, suite=name)
     output = apt.run(
         f"apt-get --quiet --quiet source --download-only hhvm=1.0.0-1~{suite}; sha256sum hhvm_*", suite=suite
     )
@@ -441,10 +399,10 @@ def test_the_upstream_tarball_is_shared_and_immutable(
 ):
     for file in (*sources["bookworm"], *sources["trixie"]):
         published.build(file)
-    published.publish(sources=sources["bookworm"])
+    published.publish(*sources["bookworm"])
     with recorded(published.s3) as sent:
-        done = published.publish(suite="trixie", sources=sources["trixie"])
-    assert done.added == ("hhvm_1.0.0-1~trixie.dsc",)
+        done = published.publish(*sources["trixie"], suite="trixie")
+    assert done.added == {("hhvm", "1.0.0-1~trixie", "source")}
     assert not [request for request in writes(sent) if ".orig.tar.gz" in request]
 
     dsc, orig, debian = sources["trixie"]
@@ -454,7 +412,7 @@ def test_the_upstream_tarball_is_shared_and_immutable(
         stanza = stanza.replace(f"{old} {orig.artifact.size}", f"{new} {other.artifact.size}")
     changed = Deb(dsc.content, dsc.artifact.model_copy(update={"stanza": stanza}))
     with recorded(published.s3) as sent, pytest.raises(AlreadyPublished) as refused:
-        published.publish(suite="noble", sources=(changed, other, debian))
+        published.publish(changed, other, debian, suite="noble")
     assert not writes(sent)
     assert other.artifact.sha256 in str(refused.value)
     assert orig.artifact.md5 in str(refused.value)
@@ -466,18 +424,18 @@ def test_a_source_package_that_is_not_whole_is_refused(
 ):
     files = [file for number, file in enumerate(sources["bookworm"]) if number != left_out]
     with recorded(published.s3) as sent, pytest.raises(Unpublishable, match=r"orig\.tar\.gz"):
-        published.publish(sources=tuple(files))
+        published.publish(*files)
     assert not writes(sent)
 
 
 def test_publishing_a_source_again_writes_nothing(published: Repository, sources: dict[str, tuple[Deb, ...]]):
     for file in sources["bookworm"]:
         published.build(file)
-    published.publish(sources=sources["bookworm"])
-    (source,) = repository.read_sources(published.downloads, "debian", "bookworm").stanzas
+    published.publish(*sources["bookworm"])
+    (source,) = published.suite().read().sources.stanzas
     assert source.directory == POOL.rstrip("/")
     with recorded(published.s3) as sent:
-        assert published.publish(sources=sources["bookworm"]).already == ("hhvm_1.0.0-1~bookworm.dsc",)
+        assert not published.publish(*sources["bookworm"])
     assert not writes(sent)
 
 
@@ -514,7 +472,7 @@ def test_an_undo_says_what_it_took_and_how_users_downgrade(published: Repository
 def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, Deb]):
     published.publish(debs[NEW])
     published.undo(published.history()[1].name)
-    published.release(NEW)
+    published.reinstate(NEW)
     published.publish(debs[NEW])
     history = published.history()
     assert [snapshot.reason for snapshot in history] == [
@@ -535,33 +493,15 @@ def test_what_was_withdrawn_stays_so_until_it_is_released_again(published: Repos
     with recorded(published.s3) as sent:
         done = published.publish(debs[NEW], debs[OLD])
     assert not writes(sent)
-    assert done.withdrawn == (f"hhvm_{NEW}_amd64.deb",)
-    assert done.already == (f"hhvm_{OLD}_amd64.deb",)
+    assert not done
 
     published.publish(debs[OLDEST], debs[NEW])
     assert published.versions() == {OLDEST, OLD}
-    assert published.release(NEW) == (f"hhvm {NEW} amd64",)
-    assert published.release(NEW) == ()
+    assert published.reinstate(NEW) == (f"hhvm {NEW} amd64",)
+    assert published.reinstate(NEW) == ()
     assert published.versions() == {OLDEST, OLD}
-    assert published.publish(debs[NEW]).added == (f"hhvm_{NEW}_amd64.deb",)
+    assert published.publish(debs[NEW]).added == {("hhvm", NEW, "amd64")}
     assert published.versions() == {OLDEST, OLD, NEW}
-
-
-def test_an_undo_may_die_after_any_write_and_is_completed_by_the_next(
-    published: Repository, debs: dict[str, Deb]
-):
-    published.publish(debs[NEW])
-    good = published.history()[1].name
-    # As a publish, without the copy.
-    for survived in range(len(WRITES) - 1):
-        with recorded(published.s3, die_after=survived) as sent, pytest.raises(Died):
-            published.undo(good)
-        assert published.versions() == ({OLD} if COMMIT in sent else {OLD, NEW})
-        published.undo(good)
-        assert published.versions() == {OLD}
-        published.assert_whole()
-        published.release(NEW)
-        published.publish(debs[NEW])
 
 
 @pytest.mark.parametrize(
@@ -590,7 +530,7 @@ def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
         published.undo(bad.name)
     with pytest.raises(CannotUndo, match="never in a state"):
         published.undo("20260101T000000Z-000000000000")
-    published.release(NEW)
+    published.reinstate(NEW)
     published.undo(bad.name)
     assert published.versions() == {OLD, NEW}
 
@@ -612,10 +552,7 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
     published.publish(for_all)
     published.publish(arm, architectures=("amd64", "arm64"))
     offered = {
-        architecture: [
-            stanza.identity
-            for stanza in repository.read(published.downloads, "debian", "bookworm", architecture).stanzas
-        ]
+        architecture: [stanza.identity for stanza in published.suite().read().packages[architecture].stanzas]
         for architecture in ("amd64", "arm64")
     }
     assert offered == {
@@ -625,7 +562,7 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
     published.assert_whole()
     # An architecture that is no longer asked for keeps what it has.
     published.publish(debs[OLDEST])
-    assert repository.read(published.downloads, "debian", "bookworm", "arm64").stanzas
+    assert published.suite().read().packages["arm64"].stanzas
 
 
 # What is written
@@ -652,27 +589,17 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
 
 
 @pytest.mark.parametrize(
-    ("store", "remembers", "reads"),
-    [
-        ("conditional", True, LOOKS),
-        ("conditional", False, [READ, READ_INDEX, *LOOKS]),
-        ("published", True, [READ, READ_INDEX, *LOOKS, READ_LAST]),
-        ("published", False, [READ, READ_INDEX, *LOOKS, READ_LAST]),
-    ],
+    ("store", "reads"),
+    [("conditional", [READ, READ_INDEX, *LOOKS]), ("published", [READ, READ_INDEX, *LOOKS, READ_LAST])],
 )
-def test_a_publish_asks_only_for_what_this_machine_cannot_know(
-    store: str,
-    remembers: bool,
-    reads: list[str],
-    debs: dict[str, Deb],
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
+def test_a_publish_reads_the_suite_and_looks_for_its_files(
+    store: str, reads: list[str], debs: dict[str, Deb], request: pytest.FixtureRequest
 ):
-    repository, this, other = request.getfixturevalue(store), tmp_path / "this", tmp_path / "other"
-    repository.publish(debs[OLDEST], locks=this if remembers else other)
+    repository = request.getfixturevalue(store)
+    repository.publish(debs[OLDEST])
     digests = {index.sha256(content) for content in variants(read(repository)).values()}
     with recorded(repository.s3) as sent:
-        repository.publish(debs[NEW], locks=this)
+        repository.publish(debs[NEW])
     assert [without(digests, request) for request in sent if request not in writes(sent)] == reads
     repository.assert_whole()
 
@@ -688,9 +615,9 @@ def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_so
     repository.publish(debs[OLD])
     for file in sources["bookworm"]:
         repository.build(file)
-    after_commit = len([*sources["bookworm"], *index.VARIANTS, "snapshot", "InRelease"])
+    after_commit = len([*sources["bookworm"], *index.names(SOURCES), "snapshot", "InRelease"])
     with recorded(repository.s3, die_after=after_commit) as sent, pytest.raises(Died):
-        repository.publish(sources=sources["bookworm"])
+        repository.publish(*sources["bookworm"])
     assert writes(sent)[-1] == COMMIT
     repository.publish(debs[NEW])
     repository.assert_whole()
@@ -707,8 +634,8 @@ def test_by_hash_files_are_made_for_a_suite_of_a_tool_that_makes_none(
     assert published.versions() == {OLD, NEW}
 
 
-def read(published: Repository) -> index.Packages:
-    return repository.read(published.downloads, "debian", "bookworm")
+def read(published: Repository) -> packages_index.Packages:
+    return published.suite().read().packages.get("amd64", packages_index.Packages())
 
 
 def without(digests: set[str], request: str) -> str:
@@ -742,28 +669,22 @@ def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict
 
 
 def test_each_commit_is_dated_later_than_the_last(published: Repository, debs: dict[str, Deb]):
-    before = index.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
+    before = release_file.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
     published.publish(debs[NEW])
-    after = index.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
+    after = release_file.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
     assert after.date > before.date
-
-
-def test_a_publish_says_what_it_added(published: Repository, debs: dict[str, Deb]):
-    done = published.publish(debs[OLD], debs[NEW])
-    assert done.added == (f"hhvm_{NEW}_amd64.deb",)
-    assert done.already == (f"hhvm_{OLD}_amd64.deb",)
 
 
 def test_publishing_again_writes_nothing(published: Repository, debs: dict[str, Deb]):
     with recorded(published.s3) as sent:
         done = published.publish(debs[OLD])
     assert not writes(sent)
-    assert not done.added
+    assert not done
 
 
 def test_publishing_again_does_not_need_scratch(published: Repository, debs: dict[str, Deb]):
     published.scratch.delete(debs[OLD].key)
-    assert published.publish(debs[OLD]).already
+    assert not published.publish(debs[OLD])
 
 
 def test_a_lost_pool_file_comes_back_with_the_next_publish(published: Repository, debs: dict[str, Deb]):
@@ -891,7 +812,7 @@ def test_a_package_that_scratch_lost_or_changed_is_refused(
 
 
 def test_an_index_that_is_not_what_in_release_says_is_refused(published: Repository, debs: dict[str, Deb]):
-    for name in index.VARIANTS:
+    for name in index.names(packages_index.PACKAGES):
         key = SUITE + name
         by_hash = keys.by_hash(key, index.sha256(published.downloads.get(key) or b""))
         published.downloads.put(by_hash, b"other")
@@ -981,11 +902,9 @@ def test_the_log_says_where_the_store_cannot_keep_publishers_of_other_machines_a
     warns: bool,
     debs: dict[str, Deb],
     request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
     repository = request.getfixturevalue(store)
-    monkeypatch.setattr("hhvm_packaging.store.buckets._HEEDING", {})
     repository.publish(debs[NEW])
     assert ("a lock keeps publishers on this machine apart" in caplog.text) == warns
     assert NEW in repository.versions()
@@ -999,16 +918,26 @@ def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
         bucket.replace("some/key", b"other", "text/plain", etag=None)
 
 
-def test_a_second_publisher_of_the_same_machine_waits_its_turn_before_it_reads(
-    published: Repository, debs: dict[str, Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_publisher_of_the_same_machine_waits_for_its_turn(
+    published: Repository, debs: dict[str, Deb], tmp_path: Path
 ):
-    monkeypatch.setattr(lock, "WAIT", 0.1)
-    what = ("debian bookworm",)
-    with lock.fenced(published.downloads, published.scratch, *what, directory=tmp_path):
-        with recorded(published.s3) as sent, pytest.raises(Conflict, match="another publisher has held"):
-            published.publish(debs[NEW], locks=tmp_path)
-        assert not sent
-    assert published.publish(debs[NEW], locks=tmp_path).added
+    with ThreadPoolExecutor(1) as second:
+        with published.suite(locks=tmp_path).lock():
+            waiting = second.submit(published.publish, debs[NEW], locks=tmp_path)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+            assert published.versions() == {OLD}
+        assert waiting.result(timeout=30)
+    assert published.versions() == {OLD, NEW}
+
+
+def test_who_waits_too_long_for_its_turn_is_told_who_holds_the_lock(published: Repository, tmp_path: Path):
+    with (
+        published.suite(locks=tmp_path).lock(),
+        pytest.raises(Conflict, match=f"another publisher has held {tmp_path}/hhvm-publish-.*"),
+        lock.hold_lock(published.downloads, "debian bookworm", directory=tmp_path, wait=0.1),
+    ):
+        pass
 
 
 def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
@@ -1018,144 +947,22 @@ def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
     with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
-        with pytest.raises(Conflict), lock.exclusive(path, wait=0.1):
+        with pytest.raises(Conflict), lock.hold_file(path, wait=0.1):
             pass
         process.kill()
-    with lock.exclusive(path, wait=0):
+    with lock.hold_file(path, wait=0):
         pass
 
 
-# What this machine remembers of a suite
-
-
-@pytest.fixture
-def others(tmp_path: Path) -> Path:
-    """The directory of another machine."""
-    return tmp_path / "others"
-
-
-def test_what_another_machine_published_since_stays(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, others: Path
-):
-    conditional.publish(debs[OLDEST], locks=tmp_path)
-    conditional.publish(debs[OLD], locks=others)
-    assert conditional.publish(debs[NEW], locks=tmp_path).added == (f"hhvm_{NEW}_amd64.deb",)
-    assert conditional.versions() == {OLDEST, OLD, NEW}
-    conditional.assert_whole()
-
-
-def test_what_another_machine_published_of_it_already_is_published_once(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, others: Path
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    conditional.publish(debs[OLDEST], debs[NEW], locks=others)
-    commits = len(conditional.history())
-    assert conditional.publish(debs[NEW], locks=tmp_path).already == (f"hhvm_{NEW}_amd64.deb",)
-    assert len(conditional.history()) == commits
-
-
-def test_what_was_withdrawn_elsewhere_stays_away(
+def test_what_another_machine_withdrew_stays_away(
     conditional: Repository, debs: dict[str, Deb], tmp_path: Path
 ):
     conditional.publish(debs[OLD], locks=tmp_path)
     good = conditional.history()[0].name
     conditional.publish(debs[NEW], locks=tmp_path)
     conditional.undo(good)
-    assert conditional.publish(debs[NEW], locks=tmp_path).withdrawn == (f"hhvm_{NEW}_amd64.deb",)
+    conditional.publish(debs[NEW], locks=tmp_path)
     assert conditional.versions() == {OLD}
-
-
-def test_what_this_machine_withdrew_itself_it_remembers(conditional: Repository, debs: dict[str, Deb]):
-    conditional.publish(debs[OLDEST])
-    good = conditional.history()[0].name
-    conditional.publish(debs[OLD])
-    conditional.undo(good)
-    with recorded(conditional.s3) as sent:
-        conditional.publish(debs[NEW])
-    assert READ not in sent
-    assert conditional.versions() == {OLDEST, NEW}
-
-
-@pytest.mark.parametrize("survived", range(len(WRITES)))
-def test_a_publish_upon_what_is_remembered_may_die_after_any_write_and_is_completed_by_the_next(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, survived: int
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    with recorded(conditional.s3, die_after=survived) as sent, pytest.raises(Died):
-        conditional.publish(debs[NEW], locks=tmp_path)
-    assert READ not in sent
-    assert conditional.versions() == {OLD, OLD if survived <= UNTIL_COMMIT else NEW}
-
-    conditional.publish(debs[NEW], locks=tmp_path)
-    assert conditional.versions() == {OLD, NEW}
-    conditional.assert_whole()
-
-
-@pytest.mark.parametrize(
-    ("damage", "reads"),
-    [
-        (lambda memory: "", [READ, READ_INDEX]),
-        (lambda memory: "[]", [READ, READ_INDEX]),
-        (lambda memory: "{}", [READ, READ_INDEX]),
-        (lambda memory: memory[:-20], [READ, READ_INDEX]),
-        (lambda memory: memory.replace("Oddly", "Evenly"), [READ_INDEX]),
-        (lambda memory: memory.replace("Origin: HHVM", "Origin: Else"), [READ, READ_INDEX]),
-    ],
-    ids=["empty", "of another kind", "of other words", "cut off", "another index", "another InRelease"],
-)
-def test_a_memory_that_is_damaged_is_not_believed(
-    conditional: Repository,
-    debs: dict[str, Deb],
-    tmp_path: Path,
-    damage: Callable[[str], str],
-    reads: list[str],
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    [memory] = tmp_path.glob("*.json")
-    memory.write_text(damage(memory.read_text()))
-    digests = {index.sha256(content) for content in variants(read(conditional)).values()}
-    with recorded(conditional.s3) as sent:
-        conditional.publish(debs[NEW], locks=tmp_path)
-    asked = [without(digests, request) for request in sent if request.startswith("Get")]
-    assert asked == reads
-    assert conditional.versions() == {OLD, NEW}
-    conditional.assert_whole()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_what_another_user_of_the_machine_wrote_is_not_believed(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    [memory] = tmp_path.glob("*.json")
-    os.chown(memory, 65534, 65534)
-    with recorded(conditional.s3) as sent:
-        conditional.publish(debs[NEW], locks=tmp_path)
-    assert READ in sent
-
-
-def test_nothing_is_committed_upon_what_is_remembered_once_the_store_passes_over_conditions(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    monkeypatch.setitem(_HEEDING, conditional.s3.meta.endpoint_url, False)
-    with recorded(conditional.s3) as sent:
-        conditional.publish(debs[NEW], locks=tmp_path)
-    assert sent.index(READ) < sent.index(COMMIT)
-    assert conditional.versions() == {OLD, NEW}
-    assert not list(tmp_path.glob("*.json"))
-
-
-def test_a_machine_that_cannot_remember_publishes_nevertheless(
-    conditional: Repository, debs: dict[str, Deb], tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
-    conditional.publish(debs[OLD], locks=tmp_path)
-    [memory] = tmp_path.glob("*.json")
-    memory.unlink()
-    memory.mkdir()
-    conditional.publish(debs[NEW], locks=tmp_path)
-    assert conditional.versions() == {OLD, NEW}
-    assert "Cannot remember what was published" in caplog.text
 
 
 def test_caches_keep_what_never_changes_and_nothing_else(conditional: Repository, debs: dict[str, Deb]):

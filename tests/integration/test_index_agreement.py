@@ -13,12 +13,13 @@ import pytest
 from debian import deb822
 
 from demo import signing_key
-from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.store.buckets import Bucket
 from testing import s3 as s3_server
 from testing.apt_client import website
 from testing.debs import Deb
+from testing.publisher import publish
 from tests.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -59,16 +60,10 @@ def published(tmp_path_factory: pytest.TempPathFactory, job_image: str) -> Publi
     with s3_server.rclone(directory) as endpoint, Signer(private) as signer:
         bucket = Bucket(s3_server.client(endpoint), BUCKET)
         for debs in (FIRST, SECOND):
-            repository.publish(
-                bucket,
-                bucket,  # scratch: its keys are others
-                repository="debian",
-                suite="bookworm",
-                pool="pool/main/h/hhvm/",
-                packages={
-                    deb.key: deb.artifact.model_copy(update={"stanza": stanzas[deb.name]}) for deb in debs
-                },
-                signer=signer,
+            publish(
+                Suite(bucket, bucket, "debian", "bookworm"),  # also scratch: its keys differ
+                {deb.key: deb.artifact.model_copy(update={"stanza": stanzas[deb.name]}) for deb in debs},
+                signer,
             )
     return Published(directory / BUCKET / "debian", public)
 

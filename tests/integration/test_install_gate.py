@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo import signing_key
-from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.job import Artifact
+from testing.publisher import publish
 from testing.without_debian import forget_debian
 from tests.integration.test_jobs import Worker, run
 
@@ -138,15 +139,7 @@ class Bench:
                 self.store.scratch.put(name, (directory / name).read_bytes())
                 packages[name] = artifact
         self.store.downloads.put(PUBLIC_KEY, self.signer.public_key())
-        repository.publish(
-            self.store.downloads,
-            self.store.scratch,
-            repository="debian",
-            suite=suite,
-            pool="pool/main/h/hhvm/",
-            packages=packages,
-            signer=self.signer,
-        )
+        publish(Suite(self.store.downloads, self.store.scratch, "debian", suite), packages, self.signer)
 
     def build(self, build: Build, suite: str = "bookworm", *, debian: bool = False) -> str:
         """Run make-binary-package, of which only the compiling is made up. Returns its log.

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.apt import repository
 from hhvm_packaging.apt.signing import BadSignature, Signer
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.cli import apt_suite
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Store
 from testing.apt_client import AptFailed, Machine, machine, website
 from testing.debs import Deb
-from testing.publisher import POOL
+from testing.publisher import publish
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -142,23 +142,18 @@ class Site:
         with Signer(keys) as signer:
             for suite, deb in debs.items():
                 store.scratch.put(deb.key, deb.content)
-                repository.publish(
-                    store.downloads,
-                    store.scratch,
-                    repository="debian",
-                    suite=suite,
-                    pool=POOL,
-                    packages={deb.key: deb.artifact},
-                    signer=signer,
-                )
+                publish(self.suite(suite), {deb.key: deb.artifact}, signer)
         return [deb.version for deb in debs.values()]
+
+    def suite(self, name: str) -> Suite:
+        store = Store(self.s3, Settings())
+        return Suite(store.downloads, store.scratch, "debian", name)
 
     def sign_again(self, keys: str) -> None:
         """Do what ``bin/apt-suite sign`` does, for each suite."""
-        settings = Settings()
         with Signer(keys) as signer:
             for suite in SUITES:
-                said = list(apt_suite.sign(Store(self.s3, settings), "debian", suite, signer, settings))
+                said = list(apt_suite.sign(self.suite(suite), signer))
                 assert said == [f"debian {suite} is signed by {key}" for key in signer.fingerprints]
 
     def answers(self, public_keys: str) -> list[str]:

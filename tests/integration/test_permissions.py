@@ -93,10 +93,10 @@ def publish_undo_and_prune(bench: Bench) -> None:
     for version in ("1.0.0", OLD, RECENT):
         sign_source(bench, version)
         bench.update(bench.build(version))
-    listings.update_indices(store.downloads, lambda *_: None)
+    listings.update_indices(store.downloads)
     bench.update(bench.build("1.0.0").model_copy(update={"action": "undo"}))
     for suite in ("bookworm", "trixie"):
-        assert undo.notice(store.downloads, "debian", suite)
+        assert undo.read_notice(bench.suite(suite))
     Pruning(store, bench.settings, dry_run=False).age_out(bench.signer)
     for days in (100, 200, 300):
         Pruning(store, bench.settings, dry_run=False, now=NOW + timedelta(days=days)).delete_files()

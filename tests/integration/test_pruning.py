@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.apt import index, repository, signing, undo
+from hhvm_packaging.apt import index, release_file, signing, undo
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.publishing import candidates, listings
 from hhvm_packaging.release import Release
@@ -17,6 +17,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.upkeep.pruning import NotPruned, Pruning
 from testing.built import BOOKWORM, Bench, bench
 from testing.debs import Deb
+from testing.publisher import publish
 from testing.s3 import Died, recorded, writes
 
 if TYPE_CHECKING:
@@ -46,15 +47,11 @@ class Archive(Bench):
         """One commit for each package."""
         for deb in debs:
             self.store.scratch.put(deb.key, deb.content)
-            repository.publish(
-                self.store.downloads,
-                self.store.scratch,
-                repository=name,
-                suite=suite,
+            publish(
+                self.suite(suite, name),
+                {deb.key: deb.artifact},
+                self.signer,
                 pool=f"pool/main/h/{'hhvm-nightly' if 'nightly' in deb.package else 'hhvm'}/",
-                packages={deb.key: deb.artifact},
-                signer=self.signer,
-                locks=self.settings.lock_directory,
             )
 
     def after(self, days: float = 0, *, dry_run: bool = False) -> Pruning:
@@ -68,11 +65,11 @@ class Archive(Bench):
         """What the suite offers, once everything that its InRelease names is proven to be there."""
         directory, downloads = f"debian/dists/{suite}/", self.store.downloads
         in_release = downloads.get(f"{directory}InRelease") or b""
-        release = index.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
+        release = release_file.Release.parse(signing.signed_text(in_release, self.signer.public_key()))
         for name, digest in release.sha256.items():
             assert index.sha256(downloads.get(keys.by_hash(directory + name, digest)) or b"") == digest
             assert index.sha256(downloads.get(directory + name) or b"") == digest
-        stanzas = repository.read(downloads, "debian", suite).stanzas
+        stanzas = self.suite(suite).read().packages["amd64"].stanzas
         for stanza in stanzas:
             assert index.sha256(downloads.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
         return {stanza.version for stanza in stanzas}
@@ -122,7 +119,7 @@ def test_a_nightly_leaves_by_one_commit_and_is_not_withdrawn(archive: Archive):
     before = archive.snapshots("bookworm")
     archive.age_out()
     assert archive.snapshots("bookworm")[1:] == before
-    assert undo.notice(archive.store.downloads, "debian", "bookworm") is None
+    assert undo.read_notice(archive.suite("bookworm")) is None
 
 
 def test_nothing_is_committed_where_no_nightly_is_too_old(archive: Archive):
@@ -169,9 +166,7 @@ def test_a_nightly_that_was_put_back_leaves_again(archive: Archive):
 
 
 def put_back(archive: Archive, to: str) -> None:
-    store = archive.store
-    where = {"repository": "debian", "suite": "bookworm", "locks": archive.settings.lock_directory}
-    undo.undo(store.downloads, store.scratch, to=to, signer=archive.signer, **where)
+    undo.undo(archive.suite("bookworm"), to, archive.signer)
 
 
 # What is public

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import itertools
 import os
 import queue
 import shutil
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     from testing.debs import Built
 
 SUITES = ("bookworm", "trixie")
+OTHER = "noble"
+"""A suite in which nothing is published yet."""
+OLDEST = {suite: Deb(f"0.9.0-1~{suite}") for suite in SUITES}
 OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}
-NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in SUITES}
+NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in (*SUITES, OTHER)}
 """One release: a package for each suite, and its source."""
 APT_COMPLAINS = r"Hash Sum mismatch|unexpected size|404"
 
@@ -58,6 +62,29 @@ def machines(base_images: None, key: tuple[str, str]) -> Iterator[list[Machine]]
 
 
 @dataclass(frozen=True)
+class Operation:
+    """What a publisher does, and what the suites offer before and after it."""
+
+    name: str
+    suites: tuple[str, ...]
+    before: Callable[[str], list[Deb]]
+    after: Callable[[str], list[Deb]]
+
+    def __str__(self) -> str:
+        return f"{self.name} {' and '.join(self.suites)}"
+
+
+PUBLISH = Operation(
+    "publish",
+    SUITES,
+    lambda suite: [OLDEST[suite], OLD[suite]],
+    lambda suite: [OLDEST[suite], OLD[suite], NEW[suite]],
+)
+FIRST_PUBLISH = Operation("publish", (OTHER,), lambda _: [], lambda suite: [NEW[suite]])
+UNDO = Operation("undo", SUITES, PUBLISH.before, lambda suite: [OLDEST[suite]])
+
+
+@dataclass(frozen=True)
 class Stage:
     """Buckets that begin with the old release, a publisher that can be killed, and apt's view of them."""
 
@@ -67,22 +94,24 @@ class Stage:
     website: Website
     machines: list[Machine]
 
-    def publish(self, bucket: str, *, die_after: int | None = None, mutant: str = "") -> int:
-        """Publish the new release in a process; its exit status. It dies after that many writes."""
+    def run(
+        self, bucket: str, operation: Operation = PUBLISH, *, die_after: int | None = None, mutant: str = ""
+    ) -> int:
+        """Carry out the operation in a process. Returns its exit status. It dies after that many writes."""
         started: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.proxy.reset()
         if die_after is not None:
             self.proxy.end_after(die_after, lambda: os.kill(started.get(), signal.SIGKILL))
-        release = [(suite, built(NEW[suite])) for suite in SUITES]
-        self.process.start(*release, bucket=bucket, mutant=mutant, fork=True)
+        release = [(suite, built(NEW[suite])) for suite in operation.suites]
+        self.process.start(*release, bucket=bucket, mutant=mutant, fork=True, operation=operation.name)
         started.put(self.process.answer())
         status: int = self.process.answer()
         return status
 
-    def die(self, point: int, *, mutant: str = "") -> str:
+    def die(self, point: int, operation: Operation = PUBLISH, *, mutant: str = "") -> str:
         """The bucket that a publisher leaves which is killed after the write of this number."""
         bucket = f"point-{point}"
-        assert self.publish(bucket, die_after=point, mutant=mutant) == -signal.SIGKILL
+        assert self.run(bucket, operation, die_after=point, mutant=mutant) == -signal.SIGKILL
         assert self.proxy.traffic.writes == point
         return bucket
 
@@ -106,6 +135,16 @@ class Suite:
     @property
     def path(self) -> Path:
         return self.repository / "dists" / self.suite
+
+    def offered(self) -> list[str]:
+        """The versions that InRelease offers, once all that it names is proven to be there."""
+        if not (self.path / "InRelease").exists():
+            return []
+        self.assert_whole()
+        [name] = [entry for entry in self.entries() if entry["name"] == "main/binary-amd64/Packages.gz"]
+        packages = (self.path / "main/binary-amd64/by-hash/SHA256" / name["sha256"]).read_bytes()
+        stanzas = deb822.Packages.iter_paragraphs(gzip.decompress(packages), use_apt_pkg=False)
+        return [stanza["Version"] for stanza in stanzas]
 
     def assert_whole(self) -> None:
         """All that InRelease names is there under its digest, and all files that the indices name."""
@@ -164,10 +203,10 @@ def built(deb: Deb) -> list[Built]:
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
-    """A bucket's directory with the old release, published, and the new one, built."""
+    """A bucket's directory with two old releases, published, and the new one, built."""
     directory = tmp_path_factory.mktemp("old")
     bucket = directory / "bucket"
-    for deb in [*OLD.values(), *NEW.values()]:
+    for deb in [*OLDEST.values(), *OLD.values(), *NEW.values()]:
         for file in built(deb):
             path = bucket / file.key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,8 +215,9 @@ def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
         rclone(directory) as endpoint,
         publisher.running(endpoint, key[0], tmp_path_factory.mktemp("locks")) as process,
     ):
-        process.start(*((suite, built(OLD[suite])) for suite in SUITES), bucket="bucket", fork=False)
-        assert len(process.answer()) == 2 * len(SUITES)
+        for release in (OLDEST, OLD):
+            process.start(*((suite, built(release[suite])) for suite in SUITES), bucket="bucket", fork=False)
+            assert len(process.answer()) == 2 * len(SUITES)
     return bucket
 
 
@@ -199,45 +239,47 @@ MOST_WRITES = 80
 """For how many points of death there are buckets."""
 
 
-def count_writes(stage: Stage, mutant: str = "") -> int:
-    """How many writes a publish of the release takes that nobody kills."""
-    assert stage.publish("counted", mutant=mutant) == 0
+def count_writes(stage: Stage, operation: Operation = PUBLISH, *, mutant: str = "") -> int:
+    """How many writes the operation takes if nobody kills its publisher."""
+    assert stage.run("counted", operation, mutant=mutant) == 0
     assert 10 < stage.proxy.traffic.writes <= MOST_WRITES
     return stage.proxy.traffic.writes
 
 
+@pytest.mark.parametrize("operation", [PUBLISH, FIRST_PUBLISH, UNDO], ids=str)
 def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_completes_it(
-    stage: Stage, keyring: Path, capsys: pytest.CaptureFixture[str]
+    stage: Stage, keyring: Path, operation: Operation, capsys: pytest.CaptureFixture[str]
 ):
-    points = range(1, count_writes(stage) + 1)
-    old, new = ([deb.version for deb in release.values()] for release in (OLD, NEW))
+    points = range(1, count_writes(stage, operation) + 1)
+    before, after = (
+        [[deb.version for deb in debs(suite)] for suite in operation.suites]
+        for debs in (operation.before, operation.after)
+    )
     runs_before = sum(machine.runs for machine in stage.machines)
-    seen: list[list[str]] = []
+    states: list[list[list[str]]] = []
     for point in points:
-        bucket = stage.die(point)
-        for suite in SUITES:
-            stage.suite(bucket, suite).assert_whole()
-        first = (left := stage.installed(bucket)) not in seen
-        seen.append(left)
+        bucket = stage.die(point, operation)
+        left = [stage.suite(bucket, suite).offered() for suite in operation.suites]
+        # All that apt reads was looked at. It reads each state once itself, and all of a publish.
+        if operation == PUBLISH or (operation == UNDO and left not in states):
+            assert stage.installed(bucket) == [versions[-1] for versions in left]
+        states.append(left)
 
-        assert stage.publish(bucket) == 0
-        for suite in SUITES:
-            stage.suite(bucket, suite).assert_complete([OLD[suite].version, NEW[suite].version], keyring)
-        # Whatever apt reads was looked at, so that it does so itself three times is enough.
-        if first or point == points[-1]:
-            assert stage.installed(bucket) == new
-    # Each suite is the old one up to some write, and the new one from then on; bookworm comes first.
-    assert {tuple(versions) for versions in seen} == {tuple(old), (new[0], old[1]), tuple(new)}
-    assert seen == sorted(seen)
+        assert stage.run(bucket, operation) == 0
+        for suite, versions in zip(operation.suites, after, strict=True):
+            stage.suite(bucket, suite).assert_complete(versions, keyring)
+    # Each suite has the old state up to some write and the new one from then on, one suite after the other.
+    steps = [[*after[:count], *before[count:]] for count in range(len(before) + 1)]
+    assert [state for state, _ in itertools.groupby(states)] == steps
     runs = sum(machine.runs for machine in stage.machines) - runs_before
     with capsys.disabled():
-        print(f"\nkilled at {len(points)} points; apt installed {runs} times, and was never wrong")
+        print(f"\n{operation}: killed at {len(points)} points; apt installed {runs} times, never wrongly")
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage, mutant: str):
     """A test of the tests: at one point at least apt itself complains."""
-    points = range(1, count_writes(stage, mutant) + 1)
+    points = range(1, count_writes(stage, mutant=mutant) + 1)
 
     def install_at_each_point() -> None:
         for point in points:
@@ -249,7 +291,7 @@ def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage,
 
 def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(stage: Stage):
     """A test of the tests: once all is written, apt is content with the plain names."""
-    count_writes(stage, "no_by_hash")
+    count_writes(stage, mutant="no_by_hash")
     stage.installed("counted")
     with pytest.raises(FileNotFoundError, match="by-hash"):
         stage.suite("counted", "bookworm").assert_whole()
@@ -265,9 +307,9 @@ def install_while(stage: Stage, change: Callable[[], object]) -> str:
 
 
 def test_a_client_between_two_states_is_served_the_old_one_as_by_hash_files_are_kept(stage: Stage):
-    assert install_while(stage, lambda: stage.publish("counted")) == OLD["bookworm"].version
+    assert install_while(stage, lambda: stage.run("counted")) == OLD["bookworm"].version
     assert stage.suite("counted", "bookworm").entries()
-    assert stage.installed("counted") == [deb.version for deb in NEW.values()]
+    assert stage.installed("counted") == [NEW[suite].version for suite in SUITES]
 
 
 def test_a_client_between_two_states_would_fail_if_by_hash_files_were_purged(stage: Stage):
@@ -278,7 +320,7 @@ def test_a_client_between_two_states_would_fail_if_by_hash_files_were_purged(sta
     }
 
     def switch() -> None:
-        stage.publish("counted")
+        stage.run("counted")
         for path in before:
             path.unlink()
 

@@ -11,7 +11,8 @@ import requests
 from moto.server import ThreadedMotoServer
 
 from demo import signing_key
-from hhvm_packaging.apt import index, repository, signing
+from hhvm_packaging.apt import index, release_file, signing
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Bucket
 from testing import publisher
@@ -108,10 +109,10 @@ def versions(bucket: Bucket, suite: str) -> set[str]:
     directory = keys.suite("debian", suite)
     text = bucket.get(f"{directory}Release") or b""
     assert text in (bucket.get(f"{directory}InRelease") or b"")
-    for name, digest in index.Release.parse(text).sha256.items():
+    for name, digest in release_file.Release.parse(text).sha256.items():
         for key in (directory + name, keys.by_hash(directory + name, digest)):
             assert index.sha256(bucket.get(key) or b"") == digest, key
-    stanzas = repository.read(bucket, "debian", suite).stanzas
+    stanzas = Suite(bucket, bucket, "debian", suite).read().packages["amd64"].stanzas
     for stanza in stanzas:
         assert index.sha256(bucket.get(f"debian/{stanza.filename}") or b"") == stanza.sha256
     return {stanza.version for stanza in stanzas}
@@ -136,7 +137,11 @@ def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_
             for race in range(2):
                 debs = packages(suite, race)
                 answers = racers.race(suite, debs)
-                losers = [deb for deb, answer in zip(debs, answers, strict=True) if answer != [deb.name]]
+                losers = [
+                    deb
+                    for deb, answer, won_by in zip(debs, answers, names(debs), strict=True)
+                    if answer != won_by
+                ]
                 assert all(
                     str(answer).startswith("Conflict: ") for answer in answers if answer not in names(debs)
                 )
@@ -156,8 +161,8 @@ def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_
 
 
 def names(debs: list[Deb]) -> list[list[str]]:
-    """What the racers say who win."""
-    return [[deb.name] for deb in debs]
+    """What the racers answer that win."""
+    return [[f"{deb.package} {deb.version} {deb.architecture}"] for deb in debs]
 
 
 def test_on_one_machine_a_lock_lets_one_publish_after_the_other_whatever_the_store(

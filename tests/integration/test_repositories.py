@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.apt import index, repository, signing, undo
+from hhvm_packaging.apt import index, packages_index, release_file, signing, undo
 from hhvm_packaging.apt.sources_index import SOURCES
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.plans import PublishPlan
@@ -53,7 +53,7 @@ def test_an_architecture_that_the_settings_do_not_name_is_refused(bench: Bench) 
 
 def test_what_was_built_before_sources_were_described_is_published_without_them(bench: Bench) -> None:
     bench.update(bench.build("1.0.0"))
-    assert repository.read_sources(bench.store.downloads, "debian", "bookworm").stanzas == ()
+    assert bench.suite("bookworm").read().sources.stanzas == ()
 
 
 def test_a_second_publish_changes_nothing(bench: Bench) -> None:
@@ -98,10 +98,10 @@ def test_a_candidate_is_signed_and_has_what_apt_reads_and_no_user_sees_it(bench:
     candidate = bench.propose(bench.build("1.0.0"))[BOOKWORM]
     assert bench.public() == before
     files = {file.name: bench.store.scratch.get(file.key) or b"" for file in candidate.files}
-    in_release = index.Release.parse(
+    in_release = release_file.Release.parse(
         signing.signed_text(files["dists/bookworm-1.0/InRelease"], files["hhvm.gpg.key"])
     )
-    indices = [f"{name}.xz" for name in (index.PACKAGES, SOURCES)]
+    indices = [f"{name}.xz" for name in (packages_index.PACKAGES, SOURCES)]
     for name in indices:
         content = files[f"dists/bookworm-1.0/{name}"]
         assert index.sha256(content) == in_release.sha256[name]
@@ -313,14 +313,14 @@ def test_users_of_a_suite_are_told_what_was_withdrawn_until_it_is_released_again
     bench.update(bench.build("1.0.0"))
     bad = bench.build("1.0.1")
     bench.update(bad)
-    assert undo.notice(bench.store.downloads, "debian", "bookworm") is None
+    assert undo.read_notice(bench.suite("bookworm")) is None
     bench.update(undoing(bad))
-    told = undo.notice(bench.store.downloads, "debian", "bookworm")
+    told = undo.read_notice(bench.suite("bookworm"))
     assert told
     assert told.withdrawn == ("hhvm 1.0.1-1~bookworm amd64",)
     assert told.downgrade.endswith("--allow-downgrades hhvm=1.0.0-1~bookworm")
     bench.update(bad.model_copy(update={"action": "release again"}))
-    assert undo.notice(bench.store.downloads, "debian", "bookworm") is None
+    assert undo.read_notice(bench.suite("bookworm")) is None
 
 
 def test_what_was_withdrawn_comes_back_only_when_somebody_releases_it_again(bench: Bench) -> None:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from hhvm_packaging.apt import index, repository
-from hhvm_packaging.apt.repository import Unpublishable
+from hhvm_packaging.apt import packages_index
+from hhvm_packaging.apt.pool import Unpublishable
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.store.buckets import Bucket
 from testing import s3 as s3_server
 from testing.debs import Deb
+from testing.publisher import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,18 +42,10 @@ def bucket() -> Iterator[Bucket]:
 
 def refused(bucket: Bucket, artifact: Artifact, content: bytes = DEB.content) -> str:
     """The reason; the package's bytes are in scratch, and nothing was written to the repository."""
-    bucket.put("build/package", content)
+    bucket.put("build/package.deb", content)
     signer: Any = NobodySigns()
     with pytest.raises(Unpublishable) as error:
-        repository.publish(
-            bucket,
-            bucket,
-            repository="debian",
-            suite="bookworm",
-            pool="pool/main/h/hhvm/",
-            packages={"build/package": artifact},
-            signer=signer,
-        )
+        publish(Suite(bucket, bucket, "debian", "bookworm"), {"build/package.deb": artifact}, signer)
     assert not list(bucket.keys("debian/"))
     return str(error.value)
 
@@ -172,4 +166,4 @@ def test_a_control_character_in_a_field(bucket: Bucket, character: str):
 
 def test_a_stanza_with_none_of_these_is_fine():
     """A test of the tests."""
-    assert index.Stanza.parse(STANZA).package == "hhvm"
+    assert packages_index.Stanza.parse(STANZA).package == "hhvm"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hhvm_packaging.apt import index
+from hhvm_packaging.apt import index, packages_index, release_file
 from testing.indices import variants
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
@@ -29,17 +29,17 @@ def text(package="hhvm", version="1.0.0-1~bookworm", architecture="amd64", sha25
 
 
 def stanza(**fields):
-    return index.Stanza.parse(text(**fields))
+    return packages_index.Stanza.parse(text(**fields))
 
 
 def test_parsing_and_rendering_keeps_every_byte():
     content = f"{text()}\n{text(version='1.0.1-1~bookworm')}\n".encode()
-    assert index.Packages.parse(content).render() == content
+    assert packages_index.Packages.parse(content).render() == content
 
 
 def test_an_empty_file_is_an_empty_index():
-    assert index.Packages.parse(b"").stanzas == ()
-    assert index.Packages().render() == b""
+    assert packages_index.Packages.parse(b"").stanzas == ()
+    assert packages_index.Packages().render() == b""
 
 
 def test_a_package_moves_to_the_pool_with_all_its_other_bytes_kept():
@@ -57,16 +57,16 @@ def test_packages_are_in_order_of_name_then_debian_version_then_architecture():
         ("hhvm-nightly", "2026.03.01-1~bookworm", "amd64"),
     ]
     new = [stanza(package=name, version=version, architecture=arch) for name, version, arch in wanted]
-    assert [entry.identity for entry in index.Packages().add(reversed(new)).stanzas] == wanted
+    assert [entry.identity for entry in packages_index.Packages().add(reversed(new)).stanzas] == wanted
 
 
 def test_adding_what_is_there_changes_nothing():
-    packages = index.Packages().add([stanza()])
+    packages = packages_index.Packages().add([stanza()])
     assert packages.add([stanza()]) is packages
 
 
 def test_a_published_version_with_other_bytes_is_refused_with_both_digests():
-    packages = index.Packages().add([stanza(sha256="a" * 64)])
+    packages = packages_index.Packages().add([stanza(sha256="a" * 64)])
     with pytest.raises(index.AlreadyPublished) as refused:
         packages.add([stanza(sha256="b" * 64)])
     assert "hhvm 1.0.0-1~bookworm amd64" in str(refused.value)
@@ -75,7 +75,7 @@ def test_a_published_version_with_other_bytes_is_refused_with_both_digests():
 
 
 def test_a_package_is_found_by_name_and_version():
-    packages = index.Packages().add([stanza()])
+    packages = packages_index.Packages().add([stanza()])
     assert packages.find("hhvm", "1.0.0-1~bookworm") == stanza()
     assert packages.find("hhvm", "1.0.1-1~bookworm") is None
 
@@ -84,34 +84,34 @@ def test_a_package_is_found_by_name_and_version():
 def test_a_package_without_what_apt_needs_is_refused(field):
     lines = [line for line in text().splitlines() if not line.startswith(f"{field}:")]
     with pytest.raises(index.InvalidIndex, match=field):
-        index.Stanza.parse("\n".join(lines))
+        packages_index.Stanza.parse("\n".join(lines))
 
 
 def test_a_size_that_is_no_number_is_refused():
     with pytest.raises(index.InvalidIndex, match="Size"):
-        index.Stanza.parse(text().replace("Size: 12", "Size: twelve"))
+        packages_index.Stanza.parse(text().replace("Size: 12", "Size: twelve"))
 
 
 def test_two_paragraphs_are_not_one_package():
     with pytest.raises(index.InvalidIndex, match="more than one"):
-        index.Stanza.parse(f"{text()}\n{text(package='evil')}")
+        packages_index.Stanza.parse(f"{text()}\n{text(package='evil')}")
 
 
 def test_the_variants_hold_the_same_index():
-    packages = index.Packages().add([stanza()])
-    plain, gz, xz = (variants(packages)[name] for name in index.VARIANTS)
+    packages = packages_index.Packages().add([stanza()])
+    plain, gz, xz = (variants(packages)[name] for name in index.names(packages_index.PACKAGES))
     assert plain == gzip.decompress(gz) == lzma.decompress(xz) == packages.render()
 
 
 def test_the_compressed_index_does_not_depend_on_the_clock(monkeypatch):
-    packages = index.Packages().add([stanza()])
+    packages = packages_index.Packages().add([stanza()])
     first = variants(packages)
     monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
     assert variants(packages) == first
 
 
 def test_a_release_names_the_suite_and_each_index_by_its_digest():
-    release = index.render_release("bookworm", {"main/binary-amd64/Packages": b"content"}, date=NOON)
+    release = release_file.render_release("bookworm", {"main/binary-amd64/Packages": b"content"}, date=NOON)
     assert release.decode() == (
         "Origin: HHVM\n"
         "Label: HHVM\n"
@@ -127,32 +127,32 @@ def test_a_release_names_the_suite_and_each_index_by_its_digest():
 
 
 def test_a_release_is_read_back():
-    indices = variants(index.Packages())
-    release = index.Release.parse(index.render_release("bookworm", indices, date=NOON))
+    indices = variants(packages_index.Packages())
+    release = release_file.Release.parse(release_file.render_release("bookworm", indices, date=NOON))
     assert release.date == NOON.replace(microsecond=0)
     assert release.sha256 == {name: index.sha256(content) for name, content in indices.items()}
 
 
 @pytest.mark.parametrize("zone", ["UTC", "GMT", "+0000", "-0000"])
 def test_a_release_of_another_tool_may_spell_utc_differently(zone):
-    release = index.Release.parse(f"Date: Sun, 01 Mar 2026 12:00:00 {zone}\nSHA256:\n".encode())
+    release = release_file.Release.parse(f"Date: Sun, 01 Mar 2026 12:00:00 {zone}\nSHA256:\n".encode())
     assert release.date == NOON.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"Date: Sun, 01 Mar 2026 12:00:00 UTC\n", b"Date: soon\nSHA256:\n"])
 def test_a_release_without_date_or_digests_is_refused(content):
     with pytest.raises(index.InvalidIndex):
-        index.Release.parse(content)
+        release_file.Release.parse(content)
 
 
 def test_the_date_is_now():
-    assert index.next_date(NOON, None) == NOON.replace(microsecond=0)
+    assert release_file.next_date(NOON, None) == NOON.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=1)])
 def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead):
     last = NOON.replace(microsecond=0) + ahead
-    assert index.next_date(NOON, last) == last + timedelta(seconds=1)
+    assert release_file.next_date(NOON, last) == last + timedelta(seconds=1)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +169,19 @@ def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead):
 )
 def test_what_two_parsers_may_read_differently_is_refused(trick, reason):
     with pytest.raises(index.InvalidIndex, match=reason):
-        index.Stanza.parse(text().replace("Size:", f"{trick}Size:"))
+        packages_index.Stanza.parse(text().replace("Size:", f"{trick}Size:"))
 
 
 def test_what_was_withdrawn_is_read_back():
     withdrawn = frozenset({("hhvm", "1.0.1-1~bookworm", "amd64"), ("hhvm", "1.0.1-1~bookworm", "source")})
-    release = index.render_release("bookworm", {}, date=NOON, withdrawn=withdrawn)
-    assert index.Release.parse(release).withdrawn == withdrawn
+    release = release_file.render_release("bookworm", {}, date=NOON, withdrawn=withdrawn)
+    assert release_file.Release.parse(release).withdrawn == withdrawn
 
 
 def test_the_release_names_the_architectures_that_have_an_index():
     indices = {f"main/binary-{name}/Packages": b"" for name in ("arm64", "amd64")} | {
         "main/source/Sources": b""
     }
-    release = index.render_release("bookworm", indices, date=NOON)
+    release = release_file.render_release("bookworm", indices, date=NOON)
     assert b"Architectures: amd64 arm64\n" in release
-    assert index.Release.parse(release).architectures == ("amd64", "arm64")
+    assert release_file.Release.parse(release).architectures == ("amd64", "arm64")

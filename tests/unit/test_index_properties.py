@@ -12,7 +12,7 @@ from debian import deb822
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hhvm_packaging.apt import index
+from hhvm_packaging.apt import index, packages_index, release_file
 from testing.indices import variants
 
 # The machine may be busy.
@@ -45,13 +45,13 @@ def stanza_texts(draw: st.DrawFn) -> str:
     return "\n".join([*fields, f"SHA256: {sha256}"])
 
 
-stanzas = stanza_texts().map(index.Stanza.parse)
+stanzas = stanza_texts().map(packages_index.Stanza.parse)
 lists = st.lists(stanzas, max_size=8, unique_by=lambda stanza: stanza.identity)
 
 
-def indexed(*parts: list[index.Stanza]) -> index.Packages:
+def indexed(*parts: list[packages_index.Stanza]) -> packages_index.Packages:
     """The index after one publish after another."""
-    packages = index.Packages()
+    packages = packages_index.Packages()
     for part in parts:
         packages = packages.add(part)
     return packages
@@ -62,7 +62,9 @@ def indexed(*parts: list[index.Stanza]) -> index.Packages:
 
 @unhurried
 @given(st.data(), lists)
-def test_the_index_does_not_depend_on_the_order_of_publishing(data: st.DataObject, some: list[index.Stanza]):
+def test_the_index_does_not_depend_on_the_order_of_publishing(
+    data: st.DataObject, some: list[packages_index.Stanza]
+):
     shuffled = data.draw(st.permutations(some))
     cut = data.draw(st.integers(0, len(some)))
     assert indexed(shuffled[:cut], shuffled[cut:]).render() == indexed(some).render()
@@ -72,7 +74,7 @@ def test_the_index_does_not_depend_on_the_order_of_publishing(data: st.DataObjec
 @given(st.lists(versions, min_size=2, max_size=4, unique=True))
 def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]):
     text = "Package: hhvm\nVersion: {}\nArchitecture: amd64\nFilename: f\nSize: 1\nSHA256: {}"
-    entries = [index.Stanza.parse(text.format(version, "a" * 64)) for version in some]
+    entries = [packages_index.Stanza.parse(text.format(version, "a" * 64)) for version in some]
     for lower, higher in itertools.pairwise(indexed(entries).stanzas):
         compare = ["dpkg", "--compare-versions", lower.version, "le", higher.version]
         assert subprocess.run(compare, check=False).returncode == 0
@@ -83,25 +85,27 @@ def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]):
 
 @unhurried
 @given(lists)
-def test_adding_again_changes_nothing(some: list[index.Stanza]):
+def test_adding_again_changes_nothing(some: list[packages_index.Stanza]):
     packages = indexed(some)
     assert packages.add(some) is packages
 
 
 @unhurried
 @given(lists)
-def test_what_is_written_is_read_back(some: list[index.Stanza]):
+def test_what_is_written_is_read_back(some: list[packages_index.Stanza]):
     packages = indexed(some)
-    read = index.Packages.parse(packages.render())
+    read = packages_index.Packages.parse(packages.render())
     assert read == packages
     assert read.render() == packages.render()
 
 
 @unhurried
 @given(st.lists(stanza_texts(), max_size=8), lists)
-def test_what_another_publisher_wrote_stays_byte_for_byte(theirs: list[str], ours: list[index.Stanza]):
-    unique = {index.Stanza.parse(text).identity: text for text in theirs}
-    merged = index.Packages.parse("\n\n".join(unique.values()).encode()).add(ours)
+def test_what_another_publisher_wrote_stays_byte_for_byte(
+    theirs: list[str], ours: list[packages_index.Stanza]
+):
+    unique = {packages_index.Stanza.parse(text).identity: text for text in theirs}
+    merged = packages_index.Packages.parse("\n\n".join(unique.values()).encode()).add(ours)
     kept = merged.render().decode()
     assert all(f"{text}\n\n" in kept for text in unique.values())
     wanted = {*unique, *(stanza.identity for stanza in ours)}
@@ -111,11 +115,11 @@ def test_what_another_publisher_wrote_stays_byte_for_byte(theirs: list[str], our
 @unhurried
 @given(lists, stanzas)
 def test_other_bytes_of_what_is_there_are_refused_and_change_nothing(
-    some: list[index.Stanza], one: index.Stanza
+    some: list[packages_index.Stanza], one: packages_index.Stanza
 ):
     packages = indexed(some).add([one])
     before = packages.render()
-    other = index.Stanza.parse(one.text.replace(one.sha256, "0" * 64))
+    other = packages_index.Stanza.parse(one.text.replace(one.sha256, "0" * 64))
     with pytest.raises(index.AlreadyPublished, match=one.sha256):
         packages.add([other])
     assert packages.render() == before
@@ -123,9 +127,11 @@ def test_other_bytes_of_what_is_there_are_refused_and_change_nothing(
 
 @unhurried
 @given(stanzas, st.from_regex(r"pool/[a-z0-9/+~._-]{1,20}", fullmatch=True))
-def test_a_package_that_moves_changes_its_file_name_and_nothing_else(stanza: index.Stanza, filename: str):
+def test_a_package_that_moves_changes_its_file_name_and_nothing_else(
+    stanza: packages_index.Stanza, filename: str
+):
     moved = stanza.at(filename)
-    assert index.Stanza.parse(moved.text) == moved
+    assert packages_index.Stanza.parse(moved.text) == moved
     assert moved.filename == filename
     assert moved.at(stanza.filename) == stanza
     assert moved.identity == stanza.identity
@@ -136,9 +142,9 @@ def test_a_package_that_moves_changes_its_file_name_and_nothing_else(stanza: ind
 
 @unhurried
 @given(lists)
-def test_release_has_the_size_and_digest_of_every_variant(some: list[index.Stanza]):
+def test_release_has_the_size_and_digest_of_every_variant(some: list[packages_index.Stanza]):
     indices = variants(indexed(some))
-    content = index.render_release("bookworm", indices, date=datetime(2026, 3, 1, tzinfo=UTC))
+    content = release_file.render_release("bookworm", indices, date=datetime(2026, 3, 1, tzinfo=UTC))
     entries = {entry["name"]: entry for entry in deb822.Release(content)["SHA256"]}
     assert entries.keys() == indices.keys()
     for name, variant in indices.items():
@@ -149,5 +155,5 @@ def test_release_has_the_size_and_digest_of_every_variant(some: list[index.Stanz
 @unhurried
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))
 def test_a_release_is_dated_to_the_second_wherever_it_is_read(date: datetime):
-    content = index.render_release("bookworm", {}, date=date)
-    assert index.Release.parse(content).date == date.replace(microsecond=0)
+    content = release_file.render_release("bookworm", {}, date=date)
+    assert release_file.Release.parse(content).date == date.replace(microsecond=0)

@@ -61,7 +61,7 @@ def downloads():
 
 
 def test_every_directory_has_a_listing(downloads):
-    written = listings.update_indices(downloads).written
+    written = listings.update_indices(downloads, lambda _: None).written
     assert {key.removesuffix("index.html") for key in written} == {
         "",
         "conf/",
@@ -79,42 +79,42 @@ def test_every_directory_has_a_listing(downloads):
 
 def test_an_empty_bucket_has_an_empty_listing():
     downloads = Downloads()
-    assert listings.update_indices(downloads).written == ("index.html",)
+    assert listings.update_indices(downloads, lambda _: None).written == ("index.html",)
     assert downloads.links("index.html") == []
 
 
 def test_a_listing_links_its_directories_then_its_files_then_nothing(downloads):
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     assert downloads.links("index.html") == ["conf/", "debian/"]
     assert downloads.links("debian/dists/bookworm/index.html") == ["../", "main/", "InRelease"]
 
 
 def test_by_hash_is_not_listed(downloads):
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     assert downloads.links("debian/dists/bookworm/main/binary-amd64/index.html") == ["../", "Packages"]
 
 
 def test_a_listing_does_not_list_itself(downloads):
-    listings.update_indices(downloads)
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
+    listings.update_indices(downloads, lambda _: None)
     assert not [key for key in downloads.objects if "index.html" in str(downloads.objects[key])]
 
 
 def test_nothing_is_written_where_nothing_changed(downloads):
-    listings.update_indices(downloads)
-    assert listings.update_indices(downloads) == listings.Updated(written=(), removed=())
+    listings.update_indices(downloads, lambda _: None)
+    assert listings.update_indices(downloads, lambda _: None) == listings.Updated(written=(), removed=())
 
 
 def test_only_listings_that_changed_are_written(downloads):
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     downloads.objects["conf/new.key"] = b"content"
-    assert listings.update_indices(downloads).written == ("conf/index.html",)
+    assert listings.update_indices(downloads, lambda _: None).written == ("conf/index.html",)
 
 
 def test_the_listing_of_a_vanished_directory_is_removed(downloads):
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     del downloads.objects["conf/hhvm.gpg.key"]
-    assert listings.update_indices(downloads).removed == ("conf/index.html",)
+    assert listings.update_indices(downloads, lambda _: None).removed == ("conf/index.html",)
     assert downloads.links("index.html") == ["debian/"]
 
 
@@ -123,7 +123,7 @@ def test_the_listing_of_a_vanished_directory_is_removed(downloads):
 )
 def test_any_name_is_shown_and_linked_as_it_is(name):
     downloads = Downloads(name)
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     (link,) = downloads.links("index.html")
     assert unquote(link) == name
     assert not re.search(r"[^A-Za-z0-9_.~%/-]", link)
@@ -147,7 +147,7 @@ def test_a_directory_is_as_new_as_the_newest_file_under_it():
 
 
 def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads):
-    listings.update_indices(downloads)
+    listings.update_indices(downloads, lambda _: None)
     page = downloads.objects["index.html"].decode()
     assert 'name="viewport"' in page
     assert "<script" not in page
@@ -156,13 +156,13 @@ def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads):
 def test_a_suites_page_tells_its_users_what_was_withdrawn_and_how_to_go_back(downloads):
     asked = []
 
-    def notice(repository, suite):
-        asked.append((repository, suite))
+    def read_notice(suite):
+        asked.append(str(suite))
         return Notice(("hhvm 1.0.1-1~bookworm amd64",), "apt-get install --allow-downgrades hhvm=1.0.0&")
 
-    listings.update_indices(downloads, notice)
+    listings.update_indices(downloads, read_notice)
     page = downloads.objects["debian/dists/bookworm/index.html"].decode()
     assert "Withdrawn: hhvm 1.0.1-1~bookworm amd64." in page
     assert "<pre>apt-get install --allow-downgrades hhvm=1.0.0&amp;</pre>" in page
     assert "Withdrawn" not in downloads.objects["debian/index.html"].decode()
-    assert asked == [("debian", "bookworm")]
+    assert asked == ["debian bookworm"]

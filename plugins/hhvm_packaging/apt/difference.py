@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from hhvm_packaging.apt.change import Change
-    from hhvm_packaging.apt.incoming import PoolFile
+    from hhvm_packaging.apt.pool import PoolFile
     from hhvm_packaging.apt.suite import Suite
 
 
-def describe(target: Suite, change: Change, absent: Collection[PoolFile]) -> str:
-    """All that changes in a suite: packages, indices, and the files ``absent`` that the pool gets."""
+def describe(target: Suite, change: Change, missing: Collection[PoolFile]) -> str:
+    """All that changes in a suite: packages, indices, and the files that the pool is ``missing``."""
     lines = [f"{target}, now {change.current.snapshot or 'not there'}:"]
-    if not change and not absent:
+    if not change and not missing:
         return f"{lines[0]} nothing changes"
     lines += [f"  + {words}" for words in index.words(change.added)]
     lines += [f"  - {words}" for words in index.words(change.removed)]
@@ -31,6 +31,6 @@ def describe(target: Suite, change: Change, absent: Collection[PoolFile]) -> str
                 f"  {name}: {len(before.stanzas) if before else 0} to {len(entries.stanzas)} packages, "
                 f"{len(before.render()) if before else 0:,} to {len(change.contents[name]):,} bytes"
             )
-    lines += [f"  pool: {file.pool_key}, {file.artifact.size:,} bytes" for file in absent]
-    lines.append(f"  pool: {len(absent)} new files, {sum(file.artifact.size for file in absent):,} bytes")
+    lines += [f"  pool: {file.pool_key}, {file.artifact.size:,} bytes" for file in missing]
+    lines.append(f"  pool: {len(missing)} new files, {sum(file.artifact.size for file in missing):,} bytes")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a build made, checked before any of it becomes part of a repository."""
+"""What a build made: checked before any of it becomes part of a repository."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
+from hhvm_packaging.apt.packages_index import Stanza
+from hhvm_packaging.apt.pool import PoolFile, Unpublishable
 from hhvm_packaging.apt.sources_index import Source
-from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.buckets import CACHE_FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from hhvm_packaging.store.buckets import Bucket, Head
     from hhvm_packaging.workers.job import Artifact
 
 # Debian policy 5.6.1 (package), 5.6.12 (version, whose epoch file names leave out) and 5.6.8.
@@ -25,66 +24,12 @@ _DEB = re.compile(rf"{_PACKAGE}_{_VERSION}_(?P<architecture>[a-z0-9-]+)\.deb")
 _DSC = re.compile(rf"{_PACKAGE}_{_VERSION}\.dsc")
 _SOURCE_FILE = re.compile(rf"{_PACKAGE}_{_VERSION}\.(?:dsc|diff\.gz|tar\.(?:gz|bz2|lzma|xz)(?:\.asc)?)")
 
-_CONTENT_TYPES = {
-    ".deb": "application/vnd.debian.binary-package",
-    ".dsc": "text/plain; charset=utf-8",
-    ".gz": "application/gzip",
-    ".xz": "application/x-xz",
-}
-
-
-class Unpublishable(PackagingError):
-    """A package is not what its name or its manifest says. The message names the file and the suite."""
-
-
-@dataclass(frozen=True)
-class PoolFile:
-    """A file on its way from scratch to the pool."""
-
-    artifact: Artifact
-    key: str
-    """In scratch."""
-    pool_key: str
-    """In downloads."""
-
-    def check_published(self, head: Head, downloads: Bucket, where: str) -> None:
-        """Raises index.AlreadyPublished if what the pool has by that name, as ``head`` tells, is not this."""
-        artifact = self.artifact
-        if not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
-            raise index.AlreadyPublished(
-                f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
-                f"SHA-256 {head.sha256 or 'unknown'}, ETag {head.etag}, but this one has {artifact.size} "
-                f"bytes, SHA-256 {artifact.sha256}, MD5 {artifact.md5}. What is published is immutable: "
-                "publish another version."
-            )
-
-    def check_built(self, head: Head | None, scratch: Bucket, where: str) -> None:
-        """Raises Unpublishable if what scratch has, as ``head`` tells, is not this."""
-        artifact = self.artifact
-        if head is None or not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
-            state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
-            raise Unpublishable(
-                f"{where}: {artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"
-            )
-
-    def copy(self, scratch: Bucket, downloads: Bucket) -> None:
-        """Put it into the pool, for good."""
-        suffix = f".{self.artifact.name.rpartition('.')[2]}"
-        downloads.copy_from(
-            scratch,
-            self.key,
-            self.pool_key,
-            content_type=_CONTENT_TYPES.get(suffix, "application/octet-stream"),
-            sha256=self.artifact.sha256,
-            cache=CACHE_FOREVER,
-        )
-
 
 @dataclass(frozen=True)
 class Incoming:
-    """What a publish brings: entries of the indices, with the files that belong to each."""
+    """What a publish adds: entries of the indices, with the files of each."""
 
-    content: Mapping[str, tuple[index.Stanza | Source, tuple[PoolFile, ...]]]
+    content: Mapping[str, tuple[Stanza | Source, tuple[PoolFile, ...]]]
     """By the name of the .deb or .dsc."""
 
     @classmethod
@@ -97,12 +42,16 @@ class Incoming:
         sources: Mapping[str, Artifact],
         architectures: Collection[str],
     ) -> Incoming:
-        """From artifacts by their keys in scratch. Raises Unpublishable."""
+        """Check artifacts, given by their keys in scratch, for a suite of ``repository``.
+
+        ``where`` begins the messages; ``pool`` is the directory of the files, as keys.pool has it. Raises
+        Unpublishable.
+        """
 
         def pool_file(key: str, artifact: Artifact) -> PoolFile:
             return PoolFile(artifact, key, keys.in_repository(repository, pool + artifact.name))
 
-        content: dict[str, tuple[index.Stanza | Source, tuple[PoolFile, ...]]] = {}
+        content: dict[str, tuple[Stanza | Source, tuple[PoolFile, ...]]] = {}
         for key, package in packages.items():
             content[package.name] = _package(where, package, pool, architectures), (pool_file(key, package),)
         for name, source, found in _sources(where, sources, pool):
@@ -118,22 +67,22 @@ class Incoming:
         })
 
     @property
-    def entries(self) -> list[index.Stanza | Source]:
-        """For the indices."""
+    def entries(self) -> list[Stanza | Source]:
+        """The entries for the indices."""
         return [entry for entry, _ in self.content.values()]
 
     @property
     def names(self) -> dict[str, index.Identity]:
-        """What each .deb or .dsc is."""
+        """The identity of each .deb or .dsc, by its file name."""
         return {name: entry.identity for name, (entry, _) in self.content.items()}
 
     @property
     def files(self) -> list[PoolFile]:
-        """For the pool, each once: source packages share their upstream tarball."""
+        """The files for the pool, each once: source packages share their upstream tarball."""
         return list({file.pool_key: file for _, files in self.content.values() for file in files}.values())
 
 
-def _package(where: str, artifact: Artifact, pool: str, architectures: Collection[str]) -> index.Stanza:
+def _package(where: str, artifact: Artifact, pool: str, architectures: Collection[str]) -> Stanza:
     """The .deb's entry in the index. Raises Unpublishable if anything in it contradicts the rest."""
     name = _DEB.fullmatch(artifact.name)
     if name is None:
@@ -141,7 +90,7 @@ def _package(where: str, artifact: Artifact, pool: str, architectures: Collectio
     where = f"{where}: {artifact.name}"
     if name["architecture"] not in (*architectures, "all"):
         raise Unpublishable(f"{where}: the suite is for {', '.join(architectures)} and all")
-    stanza = _parsed(where, index.Stanza, artifact)
+    stanza = _parsed(where, Stanza, artifact)
     _agree(
         where,
         ("Package", stanza.package, name["package"]),

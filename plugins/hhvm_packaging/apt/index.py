@@ -1,4 +1,4 @@
-"""Apt's indices, Packages and Release: bytes in, bytes out.
+"""What apt's indices of packages have in common: paragraphs of fields, in order. Bytes in, bytes out.
 
 The rules are those of the Debian wiki's page DebianRepository/Format.
 """
@@ -6,14 +6,12 @@ The rules are those of the Debian wiki's page DebianRepository/Format.
 from __future__ import annotations
 
 import bisect
-import email.utils
 import gzip
 import hashlib
 import lzma
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeAlias, TypeVar
 
@@ -24,30 +22,17 @@ from hhvm_packaging.errors import PackagingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-ORIGIN = "HHVM"
-"""Origin and Label. Apt refuses a repository that changes them, so they stay."""
 COMPONENT = "main"
-ARCHITECTURE = "amd64"
-"""Of machines that HHVM is built for where nothing else is said."""
-PACKAGES = f"{COMPONENT}/binary-{ARCHITECTURE}/Packages"
-"""The index of the binary packages, relative to its suite, as Release names it."""
-VARIANTS = (PACKAGES, f"{PACKAGES}.gz", f"{PACKAGES}.xz")
-"""The names under which users get that index."""
 
 Identity: TypeAlias = tuple[str, str, str]
 """What apt tells packages apart by: name, version, architecture."""
 
 _NAME = re.compile(r"[!-,.-9;-~][!-9;-~]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_PACKAGES = re.compile(rf"{COMPONENT}/binary-([a-z0-9-]+)/Packages")
-_WITHDRAWN = "HHVM-Withdrawn"
-# With a newline in front it is found three times as fast as by the beginning of a line.
-_NEEDED = re.compile(r"\n(Package|Version|Architecture|Filename|Size|MD5sum|SHA256):(.*)")
-_FILENAME = re.compile(r"^Filename:.*$", re.MULTILINE | re.IGNORECASE)
 
 
 class InvalidIndex(PackagingError):
-    """Not a Packages or Release file. The message says what is wrong with it."""
+    """Not a Packages, Sources or Release file. The message says what is wrong with it."""
 
 
 class AlreadyPublished(PackagingError):
@@ -124,45 +109,6 @@ class Entry(ABC):
         return self.package, self.version, self.architecture
 
 
-@dataclass(frozen=True)
-class Stanza(Entry):
-    """One package in a Packages index."""
-
-    filename: str
-    """Relative to the repository."""
-    md5: str | None
-    size: int
-    """Bytes."""
-
-    @classmethod
-    def published(cls, text: str) -> Self:
-        """Without a look at the other fields, which for thousands of packages takes most of a publish."""
-        text = text.strip("\n")
-        return cls._from(text, {name: value.strip() for name, value in _NEEDED.findall(f"\n{text}")})
-
-    @classmethod
-    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
-        try:
-            size = int(found["Size"])
-        except ValueError as error:
-            raise InvalidIndex(f"{found['Package']!r}: Size: {found['Size']!r} is no number") from error
-        return cls(
-            text,
-            package=found["Package"],
-            version=found["Version"],
-            architecture=found["Architecture"],
-            sha256=found["SHA256"],
-            filename=found["Filename"],
-            md5=found.get("MD5sum"),
-            size=size,
-        )
-
-    def at(self, filename: str) -> Stanza:
-        """The same package at another place, relative to the repository."""
-        text = _FILENAME.sub(lambda _: f"Filename: {filename}", self.text, count=1)
-        return replace(self, text=text, filename=filename)
-
-
 E = TypeVar("E", bound=Entry)
 
 
@@ -232,21 +178,6 @@ class Index(ABC, Generic[E]):
         return dict(zip(names(name or self.NAME), (lambda: content, gz, xz), strict=True))
 
 
-class Packages(Index[Stanza]):
-    """A Packages index."""
-
-    NAME = PACKAGES
-
-    @staticmethod
-    def _entry() -> type[Stanza]:
-        return Stanza
-
-    def find(self, package: str, version: str, architecture: str = ARCHITECTURE) -> Stanza | None:
-        """The package's stanza; None where it is not in the index."""
-        wanted = (package, version, architecture)
-        return next((stanza for stanza in self.stanzas if stanza.identity == wanted), None)
-
-
 def names(index: str) -> tuple[str, str, str]:
     """The names under which users get an index."""
     return index, f"{index}.gz", f"{index}.xz"
@@ -254,84 +185,6 @@ def names(index: str) -> tuple[str, str, str]:
 
 def _order(stanza: Entry) -> tuple[str, Version, str]:
     return stanza.package, Version(stanza.version), stanza.architecture
-
-
-@dataclass(frozen=True)
-class Release:
-    """What a Release file says: when it was made, the digests of the indices, what was withdrawn."""
-
-    date: datetime
-    sha256: Mapping[str, str]
-    """By the index's name, relative to the suite."""
-    withdrawn: frozenset[Identity] = frozenset()
-    """What was taken back and is not to return unasked."""
-
-    @classmethod
-    def parse(cls, content: bytes) -> Release:
-        """Read a Release file without a signature around it. Raises InvalidIndex."""
-        try:
-            found = fields(content.decode().strip("\n"))
-            date = email.utils.parsedate_to_datetime(found["Date"])
-            digests = {name: sha256 for sha256, _, name in _words(found["SHA256"])}
-            withdrawn = frozenset(_words(found.get(_WITHDRAWN, "")))
-        except (KeyError, ValueError) as error:
-            raise InvalidIndex(f"Release: Date and SHA256 are needed, but {error!r}") from error
-        return cls(date.replace(tzinfo=date.tzinfo or UTC), digests, withdrawn)
-
-    @property
-    def architectures(self) -> tuple[str, ...]:
-        """Those that the suite has an index for."""
-        return _architectures(self.sha256)
-
-
-def _words(field: str) -> list[tuple[str, str, str]]:
-    """Of each line, which has three. Raises ValueError."""
-    return [(one, two, three) for one, two, three in map(str.split, filter(None, field.split("\n")))]
-
-
-def render_release(
-    suite: str, indices: Mapping[str, bytes], *, date: datetime, withdrawn: Iterable[Identity] = ()
-) -> bytes:
-    """The Release file of ``suite`` for ``indices``, by their names relative to it.
-
-    SHA-256 is the only digest: every apt since 2015 takes it, and the weaker ones add nothing to it. Apt
-    passes over the field with what was withdrawn, which belongs here because it must change in the very
-    write that changes what users get.
-    """
-    taken_back = [f" {' '.join(identity)}" for identity in sorted(withdrawn)]
-    lines = [
-        f"Origin: {ORIGIN}",
-        f"Label: {ORIGIN}",
-        f"Suite: {suite}",
-        f"Codename: {suite}",
-        f"Date: {email.utils.format_datetime(date.astimezone(UTC), usegmt=True)}",
-        "Acquire-By-Hash: yes",
-        f"Architectures: {' '.join(_architectures(indices))}",
-        f"Components: {COMPONENT}",
-        *([f"{_WITHDRAWN}:", *taken_back] if taken_back else []),
-        "SHA256:",
-        *(f" {sha256(content)} {len(content)} {name}" for name, content in indices.items()),
-    ]
-    return "".join(f"{line}\n" for line in lines).encode()
-
-
-def packages_of(architecture: str) -> str:
-    """The name of the index of an architecture's packages, relative to its suite."""
-    return f"{COMPONENT}/binary-{architecture}/Packages"
-
-
-def _architectures(indices: Iterable[str]) -> tuple[str, ...]:
-    found = (_PACKAGES.fullmatch(name) for name in indices)
-    return tuple(sorted(match[1] for match in found if match))
-
-
-def next_date(now: datetime, last: datetime | None) -> datetime:
-    """When the next Release is made: now, but later than the last, because apt ignores an older one.
-
-    In whole seconds, as a Release file has them.
-    """
-    now = now.replace(microsecond=0)
-    return now if last is None else max(now, last + timedelta(seconds=1))
 
 
 def words(identities: Iterable[Identity]) -> tuple[str, ...]:

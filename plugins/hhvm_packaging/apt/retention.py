@@ -11,10 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import index, undo
+from hhvm_packaging.apt import index
+from hhvm_packaging.apt.packages_index import Packages, packages_of
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources_index import SOURCES, Sources
-from hhvm_packaging.apt.suite import Damaged, State
+from hhvm_packaging.apt.state import State
+from hhvm_packaging.apt.suite import Damaged
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import datetime
 
+    from hhvm_packaging.apt.release_file import Release
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.store.buckets import Bucket, Entry
 
@@ -58,14 +61,14 @@ class History:
         seen: set[bytes] = set()
         for snapshot in snapshots:
             try:
-                release = target.release_of(snapshot.in_release.encode())
+                release = target.parse_release(snapshot.in_release.encode())
                 state = _beyond(seen, target, release)
             except (Damaged, index.InvalidIndex) as error:
                 raise UnknownHistory(f"{target}: the state {snapshot.name} is not whole: {error}") from error
             indices |= {
                 keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
             }
-            files |= {keys.in_repository(target.repository, path) for path, _ in undo.files(state)}
+            files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
             packages |= state.identities
         return cls(target, since, snapshots, frozenset(indices), frozenset(files), frozenset(packages))
 
@@ -94,20 +97,19 @@ def unnamed(bucket: Bucket, prefix: str, named: Collection[str], since: datetime
     return [entry for entry in bucket.entries(prefix) if entry.modified < since and entry.key not in named]
 
 
-def _beyond(seen: set[bytes], target: Suite, release: index.Release) -> State:
+def _beyond(seen: set[bytes], target: Suite, release: Release) -> State:
     """What the state names beyond the paragraphs ``seen``, which has all of them afterwards.
 
     Reading a paragraph takes long, and states that follow each other have nearly all of them in common.
     """
 
     def new(name: str) -> bytes:
-        paragraphs = set(target.content(name, release).split(b"\n\n")) - seen
+        paragraphs = set(target.fetch_index(name, release).split(b"\n\n")) - seen
         seen.update(paragraphs)
         return b"\n\n".join(paragraphs)
 
     packages = {
-        architecture: index.Packages.parse(new(index.packages_of(architecture)))
-        for architecture in release.architectures
+        architecture: Packages.parse(new(packages_of(architecture))) for architecture in release.architectures
     }
     sources = Sources.parse(new(SOURCES)) if SOURCES in release.sha256 else Sources()
     return State(packages=packages, sources=sources)

@@ -1,7 +1,7 @@
-"""Taking back: a suite becomes what it was, and what it loses stays away until it is released again.
+"""Undoing: a suite gets an earlier state again, and what it loses is withdrawn until it is reinstated.
 
-An old InRelease put back would not do: apt passes over one that is older than what it has. So the old
-content is signed anew with a newer date.
+Putting an old InRelease back would not do: apt ignores one that is older than what it has. So the old content
+is signed again with a new date.
 """
 
 from __future__ import annotations
@@ -13,26 +13,24 @@ from debian.debian_support import Version
 
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.change import Change
-from hhvm_packaging.apt.lock import DIRECTORY, fenced
-from hhvm_packaging.apt.repository import carry_out
 from hhvm_packaging.apt.snapshots import Snapshot, chain
 from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
-from hhvm_packaging.apt.suite import Damaged, State, Suite
+from hhvm_packaging.apt.suite import Damaged
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Mapping
 
-    from hhvm_packaging.apt.index import Packages
+    from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.sources_index import Sources
-    from hhvm_packaging.store.buckets import Bucket
+    from hhvm_packaging.apt.state import State
+    from hhvm_packaging.apt.suite import Suite
 
 
 class CannotUndo(PackagingError):
-    """What was asked for cannot be put back or released. Nothing was written. The message says why."""
+    """What was asked for cannot be undone. Nothing was written. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -40,107 +38,84 @@ class Undone:
     """What an undo did."""
 
     added: tuple[str, ...]
-    """What users are offered again, as "package version architecture"."""
+    """The packages that users are offered again, as "package version architecture"."""
     removed: tuple[str, ...]
-    """What was withdrawn from them."""
+    """The packages that were withdrawn, likewise."""
     downgrade: str
-    """The command for those who installed what was withdrawn; empty where nothing is left to go back to."""
+    """The command for users who installed what was withdrawn; empty if there is no version to go back to."""
 
 
-def history(
-    downloads: Bucket, scratch: Bucket, *, repository: str, suite: str, limit: int = 20
-) -> list[Snapshot]:
-    """The last ``limit`` states of the suite, newest first; the first is what users get now."""
-    current = Suite(downloads, scratch, repository, suite).read()
-    states = chain(scratch, repository, suite, current.snapshot)
+def read_history(suite: Suite, *, limit: int = 20) -> list[Snapshot]:
+    """The last ``limit`` states of the suite, newest first. The first one is what users get now."""
+    states = chain(suite.scratch, suite.repository, suite.suite, suite.read().snapshot)
     return [snapshot for snapshot, _ in zip(states, range(limit), strict=False)]
 
 
-def undo(
-    downloads: Bucket,
-    scratch: Bucket,
-    *,
-    repository: str,
-    suite: str,
-    to: str,
-    signer: Signer,
-    locks: Path | None = None,
-) -> Undone:
-    """Put the suite back to its snapshot ``to``, a name from its ``history``; again does no harm.
+def undo(suite: Suite, to: str, signer: Signer) -> Undone:
+    """Put the suite back to its snapshot ``to``, a name from its history. Running it again does no harm.
 
-    What the suite has and the snapshot has not is withdrawn: a publish leaves it out until ``release``.
-    Nothing is written before every file that the snapshot names is seen to be there. Raises CannotUndo if
-    the suite never was in that state, or if it holds what was withdrawn; Damaged if a file is gone;
-    signing.BadSignature; store.Conflict if a publisher was faster (run it again).
+    What the suite has and the snapshot has not is withdrawn. Nothing is written before the pool is seen to
+    have every file that the snapshot names. Raises CannotUndo if the suite never was in that state, or if
+    that state has packages that are withdrawn; Damaged if a file is gone; signing.BadSignature; Conflict if
+    another publisher was faster.
     """
-    target = Suite(downloads, scratch, repository, suite, memories=locks or DIRECTORY)
-    with fenced(downloads, scratch, str(target), directory=locks):
-        change = going_back(target, target.read(signer=signer), to, signer)
-        carry_out(target, change, signer)
+    with suite.lock():
+        change = go_back(suite, suite.read(signer=signer), to, signer)
+        suite.carry_out(change, signer)
     return Undone(
         index.words(change.added), index.words(change.removed), downgrade(change.indices, change.removed)
     )
 
 
-def going_back(target: Suite, current: State, to: str, signer: Signer) -> Change:
-    """The change that puts the suite back to what it was.
+def go_back(suite: Suite, current: State, to: str, signer: Signer) -> Change:
+    """The change that puts the suite back to an earlier state.
 
-    ``to`` is a snapshot's name, or a time as names begin with, which means the state of then. Raises
+    ``to`` is a snapshot's name, or a time as names begin with, which means the state at that time. Raises
     CannotUndo; Damaged if a file of that state is gone; signing.BadSignature.
     """
-    snapshot = _find(target, current, to)
-    wanted = target.state(snapshot.in_release.encode(), None, signer=signer)
+    snapshot = _find(suite, current, to)
+    wanted = suite.parse(snapshot.in_release.encode(), None, signer=signer)
     if again := ", ".join(index.words(wanted.identities & current.withdrawn)):
         raise CannotUndo(
-            f"{target}: the snapshot {snapshot.name} has what was withdrawn: {again}. Choose another one, or "
-            "release that first."
+            f"{suite}: the snapshot {snapshot.name} has packages that were withdrawn: {again}. Choose "
+            "another one, or release them again first."
         )
-    _check_pool(target, wanted)
+    _check_pool(suite, wanted)
     removed = current.identities - wanted.identities
     return Change(current, wanted.indices, current.withdrawn | removed, f"undo to {snapshot.name}")
 
 
-def withdrawing(target: Suite, current: State, version: str) -> Change:
-    """The change that takes away HHVM ``version``, in whichever package revision, and nothing else.
+def withdraw(suite: Suite, current: State, version: str) -> Change:
+    """The change that withdraws HHVM ``version``, in every package revision, and nothing else.
 
-    None of it may be left. Raises CannotUndo if the suite never had it.
+    Raises CannotUndo if the suite never had it.
     """
     offered = {identity for identity in current.identities if upstream(identity) == version}
     if not offered and version not in map(upstream, current.withdrawn):
-        raise CannotUndo(f"{target}: HHVM {version} is not published there")
+        raise CannotUndo(f"{suite}: HHVM {version} is not published there")
     indices = {name: entries.without(offered) for name, entries in current.indices.items()}
     return Change(current, indices, current.withdrawn | offered, f"undo {version}")
 
 
-def release(
-    downloads: Bucket,
-    scratch: Bucket,
-    *,
-    repository: str,
-    suite: str,
-    version: str,
-    signer: Signer,
-    locks: Path | None = None,
-) -> tuple[str, ...]:
-    """Let the packages of a withdrawn Debian version be published again; the next publish brings them back.
+def reinstate(suite: Suite, version: str, signer: Signer) -> tuple[str, ...]:
+    """Let the packages of a withdrawn Debian version be published again. The next publish offers them.
 
     Returns them as "package version architecture"; none if nothing of that version is withdrawn. Raises
-    Damaged; signing.BadSignature; store.Conflict if a publisher was faster (run it again).
+    Damaged; signing.BadSignature; Conflict if another publisher was faster.
     """
-    target = Suite(downloads, scratch, repository, suite, memories=locks or DIRECTORY)
-    with fenced(downloads, scratch, str(target), directory=locks):
-        current = target.read(signer=signer)
-        released = frozenset(identity for identity in current.withdrawn if identity[1] == version)
-        if released:
-            change = Change(current, current.indices, current.withdrawn - released, f"release {version}")
-            target.commit(change, signer)
-    return index.words(released)
+    with suite.lock():
+        current = suite.read(signer=signer)
+        reinstated = frozenset(identity for identity in current.withdrawn if identity[1] == version)
+        if reinstated:
+            withdrawn = current.withdrawn - reinstated
+            suite.commit(Change(current, current.indices, withdrawn, f"release {version}"), signer)
+    return index.words(reinstated)
 
 
-def instead(
+def fallback_versions(
     indices: Mapping[str, Packages | Sources], withdrawn: Collection[index.Identity]
 ) -> tuple[str, ...]:
-    """What users who installed ``withdrawn`` can go back to, the newest, as "package=version"."""
+    """The newest packages that users of ``withdrawn`` ones can go back to, as "package=version"."""
     names = {package for package, _, architecture in withdrawn if architecture != SOURCE}
     # In an index the newest version of a package is its last.
     newest = {
@@ -153,60 +128,51 @@ def instead(
 
 
 def downgrade(indices: Mapping[str, Packages | Sources], withdrawn: Collection[index.Identity]) -> str:
-    """The command for users who installed ``withdrawn``; empty if nothing is left for them."""
-    wanted = " ".join(instead(indices, withdrawn))
+    """The command for users who installed ``withdrawn`` packages; empty if there is nothing to go back to."""
+    wanted = " ".join(fallback_versions(indices, withdrawn))
     return wanted and f"apt-get update && apt-get install --allow-downgrades {wanted}"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What users of a suite are to be told."""
+    """What users of a suite must know."""
 
     withdrawn: tuple[str, ...]
     """As "package version architecture"."""
     downgrade: str
-    """As ``downgrade`` has it."""
+    """See ``downgrade``."""
 
 
-def notice(downloads: Bucket, repository: str, suite: str) -> Notice | None:
-    """What was withdrawn from the suite, and how to go back; None if nothing was."""
-    target = Suite(downloads, downloads, repository, suite)
-    content = downloads.get(f"{target.directory}InRelease")
-    if content is None or not (withdrawn := target.release_of(content).withdrawn):
+def read_notice(suite: Suite) -> Notice | None:
+    """Which packages are withdrawn from the suite, and how to go back; None if there are none."""
+    content = suite.downloads.get(f"{suite.directory}InRelease")
+    if content is None or not (withdrawn := suite.parse_release(content).withdrawn):
         return None
-    return Notice(index.words(withdrawn), downgrade(target.state(content, None).indices, withdrawn))
+    return Notice(index.words(withdrawn), downgrade(suite.parse(content, None).indices, withdrawn))
 
 
 def upstream(identity: index.Identity) -> str:
-    """HHVM's own version in that of the package."""
+    """HHVM's own version in the version of the package."""
     return Version(identity[1]).upstream_version or ""
 
 
-def _find(target: Suite, current: State, to: str) -> Snapshot:
+def _find(suite: Suite, current: State, to: str) -> Snapshot:
     seen = []
-    for snapshot in chain(target.scratch, target.repository, target.suite, current.snapshot):
+    for snapshot in chain(suite.scratch, suite.repository, suite.suite, current.snapshot):
         if to == snapshot.name or ("-" not in to and snapshot.name.partition("-")[0] <= to):
             return snapshot
         seen.append(snapshot.name)
     last = ", ".join(seen[:5]) or "none"
-    raise CannotUndo(f"{target}: it was never in a state {to!r}. Its last ones, newest first: {last}")
+    raise CannotUndo(f"{suite}: it was never in a state {to!r}. Its last ones, newest first: {last}")
 
 
-def _check_pool(target: Suite, wanted: State) -> None:
+def _check_pool(suite: Suite, wanted: State) -> None:
     """Raises Damaged if the pool lacks a file that users would be offered."""
-    named = {keys.in_repository(target.repository, path): size for path, size in files(wanted)}
+    named = {keys.in_repository(suite.repository, path): size for path, size in wanted.files}
     directories = {f"{key.rpartition('/')[0]}/" for key in named}
-    there = {entry.key: entry.size for prefix in directories for entry in target.downloads.entries(prefix)}
+    there = {entry.key: entry.size for prefix in directories for entry in suite.downloads.entries(prefix)}
     if lost := sorted(key for key, size in named.items() if there.get(key) != size):
         raise Damaged(
-            f"{target}: the pool has no longer what the snapshot names: {', '.join(lost[:5])}"
+            f"{suite}: the pool no longer has what the snapshot names: {', '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         )
-
-
-def files(state: State) -> Iterator[tuple[str, int]]:
-    """The files that users are offered, relative to the repository, and their sizes in bytes."""
-    for packages in state.packages.values():
-        yield from ((stanza.filename, stanza.size) for stanza in packages.stanzas)
-    for source in state.sources.stanzas:
-        yield from ((f"{source.directory}/{file.name}", file.size) for file in source.files)

@@ -1,4 +1,4 @@
-"""The command bin/apt-suite: what a suite was, taking it back, and signing it again."""
+"""The command bin/apt-suite: the history of a suite, undoing, and signing it again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.sign_again import sign_again
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store.buckets import Conflict
 
@@ -16,77 +17,48 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store.buckets import Store
 
 
-def history(store: Store, repository: str, suite: str) -> Iterable[str]:
-    """What the suite was, newest first, as lines for people."""
-    snapshots = undo.history(store.downloads, store.scratch, repository=repository, suite=suite)
+def show_history(suite: Suite) -> Iterable[str]:
+    """The states of the suite, newest first, as lines for people."""
+    snapshots = undo.read_history(suite)
     if not snapshots:
-        yield f"nothing was ever published in {repository} {suite}"
+        yield f"nothing was ever published in {suite}"
     for snapshot in snapshots:
         yield f"{snapshot.name}  {snapshot.reason}"
         yield from (f"    + {words}" for words in snapshot.added)
         yield from (f"    - {words}" for words in snapshot.removed)
 
 
-def put_back(
-    store: Store, repository: str, suite: str, to: str, signer: Signer, settings: Settings
-) -> Iterable[str]:
-    """Put the suite back to a snapshot or to a time. What changed for users, as lines for people."""
-    done = undo.undo(
-        store.downloads,
-        store.scratch,
-        repository=repository,
-        suite=suite,
-        to=to,
-        signer=signer,
-        locks=settings.lock_directory,
-    )
+def put_back(suite: Suite, to: str, signer: Signer) -> Iterable[str]:
+    """Put the suite back to a snapshot or to a time. Yields what changed for users, as lines for people."""
+    done = undo.undo(suite, to, signer)
     yield from (f"offered again: {words}" for words in done.added)
     yield from (f"withdrawn: {words}" for words in done.removed)
     if done.downgrade:
         yield f"users who installed it go back with: {done.downgrade}"
     if not (done.added or done.removed):
-        yield f"nothing changed: {repository} {suite} is what it was then"
+        yield f"nothing changed: {suite} is what it was then"
 
 
-def release(
-    store: Store, repository: str, suite: str, version: str, signer: Signer, settings: Settings
-) -> Iterable[str]:
-    """Let a withdrawn version be published again. What may return, as lines for people."""
-    released = undo.release(
-        store.downloads,
-        store.scratch,
-        repository=repository,
-        suite=suite,
-        version=version,
-        signer=signer,
-        locks=settings.lock_directory,
-    )
-    yield from (f"may be published again: {words}" for words in released)
-    if not released:
-        yield f"nothing of {version} is withdrawn from {repository} {suite}"
+def reinstate(suite: Suite, version: str, signer: Signer) -> Iterable[str]:
+    """Let a withdrawn version be published again. Yields which packages, as lines for people."""
+    reinstated = undo.reinstate(suite, version, signer)
+    yield from (f"may be published again: {words}" for words in reinstated)
+    if not reinstated:
+        yield f"nothing of {version} is withdrawn from {suite}"
 
 
-def sign(store: Store, repository: str, suite: str, signer: Signer, settings: Settings) -> Iterable[str]:
-    """Sign the suite as it is with the keys of now. Who signed, as lines for people."""
-    if sign_again(
-        store.downloads,
-        store.scratch,
-        repository=repository,
-        suite=suite,
-        signer=signer,
-        locks=settings.lock_directory,
-    ):
-        yield from (f"{repository} {suite} is signed by {fingerprint}" for fingerprint in signer.fingerprints)
+def sign(suite: Suite, signer: Signer) -> Iterable[str]:
+    """Sign the suite as it is with today's keys. Yields who signed, as lines for people."""
+    if sign_again(suite, signer):
+        yield from (f"{suite} is signed by {fingerprint}" for fingerprint in signer.fingerprints)
     else:
-        yield f"nothing was ever published in {repository} {suite}"
+        yield f"nothing was ever published in {suite}"
 
 
 def main() -> int:
-    """Do what the command line asks. Returns the exit status."""
+    """Do what the command line says. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="apt-suite", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in (("history", ""), ("undo", "to"), ("release", "version"), ("sign", "")):
@@ -108,17 +80,25 @@ def main() -> int:
 
 def _carry_out(arguments: argparse.Namespace) -> list[str]:
     from hhvm_packaging.orchestration import connections
-    from hhvm_packaging.settings import settings as deployment
+    from hhvm_packaging.settings import settings
 
-    store, settings, where = connections.store(), deployment(), (arguments.repository, arguments.suite)
+    store = connections.store()
+    suite = Suite(
+        store.downloads,
+        store.scratch,
+        arguments.repository,
+        arguments.suite,
+        at_once=settings().requests_at_once,
+        locks=settings().lock_directory,
+    )
     if arguments.command == "history":
-        return list(history(store, *where))
+        return list(show_history(suite))
     with connections.signer() as signer:
         if arguments.command == "undo":
-            return list(put_back(store, *where, arguments.to, signer, settings))
+            return list(put_back(suite, arguments.to, signer))
         if arguments.command == "sign":
-            return list(sign(store, *where, signer, settings))
-        return list(release(store, *where, arguments.version, signer, settings))
+            return list(sign(suite, signer))
+        return list(reinstate(suite, arguments.version, signer))
 
 
 if __name__ == "__main__":

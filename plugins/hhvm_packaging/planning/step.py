@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt.lock import hold_lock
 from hhvm_packaging.planning.plans import Plan
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Step(ABC, Generic[P]):
 
     def _lock(self, what: str) -> AbstractContextManager[None]:
         """Prevent other runs on this machine from recording ``what`` at the same time."""
-        return fenced(self.store.scratch, self.store.scratch, what, directory=self.settings.lock_directory)
+        return hold_lock(self.store.scratch, what, directory=self.settings.lock_directory)
 
 
 @dataclass(frozen=True)

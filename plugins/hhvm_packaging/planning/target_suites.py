@@ -60,5 +60,5 @@ def _suite(store: Store, repository: str, name: str, settings: Settings) -> Suit
         repository,
         name,
         at_once=settings.requests_at_once,
-        memories=settings.lock_directory,
+        locks=settings.lock_directory,
     )

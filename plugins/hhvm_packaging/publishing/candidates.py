@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.apt import difference, undo
-from hhvm_packaging.apt.index import ARCHITECTURE, sha256
-from hhvm_packaging.apt.repository import absent
+from hhvm_packaging.apt.index import sha256
+from hhvm_packaging.apt.packages_index import ARCHITECTURE
 from hhvm_packaging.attempt_id import new_build
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
@@ -152,7 +152,7 @@ def _make(
     ]
     # They share the pool.
     pool = {file.pool_key: file for change in changes for file in change.files}
-    lacking = {file.pool_key for file in absent(targets[0], list(pool.values()))}
+    lacking = {file.pool_key for file in targets[0].find_missing(list(pool.values()))}
     for target, change in zip(targets, changes, strict=True):
         name = target.suite
         new = [file for file in change.files if file.pool_key in lacking]
@@ -193,7 +193,7 @@ def _expected(change: Change, version: str) -> Suite:
     offered = _words(identity for identity in change.identities if undo.upstream(identity) == version)
     return Suite(
         digests=change.digests,
-        offered=offered or undo.instead(change.indices, withdrawn),
+        offered=offered or undo.fallback_versions(change.indices, withdrawn),
         withdrawn=_words(withdrawn),
     )
 

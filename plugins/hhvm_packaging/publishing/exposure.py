@@ -6,17 +6,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import index, repository
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt import index
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
 from hhvm_packaging.publishing import candidates, suite_changes
 from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
-    from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.apt.suite import State, Suite
+    from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.publishing.candidates import Candidate
@@ -40,7 +38,7 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
 
     Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
     holds all and not all are accepted, or if none is; Outdated if a suite changed since; and whatever
-    repository.publish raises. By then the other distributions are exposed, and of this one what came before.
+    Suite.carry_out raises. By then the other distributions are exposed, and of this one what came before.
     """
     if plan is None:
         raise Held("nothing is exposed, because `plan` failed: its log says why")
@@ -94,14 +92,12 @@ def _expose_suite(
 ) -> None:
     where = f"HHVM {plan.version}, {distro.name}, suite {target.suite}"
 
-    def wanted(current: State) -> Change:
+    with target.lock():
+        current = target.read(signer=signer)
         change = suite_changes.change(plan, distro, target, current, store, signer, settings)
         if change.digests != expected.digests:
             raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
-        return change
-
-    with fenced(store.downloads, store.scratch, str(target), directory=settings.lock_directory):
-        change = repository.bring_about(target, signer, wanted)
+        target.carry_out(change, signer)
     log.info(
         "%s: new: %s; gone: %s; before this it was %s",
         where,

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from hhvm_packaging.apt import undo
+from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.store.buckets import CACHE_BRIEFLY
 
 if TYPE_CHECKING:
@@ -52,18 +54,18 @@ class Updated:
 
 
 def update_indices(
-    downloads: Bucket, notice: Callable[[str, str], Notice | None] = lambda repository, suite: None
+    downloads: Bucket, read_notice: Callable[[Suite], Notice | None] = undo.read_notice
 ) -> Updated:
     """Bring the listing of each directory up to date, the root's too; unchanged ones are left alone.
 
-    ``notice`` says what users of a suite are to be told, by its repository and its name.
+    ``read_notice`` reads what users of a suite must know.
 
     A listing whose directory has nothing else any more is removed. Directories named by-hash hold
     copies for apt and are not listed.
     """
     entries = list(downloads.entries())
     wanted = {
-        directory + LISTING: render(directory, rows, _notice(directory, notice)).encode()
+        directory + LISTING: render(directory, rows, _notice(downloads, directory, read_notice)).encode()
         for directory, rows in tree(entries).items()
     }
     written = [key for key, content in wanted.items() if downloads.get(key) != content]
@@ -106,10 +108,12 @@ def render(directory: str, rows: Sequence[Row], notice: Notice | None = None) ->
     return _TEMPLATE.render(title=f"Index of /{directory}", directory=directory, rows=utc, notice=notice)
 
 
-def _notice(directory: str, notice: Callable[[str, str], Notice | None]) -> Notice | None:
+def _notice(
+    downloads: Bucket, directory: str, read_notice: Callable[[Suite], Notice | None]
+) -> Notice | None:
     match directory.split("/"):
         case [repository, "dists", suite, ""]:
-            return notice(repository, suite)
+            return read_notice(Suite(downloads, downloads, repository, suite))
     return None
 
 

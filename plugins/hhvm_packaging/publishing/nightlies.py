@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from hhvm_packaging.apt.index import Identity
-    from hhvm_packaging.apt.suite import State
+    from hhvm_packaging.apt.state import State
     from hhvm_packaging.settings import Settings
 
 

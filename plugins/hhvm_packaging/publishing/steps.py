@@ -6,7 +6,7 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt.index import ARCHITECTURE
+from hhvm_packaging.apt.packages_index import ARCHITECTURE
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.plans import CanaryPlan, PublishPlan
 from hhvm_packaging.planning.request import UNDO
@@ -18,7 +18,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Input, Job, JobFailed
 
 if TYPE_CHECKING:
-    from hhvm_packaging.apt.suite import State
+    from hhvm_packaging.apt.state import State
     from hhvm_packaging.workers.job import Result
 
 

@@ -6,9 +6,9 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import index, repository, undo
+from hhvm_packaging.apt import index, undo
+from hhvm_packaging.apt.additions import add_packages
 from hhvm_packaging.apt.incoming import Incoming
-from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.publishing import nightlies
@@ -17,7 +17,8 @@ from hhvm_packaging.store import keys
 if TYPE_CHECKING:
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.signing import Signer
-    from hhvm_packaging.apt.suite import State
+    from hhvm_packaging.apt.state import State
+    from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.settings import Settings
@@ -49,13 +50,12 @@ def change(
 ) -> Change:
     """What the plan's action makes of the suite, which is ``current``.
 
-    Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, and whatever repository.publish raises before it
-    writes.
+    Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, Unpublishable, AlreadyPublished. Nothing is written.
     """
     if plan.action == "undo":
         if plan.undo_to:
-            return undo.going_back(target, current, plan.undo_to, signer)
-        return undo.withdrawing(target, current, plan.version)
+            return undo.go_back(target, current, plan.undo_to, signer)
+        return undo.withdraw(target, current, plan.version)
     manifest = PackageManifest.read(store, plan.release, distro.name)
     if manifest is None:
         raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
@@ -76,7 +76,7 @@ def change(
             f"HHVM {plan.version}, {distro.name}: was withdrawn from {target}: {taken}. "
             "To offer it again, trigger hhvm_publish_release with the action `release again`"
         )
-    wanted = repository.adding(target, current, new, settings.architectures, again=again)
+    wanted = add_packages(current, new, settings.architectures, str(target), reinstate=again)
     # What users had and lost must not come back for a day because an old run was resumed.
     first = nightlies.first_day(datetime.now(UTC), settings)
     if wanted.added & nightlies.aged(wanted.identities, first):

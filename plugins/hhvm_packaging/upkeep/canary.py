@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from hhvm_packaging import distros
-from hhvm_packaging.apt import index, signing
+from hhvm_packaging.apt import index, packages_index, release_file, signing
 from hhvm_packaging.apt.sources_index import SOURCES, Sources
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
@@ -222,7 +222,7 @@ class _Check:
             return
         try:
             text = self._verify(suite, in_release)
-            release = index.Release.parse(text)
+            release = release_file.Release.parse(text)
         except index.InvalidIndex as error:
             self.found.append(f"{suite}: InRelease: {error}")
             return
@@ -243,9 +243,9 @@ class _Check:
                     self.signed[key].append(str(suite))
                 self.expires |= signers
                 return text
-        return Suite.unsigned(in_release)
+        return Suite.unsigned_text(in_release)
 
-    def _check_times(self, suite: Suite, text: bytes, release: index.Release) -> None:
+    def _check_times(self, suite: Suite, text: bytes, release: release_file.Release) -> None:
         """Check the date of Release and until when it is valid."""
         self.dates[str(suite)] = release.date
         if release.date > self.now + _CLOCK_SKEW:
@@ -275,7 +275,7 @@ class _Check:
             except PackagingError as error:
                 self.found.append(f"{suite}: {self.website.url(suite.directory)}Release.gpg: {error}")
 
-    def _fetch_indices(self, suite: Suite, text: bytes, release: index.Release) -> dict[str, bytes]:
+    def _fetch_indices(self, suite: Suite, text: bytes, release: release_file.Release) -> dict[str, bytes]:
         """The indices that have the digest in Release, by name. Each is fetched from all of its URLs."""
         wanted = {}
         for name, digest in release.sha256.items():
@@ -298,17 +298,19 @@ class _Check:
         return content
 
     def _read_indices(
-        self, suite: Suite, release: index.Release, contents: Mapping[str, bytes]
+        self, suite: Suite, release: release_file.Release, contents: Mapping[str, bytes]
     ) -> frozenset[Identity]:
         """All packages of the suite. Adds the sizes of their files to ``sizes``."""
         identities: set[Identity] = set()
-        names = [index.packages_of(architecture) for architecture in release.architectures]
+        names = [packages_index.packages_of(architecture) for architecture in release.architectures]
         for name in (*names, *([SOURCES] if SOURCES in release.sha256 else [])):
             content = _unpacked(name, contents)
             if content is None:
                 continue  # No form of it is valid. There is a finding for each.
             try:
-                entries = Sources.parse(content) if name == SOURCES else index.Packages.parse(content)
+                entries = (
+                    Sources.parse(content) if name == SOURCES else packages_index.Packages.parse(content)
+                )
             except index.InvalidIndex as error:
                 self.found.append(f"{suite}: {name}: {error}")
                 continue
@@ -388,10 +390,10 @@ def _unpacked(name: str, contents: Mapping[str, bytes]) -> bytes | None:
     return lzma.decompress(contents[xz]) if xz in contents else None
 
 
-def _files(entries: index.Packages | Sources) -> Iterator[tuple[str, int]]:
+def _files(entries: packages_index.Packages | Sources) -> Iterator[tuple[str, int]]:
     """The files that the index names: the path in the repository, and the size in bytes."""
     for stanza in entries.stanzas:
-        if isinstance(stanza, index.Stanza):
+        if isinstance(stanza, packages_index.Stanza):
             yield stanza.filename, stanza.size
         else:
             yield from ((f"{stanza.directory}/{file.name}", file.size) for file in stanza.files)

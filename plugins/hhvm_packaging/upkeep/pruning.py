@@ -11,8 +11,7 @@ from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt import difference, repository
-from hhvm_packaging.apt.lock import fenced
+from hhvm_packaging.apt import difference
 from hhvm_packaging.apt.retention import History, UnknownHistory, unnamed
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
@@ -76,12 +75,12 @@ class Pruning:
         if not any(map(nightlies.nightly, target.read().identities)):
             return []
         first = nightlies.first_day(self.now, self.settings)
-        with fenced(target.downloads, target.scratch, str(target), directory=self.settings.lock_directory):
+        with target.lock():
             change = nightlies.ageing(target.read(signer=signer), first)
             if change:
                 log.info("%s", difference.describe(target, change, ()))
             if not self.dry_run:
-                repository.carry_out(target, change, signer)
+                target.carry_out(change, signer)
         verb = "would leave" if self.dry_run else "left"
         packages = f"{len(change.removed)} packages of nightlies of before {first:%Y.%m.%d}"
         return [f"{target}: {packages} {verb}"] if change else []
@@ -98,7 +97,7 @@ class Pruning:
         for history in histories:
             target = history.target
             # A commit may be under way that names again what no state names now.
-            with fenced(downloads, target.scratch, str(target), directory=self.settings.lock_directory):
+            with target.lock():
                 done += self._delete(downloads, history.unnamed_indices(), f"{target}: by-hash files", why)
         for name in sorted(set(REPOSITORIES) - unknown):
             packages = self._packages(name, histories, since)

@@ -1,0 +1,96 @@
+"""The pool: the files that indices name. A file of the pool never changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.apt.index import AlreadyPublished
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store.buckets import CACHE_FOREVER
+from hhvm_packaging.store.concurrently import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hhvm_packaging.store.buckets import Bucket, Head
+    from hhvm_packaging.workers.job import Artifact
+
+_CONTENT_TYPES = {
+    ".deb": "application/vnd.debian.binary-package",
+    ".dsc": "text/plain; charset=utf-8",
+    ".gz": "application/gzip",
+    ".xz": "application/x-xz",
+}
+
+
+class Unpublishable(PackagingError):
+    """A package is not what its name or its manifest says. The message names the file and the suite."""
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """A file that the pool must have, and where its build left it."""
+
+    artifact: Artifact
+    key: str
+    """In scratch."""
+    pool_key: str
+    """In downloads."""
+
+    def check_published(self, head: Head, downloads: Bucket, where: str) -> None:
+        """Check that the pool's file of that name, which ``head`` describes, has the same bytes.
+
+        Raises AlreadyPublished.
+        """
+        artifact = self.artifact
+        if not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+            raise AlreadyPublished(
+                f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
+                f"SHA-256 {head.sha256 or 'unknown'}, ETag {head.etag}, but this one has {artifact.size} "
+                f"bytes, SHA-256 {artifact.sha256}, MD5 {artifact.md5}. What is published is immutable: "
+                "publish another version."
+            )
+
+    def check_built(self, head: Head | None, scratch: Bucket, where: str) -> None:
+        """Check that scratch has these bytes; ``head`` describes what it has. Raises Unpublishable."""
+        artifact = self.artifact
+        if head is None or not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+            state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
+            raise Unpublishable(
+                f"{where}: {artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"
+            )
+
+    def copy(self, scratch: Bucket, downloads: Bucket) -> None:
+        """Copy the file into the pool, inside the store."""
+        suffix = f".{self.artifact.name.rpartition('.')[2]}"
+        downloads.copy_from(
+            scratch,
+            self.key,
+            self.pool_key,
+            content_type=_CONTENT_TYPES.get(suffix, "application/octet-stream"),
+            sha256=self.artifact.sha256,
+            cache=CACHE_FOREVER,
+        )
+
+
+def find_missing(
+    files: Sequence[PoolFile], scratch: Bucket, downloads: Bucket, where: str, *, at_once: int
+) -> list[PoolFile]:
+    """Those of the files that the pool lacks. Each of them is in scratch.
+
+    ``where`` begins the messages. Raises AlreadyPublished if the pool has one with other bytes;
+    Unpublishable if scratch has not the bytes of one that the pool lacks.
+    """
+    looks = [partial(downloads.head, file.pool_key) for file in files]
+    looks += [partial(scratch.head, file.key) for file in files]
+    heads = run_all(looks, at_once=at_once)
+    missing = []
+    for file, in_pool, built in zip(files, heads, heads[len(files) :], strict=False):
+        if in_pool:
+            file.check_published(in_pool, downloads, where)
+        else:
+            file.check_built(built, scratch, where)
+            missing.append(file)
+    return missing
