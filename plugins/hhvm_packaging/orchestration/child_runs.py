@@ -18,6 +18,7 @@ from airflow.utils.state import DagRunState
 
 from hhvm_packaging.orchestration import connections, task_context
 from hhvm_packaging.planning.request import Request
+from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
 from hhvm_packaging.runs.run import UNDER_WAY, child_of
 from hhvm_packaging.settings import settings
 
@@ -111,7 +112,7 @@ class BuildOperator(ChildRunOperator):
     """Build one version."""
 
     passed_on = ("version", "distros", "packaging_ref", "force")
-    last_task = "build_report"
+    last_task = BuildTask.REPORT.value
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id="hhvm_build", **kwargs)
@@ -126,7 +127,7 @@ class PublishOperator(ChildRunOperator):
     """
 
     passed_on = ("version", "distros", "if_one_fails")
-    last_task = "publish_report"
+    last_task = PublishTask.REPORT.value
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id="hhvm_publish_release", **kwargs)
@@ -140,7 +141,7 @@ class PublishOperator(ChildRunOperator):
         with task_context.fail_without_retry():
             holds.ensure_publishable(
                 Request.model_validate(self.request),
-                task_context.parse_requests(ti.xcom_pull(task_ids="plan")),
+                task_context.parse_requests(ti.xcom_pull(task_ids=WrapperTask.PLAN)),
                 ti.dag_id,
                 ti.run_id,
                 now=datetime.datetime.now(datetime.UTC),

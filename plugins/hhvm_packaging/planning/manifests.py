@@ -1,4 +1,4 @@
-"""Manifests: what was made from what. They decide what is done."""
+"""Manifests: which artifacts a build made, and from what. They decide whether a step is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SourceManifest(BaseModel):
-    """The source tarball of one version."""
+    """The source tarball of one version, and the commit that it was made from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,16 +25,16 @@ class SourceManifest(BaseModel):
     commit: str
     tarball: Artifact
     signed_by: str | None = None
-    """Fingerprint of the key; None until the tarball is signed."""
+    """The fingerprint of the signing key; None until the tarball is signed."""
 
     @classmethod
     def read(cls, store: Store, release: Release) -> SourceManifest | None:
-        """The version's source manifest, or None where no tarball was made yet."""
+        """The version's source manifest; None if no tarball was made yet."""
         content = store.scratch.get(keys.source(release))
         return None if content is None else cls.model_validate_json(content)
 
     def write(self, store: Store, release: Release) -> None:
-        """Make this the version's source manifest."""
+        """Store this as the version's source manifest."""
         store.scratch.put_json(keys.source(release), self.model_dump(mode="json"))
 
 
@@ -48,29 +48,30 @@ class PackageManifest(BaseModel):
     package_version: str
     """The Debian version, such as 1.0.0-1~bookworm."""
     inputs: str
-    """Digest of all that the build depended on."""
+    """SHA-256 of everything that the packages were made from."""
     source_sha256: str
     docker_base: str
     build: str
-    """The key of the directory in scratch, with a trailing slash, that holds the artifacts."""
+    """The directory of the artifacts: a key in scratch, with a trailing slash."""
     artifacts: tuple[Artifact, ...]
 
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> PackageManifest | None:
-        """The distribution's current manifest, or None where nothing was built yet."""
+        """The distribution's current manifest; None if nothing was built yet."""
         content = store.scratch.get(keys.manifest(release, distro))
         return None if content is None else cls.model_validate_json(content)
 
     @staticmethod
     def etag(store: Store, release: Release, distro: str) -> str | None:
-        """What ``write`` is told of the current manifest; None where there is none."""
+        """The ETag of the current manifest, for ``write``; None if there is none."""
         _, etag = store.scratch.get_with_etag(keys.manifest(release, distro))
         return etag
 
     def write(self, store: Store, release: Release, *, etag: str | None) -> None:
-        """Keep this manifest beside its artifacts, then make it the distribution's current one.
+        """Store this manifest beside its artifacts, then as the distribution's current one.
 
-        Raises Conflict if that is not the one with ``etag`` any more, on a store that heeds conditions.
+        Raises Conflict if the current one no longer has this ``etag``, on a store that supports conditional
+        writes.
         """
         content = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
         store.scratch.put(f"{self.build}manifest.json", content, "application/json")
@@ -87,28 +88,27 @@ class PackageManifest(BaseModel):
 
     @property
     def sources(self) -> tuple[Artifact, ...]:
-        """The source package's files; none in a manifest from before builds described them."""
+        """The files of the source package; none if an older revision of this project built it."""
         stanzas = [artifact.stanza for artifact in self.artifacts if artifact.name.endswith(".dsc")]
         named = {file.name for stanza in stanzas if stanza for file in Source.parse(stanza).files}
         return tuple(artifact for artifact in self.artifacts if artifact.name in named)
 
     def is_built(self, store: Store, release: Release) -> bool:
-        """Whether every artifact is in scratch or, once that was pruned, every package is published."""
+        """Whether every artifact is in scratch, or every package is published: scratch is pruned."""
         return all(
-            _holds(store.scratch, self.build + artifact.name, artifact) for artifact in self.artifacts
-        ) or (self.is_published(store, release))
+            _has(store.scratch, self.build + artifact.name, artifact) for artifact in self.artifacts
+        ) or self.is_published(store, release)
 
     def is_published(self, store: Store, release: Release) -> bool:
-        """Whether every package lies in the public pool."""
+        """Whether every package is in the public pool, with the same bytes."""
         repository = self.distro.partition("-")[0]
         return all(
-            _holds(
-                store.downloads, keys.in_repository(repository, keys.pool(release) + package.name), package
-            )
+            _has(store.downloads, keys.in_repository(repository, keys.pool(release) + package.name), package)
             for package in self.packages
         )
 
 
-def _holds(bucket: Bucket, key: str, artifact: Artifact) -> bool:
+def _has(bucket: Bucket, key: str, artifact: Artifact) -> bool:
+    """Whether the object exists and has the artifact's size and digests."""
     head = bucket.head(key)
     return head is not None and head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5)

@@ -1,4 +1,4 @@
-"""Requests: what a person or a wrapper asked for, checked before anything starts."""
+"""Requests: what a person or a wrapper DAG asked for, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ UNDO_TO_PATTERN = r"^[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{12})?$(?!\n)"
 
 GIT_REF = "the name of a git branch or tag, or a commit"
 GIT_REF_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$(?!\n)"
-"""No leading dash, so that git takes it for no option; no range, no ``@{...}``."""
+"""No leading dash, which git would read as an option; no range, no ``@{...}``."""
 
 T = TypeVar("T")
 
 
 class Refused(PackagingError):
-    """The request is not one that can be carried out. Nothing was started."""
+    """The request is refused. Nothing was started. The message names the field and what it may be."""
 
 
 class Request(BaseModel):
-    """What a person or a wrapper asked for."""
+    """What a person or a wrapper DAG asked for. Its JSON is what the wrappers' task ``plan`` returns."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,19 +56,19 @@ class Request(BaseModel):
     """The run's own date, UTC."""
     action: Action = PUBLISH
     undo_to: str | None = None
-    """A snapshot's name, or a time as such names begin with; None for the state without the version."""
+    """The name of the snapshot to return to, or its time; None to remove this version only."""
     dry_run: bool = False
     if_one_fails: IfOneFails = AS_USUAL
     packaging_ref: str | None = None
-    """A branch, tag or commit of this project; None for what is usual."""
+    """A branch, tag or commit of this project; None for the default packaging files."""
     force: bool = False
-    """Whether what is built and not published is built again."""
+    """Whether packages that are built, but not published, are built again."""
     hold_until: datetime.datetime | None = None
-    """Nothing is public before that time."""
+    """Nothing is published before this time (UTC)."""
     require_approval: bool = False
-    """Whether nothing is public before a person approves."""
+    """Whether a person must approve before anything is published."""
     if_a_version_fails: IfAVersionFails = "the others go on"
-    """Of several versions that were asked for at once."""
+    """Whether the other versions of the same run are published if one is not built."""
 
     @property
     def release(self) -> Release:
@@ -77,7 +77,7 @@ class Request(BaseModel):
 
     @property
     def holds_all(self) -> bool:
-        """Whether one distribution that fails keeps back the others."""
+        """Whether no distribution is published if one of them fails."""
         return self.if_one_fails == HOLD_ALL or (self.if_one_fails == AS_USUAL and not self.release.nightly)
 
     @classmethod
@@ -89,12 +89,11 @@ class Request(BaseModel):
         known: Iterable[str],
         run_date: datetime.date,
     ) -> Request:
-        """The request that a run's ``params`` and ``conf`` make; ``known`` are the distributions there are.
+        """Make the request of a run, and check it.
 
-        ``params`` are those that the form has, ``conf`` whatever the run was given.
-
-        The form checks the same, but not every way to start a run passes it. Raises Refused, naming
-        the field and the allowed form.
+        ``params`` are the run's values of the form's fields; ``conf`` is everything that the run was given.
+        ``known`` are the names of all distributions. The form makes the same checks, but a run can be
+        started without the form. Raises Refused, naming the field and what it may be.
         """
         _refuse_unknown(params, conf)
         known = sorted(known)
@@ -140,7 +139,7 @@ class Request(BaseModel):
         known: Iterable[str],
         run_date: datetime.date,
     ) -> tuple[Request, ...]:
-        """The requests, in their order, of a run whose ``params`` have ``versions``; otherwise like check."""
+        """The requests of a run whose ``params`` have ``versions``, in their order. Otherwise like check."""
         _refuse_unknown(params, conf)
         asked, known = params["versions"], list(known)
         if not isinstance(asked, list | tuple) or not asked:
@@ -160,7 +159,7 @@ class Request(BaseModel):
 
 
 def only_dry_run(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> bool:
-    """Whether a run that can be asked for nothing else is to be a dry one. Raises Refused."""
+    """Whether a run is a dry one, of a DAG that has no other parameter. Raises Refused."""
     _refuse_unknown(params, conf)
     return _one_of((False, True), "dry_run", params)
 
@@ -171,9 +170,9 @@ def _refuse_unknown(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -
 
 
 def _one_of(allowed: tuple[T, ...], name: str, params: Mapping[str, Any]) -> T:
-    """The parameter, where the run has it, else the first of those allowed. Raises Refused."""
+    """The parameter's value; if the form does not have it, the first of ``allowed``. Raises Refused."""
     value = params.get(name, allowed[0])
-    # By type too: JSON's 0 is not false.
+    # The type must be the same too: in Python 0 == False.
     if not any(type(value) is type(one) and value == one for one in allowed):
         raise Refused(f"{name}: {value!r} is not allowed. Allowed: {', '.join(map(str, allowed))}.")
     found: T = value
@@ -181,8 +180,8 @@ def _one_of(allowed: tuple[T, ...], name: str, params: Mapping[str, Any]) -> T:
 
 
 def _text(params: Mapping[str, Any], name: str, pattern: str, allowed: str) -> str | None:
-    """The parameter, None where it is not given. Raises Refused."""
-    # An emptied field of the form arrives as null or as an empty text.
+    """The parameter's value, which must match ``pattern``; None if it is not given. Raises Refused."""
+    # A field that a person emptied arrives as null or as an empty string.
     value = params.get(name) or None
     if value is not None and not (isinstance(value, str) and re.match(pattern, value)):
         raise Refused(f"{name}: {value!r} is not allowed. Allowed: {allowed}.")
@@ -190,7 +189,7 @@ def _text(params: Mapping[str, Any], name: str, pattern: str, allowed: str) -> s
 
 
 def _time(params: Mapping[str, Any], name: str) -> datetime.datetime | None:
-    """The parameter as a time in UTC, None where it is not given. Raises Refused."""
+    """The parameter's value as a time in UTC; None if it is not given. Raises Refused."""
     text = _text(params, name, HOLD_UNTIL_PATTERN, HOLD_UNTIL)
     try:
         return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC) if text else None

@@ -1,4 +1,4 @@
-"""The source: which commit a version is, its signature, its publication."""
+"""The source tarball: the commit of a version, the signature, and how it is published."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hhvm_packaging.apt import signing
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import SourceManifest
+from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import PUBLIC_KEY
 
@@ -24,19 +25,19 @@ _GIT_TIMEOUT = 900
 
 
 class SourceError(PackagingError):
-    """The source of a version cannot be had or is not what it should be."""
+    """The source of a version is missing, or is not what it should be. The message says what to do."""
 
 
 def repository(release: Release, settings: Settings) -> str:
-    """The git repository that the version's source comes from."""
+    """The URL of the git repository that the version's source comes from."""
     return settings.public_repository if release.nightly else settings.staging_repository
 
 
 def resolve(release: Release, repository: str, today: datetime.date) -> str:
-    """The commit of ``release`` in ``repository``.
+    """Find the commit of ``release`` in ``repository``.
 
-    A release is its tag. A nightly is the default branch's head, or for a past day the last commit
-    of that UTC day. Raises SourceError.
+    For a release that is the commit of its tag. For a nightly it is the head of the default branch; for the
+    nightly of a past day, the last commit of that day (UTC). Raises SourceError if there is none.
     """
     if not release.nightly:
         return _remote_commit(repository, f"refs/tags/{release.tag}", f"{release.tag} is not tagged")
@@ -46,7 +47,7 @@ def resolve(release: Release, repository: str, today: datetime.date) -> str:
 
 
 def published_tag(release: Release, repository: str) -> str | None:
-    """The commit that the release's tag names in ``repository``, or None where it has no such tag."""
+    """The commit of the release's tag in ``repository``; None if it has no such tag."""
     return _ls_remote(repository, f"refs/tags/{release.tag}")
 
 
@@ -58,7 +59,7 @@ def _remote_commit(repository: str, ref: str, fault: str) -> str:
 
 
 def _ls_remote(repository: str, ref: str) -> str | None:
-    # An annotated tag is listed twice: itself, and with ^{} the commit that it names.
+    # An annotated tag is listed twice: the tag object, and with ^{} its commit.
     lines = (
         line.split("\t") for line in _git("ls-remote", "--", repository, ref, f"{ref}^{{}}").splitlines()
     )
@@ -69,7 +70,7 @@ def _ls_remote(repository: str, ref: str) -> str | None:
 def _last_commit_of(day: datetime.date, repository: str) -> str:
     end = datetime.datetime.combine(day + datetime.timedelta(days=1), datetime.time(), datetime.UTC)
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
-        # History without trees or files: all that a date needs.
+        # The history without trees and files is enough to find a commit by date.
         _git("clone", "--quiet", "--bare", "--single-branch", "--filter=tree:0", "--", repository, directory)
         commit = _git(
             "-C",
@@ -88,7 +89,7 @@ def _last_commit_of(day: datetime.date, repository: str) -> str:
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(
-            # A worker may clone a repository that another user owns.
+            # git refuses a local repository of another user otherwise.
             ["git", "-c", "safe.directory=*", *arguments],
             capture_output=True,
             text=True,
@@ -101,7 +102,7 @@ def _git(*arguments: str) -> str:
 
 
 def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManifest | None:
-    """The manifest of a tarball whose signature verifies; None for any other, which counts as absent."""
+    """The source manifest, if its tarball exists and its signature verifies; else None."""
     manifest = SourceManifest.read(store, release)
     if manifest is None or manifest.signed_by is None:
         return None
@@ -128,15 +129,16 @@ def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManif
 
 
 def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManifest:
-    """Sign the tarball that the source manifest names, and publish a nightly's at once.
+    """Sign the tarball that the source manifest names. Publish it at once if it is a nightly's.
 
-    The signature goes up before the manifest says so, and into the public bucket before the tarball.
-    Raises SourceError if the tarball is not the one that was made.
+    The signature is stored before the manifest has its fingerprint, and published before the tarball.
+    Raises SourceError if the tarball is missing or not the one that was made.
     """
     manifest = SourceManifest.read(store, release)
     if manifest is None:
         raise SourceError(
-            f"HHVM {release.version}: there is no source tarball to sign; clear `make_source_tarball`"
+            f"HHVM {release.version}: there is no source tarball to sign; "
+            f"clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
         )
     key = keys.tarball(release)
     with tempfile.TemporaryDirectory(prefix="hhvm-sign-") as directory:
@@ -147,7 +149,7 @@ def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManife
         if sha256 != manifest.tarball.sha256:
             raise SourceError(
                 f"HHVM {release.version}: s3://{store.scratch.name}/{key} has SHA-256 {sha256}, but "
-                f"{manifest.tarball.sha256} was made; clear `make_source_tarball`"
+                f"{manifest.tarball.sha256} was made; clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
             )
         signature = signer.detach(path)
     store.scratch.put(f"{key}.sig", signature, "application/pgp-signature")
@@ -159,9 +161,10 @@ def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManife
 
 
 def publish(store: Store, release: Release) -> None:
-    """Copy the signature and then the tarball to the public bucket, inside the store.
+    """Copy the signature, then the tarball, from scratch to the public bucket.
 
-    Raises SourceError if another tarball of this version is public already.
+    Does nothing if they are public. Raises SourceError if the source is not signed, or if another tarball of
+    this version is public.
     """
     manifest = SourceManifest.read(store, release)
     if manifest is None or manifest.signed_by is None:
@@ -178,7 +181,9 @@ def publish(store: Store, release: Release) -> None:
         return
     signature = store.scratch.get(f"{key}.sig")
     if signature is None:
-        raise SourceError(f"HHVM {release.version}: {key}.sig is missing; clear `sign_source_tarball`")
+        raise SourceError(
+            f"HHVM {release.version}: {key}.sig is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
+        )
     store.downloads.put(f"{public}.sig", signature, "application/pgp-signature")
     store.downloads.copy_from(
         store.scratch, key, public, content_type="application/gzip", sha256=tarball.sha256
@@ -186,7 +191,7 @@ def publish(store: Store, release: Release) -> None:
 
 
 def public_keys(store: Store) -> bytes:
-    """The keys that users verify with, armored. Raises SourceError if they are not published."""
+    """The armored public keys that users verify with. Raises SourceError if they are not published."""
     keys = store.downloads.get(PUBLIC_KEY)
     if keys is None:
         raise SourceError(

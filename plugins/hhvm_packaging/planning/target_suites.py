@@ -1,4 +1,4 @@
-"""Which suites of an apt repository a release goes to."""
+"""The suites of the apt repositories: which ones a release is published in, and which ones exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
-    """The suites of the distribution's repository that the release goes to, as the settings say."""
+    """The names of the suites that the release is published in, by the setting ``suites``."""
     series = release.version.rpartition(".")[0]
     kind = "nightly" if release.nightly else series if series in settings.suites else "release"
     return tuple(
@@ -31,21 +31,21 @@ def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple
 
 
 def open_suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
-    """One suite of the distribution's repository."""
+    """The suite of that name in the distribution's repository, whether it exists or not."""
     return _suite(store, distro.repository, name, settings)
 
 
 def list_suites(store: Store, settings: Settings) -> Iterator[Suite]:
-    """All suites that are there, and those that were: one that vanished must not pass unnoticed."""
+    """All suites that are published, and all that have snapshots: a suite that vanished must be noticed."""
     for name in REPOSITORIES:
-        there = store.downloads.directories(keys.suites(name))
-        were = store.scratch.directories(keys.histories(name))
-        for found in sorted({*there, *were}):
+        published = store.downloads.directories(keys.suites(name))
+        with_snapshots = store.scratch.directories(keys.histories(name))
+        for found in sorted({*published, *with_snapshots}):
             yield _suite(store, name, found, settings)
 
 
 def list_distro_suites(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
-    """Those of them that are the distribution's."""
+    """The distribution's suites, of those that ``list_suites`` returns."""
     return [
         suite
         for suite in list_suites(store, settings)
