@@ -1,4 +1,8 @@
-"""Which suites a release goes to."""
+"""Which suites a release is published in."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -18,34 +22,34 @@ BOOKWORM = Distro(
 RELEASE, NIGHTLY = Release("4.172.1", nightly=False), Release("2026.03.01", nightly=True)
 
 
-def suites(release, **settings):
+def suites(release: Release, **settings: Any) -> tuple[str, ...]:
     return target_suites.choose_suites(release, BOOKWORM, Settings(**settings))
 
 
-def test_releases_go_to_the_distribution_and_to_their_series_nightlies_to_the_distribution():
+def test_releases_go_to_the_distribution_and_to_their_series_nightlies_to_the_distribution() -> None:
     assert suites(RELEASE) == ("bookworm", "bookworm-4.172")
     assert suites(NIGHTLY) == ("bookworm",)
 
 
-def test_a_series_may_have_suites_of_its_own():
+def test_a_series_may_have_suites_of_its_own() -> None:
     long_term = {"4.172": ["DISTRO-lts-x.y"]}
     assert suites(RELEASE, suites=long_term) == ("bookworm-lts-4.172",)
     assert suites(Release("4.173.0", nightly=False), suites=long_term) == ("bookworm", "bookworm-4.173")
     assert suites(NIGHTLY, suites=long_term) == ("bookworm",)
 
 
-def test_what_all_releases_go_to_can_be_set_in_the_environment(monkeypatch):
+def test_what_all_releases_go_to_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HHVM_PACKAGING_SUITES", '{"release": ["DISTRO"]}')
     assert suites(RELEASE) == ("bookworm",)
     assert suites(NIGHTLY) == ("bookworm",)
 
 
 @pytest.mark.parametrize("name", ["bookworm", "DISTRO/x", "../DISTRO", "DISTRO\n", ""])
-def test_what_is_no_suite_of_a_distribution_is_refused(name):
+def test_what_is_no_suite_of_a_distribution_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         Settings(suites={"release": [name]})
 
 
-def test_a_release_is_in_some_suite():
+def test_a_release_is_in_some_suite() -> None:
     with pytest.raises(ValidationError):
         Settings(suites={"release": []})
