@@ -1,4 +1,4 @@
-"""Other programs, run with what they say kept for the case that they fail."""
+"""Running other programs. If one fails, the error has its last lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LAST_LINES = 20
 
 
 class CommandFailed(Exception):
-    """A program ended with another status than 0; the message has its last lines."""
+    """A program did not end with status 0. The message has its last lines."""
 
 
 def run(
@@ -24,7 +24,7 @@ def run(
     cwd: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Run a program, tell each line as it comes, and return the last ones. Raises CommandFailed."""
+    """Run a program, pass each line of it to ``say``, and return the last lines. Raises CommandFailed."""
     with subprocess.Popen(
         command,
         env=env,

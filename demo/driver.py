@@ -39,7 +39,7 @@ _LAST_LINES = 25
 
 
 class DemoFailed(Exception):
-    """A part of the demo failed; the message says what, and where to look."""
+    """A part of the demo failed. The message says what, and where to look."""
 
 
 class Demo:
@@ -51,11 +51,11 @@ class Demo:
 
     @cached_property
     def distros(self) -> list[Distro]:
-        """All there are. Raises InvalidDistro if one has a fault."""
+        """All distributions. Raises InvalidDistro if one is not valid."""
         return [distros.load(REPOSITORY, name) for name in distros.names(REPOSITORY)]
 
     def up(self, release: Release) -> None:
-        """Everything, up to the installed package. What is done already passes in seconds."""
+        """Do everything, up to the installed package. What is done already takes seconds."""
         with lock.hold(self._lock_file, self._wait_for_other):
             kill(self.stack.processes("driver"))  # Of an earlier driver that was killed.
             with ThreadPoolExecutor() as pool:
@@ -96,7 +96,7 @@ class Demo:
             shutil.rmtree(var, ignore_errors=True)
 
     def status(self) -> None:
-        """What runs, and where."""
+        """Print what runs, and where."""
         states = self.stack.states()
         for service in self.stack.services:
             self._say(f"{service:<15}{states.get(service, 'not running')}")
@@ -119,7 +119,7 @@ class Demo:
             say(f"{self._job_image()}: is here")
 
     def _job_image(self) -> str:
-        """Build the jobs' image now, beside Airflow's start, rather than in the first job."""
+        """Build the job image while Airflow starts, so that the first job need not wait for it."""
         from docker import APIClient
 
         from hhvm_packaging.workers.docker import DockerWorker
@@ -134,7 +134,7 @@ class Demo:
             run([str(script), str(self.stack.var / "git"), version], env=self._marked_environment(), say=say)
 
     def services(self) -> None:
-        """Start the services and Airflow, as the DAGs need it."""
+        """Start the services, make the pools, and wait until Airflow has the DAGs."""
         with self.progress.part("S3 and Airflow") as say:
             self.stack.up(say)
             api = self.api()
@@ -155,7 +155,7 @@ class Demo:
                 )
 
     def _start(self, api: AirflowApi, release: Release, say: Callable[[str], None]) -> str | None:
-        """Trigger the run, or resume or join it. None where there is nothing left to do."""
+        """Trigger, resume or join the run. Returns its id; None if there is nothing to do."""
         first = f"demo-{release.version}"
         runs = [
             found
@@ -290,7 +290,7 @@ Next          make demo VERSION={_next(release):<9}another release beside it
 
     @property
     def _label(self) -> str:
-        """What the workers, too, label their containers with."""
+        """The label of the demo's containers; the workers use the same."""
         return f"hhvm.work={self.stack.work_directory}"
 
     def _say(self, line: str) -> None:
@@ -307,7 +307,7 @@ Next          make demo VERSION={_next(release):<9}another release beside it
         return {**os.environ, "HHVM_DEMO_VAR": str(self.stack.var)}
 
     def _marked_environment(self) -> dict[str, str]:
-        """For what should not outlive the driver; a package being installed or an engine should."""
+        """The environment of programs that must end with the driver: not an engine, nor a package's installation."""
         return {**self._environment(), MARK: self.stack.mark("driver")}
 
     def _remove_containers(self) -> None:
@@ -318,7 +318,7 @@ Next          make demo VERSION={_next(release):<9}another release beside it
                 run(["docker", "rm", "--force", "--volumes", *containers])
 
     def take_roots_files(self) -> None:
-        """Make all data this user's: containers write as root, and only root can remove that.
+        """Make this user the owner of all data: containers write as root, and only root can remove that.
 
         Raises DemoFailed, where there is any, if no container can be started to do so.
         """
@@ -356,7 +356,7 @@ def _key(task: Task) -> tuple[str, str, int]:
 
 
 def _shown_as(task: Task) -> str:
-    """What is worth a line: not how a task waits, nor how it works."""
+    """The state as the output shows it. Empty for states that are not shown."""
     if task.state in {"scheduled", "queued"}:
         return ""
     return "running" if _at_work(task) else task.state

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def hold(file: Path, busy: Callable[[int], None]) -> Generator[None]:
-    """Hold the lock, which the kernel releases whatever becomes of us.
+    """Hold the lock inside the block. The kernel releases it however the process ends.
 
-    If another process holds it, ``busy`` is told its id once, and then we wait.
+    If another process holds it, ``busy`` is called once with its id, and then this waits.
     """
     with _locked(file, busy) as stream:
         os.ftruncate(stream.fileno(), 0)

@@ -1,4 +1,4 @@
-"""What the demo tells its user: each part as it goes with its seconds, and all of them at the end."""
+"""The demo's output: each part with its seconds as it ends, and a table of all parts at the end."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Progress:
     """Plain lines, with colour on a terminal. Parts may run side by side."""
 
     def __init__(self, started: float | None = None) -> None:
-        # Whoever reads this by a pipe or in a file wants whole lines.
+        # In a pipe or a file, lines must not be wrapped.
         self.console = Console(highlight=False, soft_wrap=True)
         self.started = started or time.time()
         self._parts: list[tuple[str, float]] = []
 
     @classmethod
     def since_make(cls) -> Progress:
-        """Counting what make did before Python ran as the first part."""
+        """The progress of ``make``: its first part is what make did before Python started."""
         began = float(os.environ.get("DEMO_STARTED") or time.time())
         progress = cls(began)
         progress._parts.append(("virtual environment", time.time() - began))
@@ -36,7 +36,7 @@ class Progress:
 
     @contextmanager
     def part(self, title: str) -> Generator[Callable[[str], None]]:
-        """Time a part. Gives what tells one line of it."""
+        """Time a part. Yields a function that prints one line of it."""
         began = time.time()
 
         def say(line: str) -> None:
@@ -52,21 +52,21 @@ class Progress:
         self.line(title, f"[green]done in {seconds:.1f} s[/]")
 
     def line(self, title: str, text: str) -> None:
-        """One line, with the time since the start and the part that it belongs to."""
+        """Print a line with the time since the start and its part."""
         self.console.print(f"[dim]{time.time() - self.started:6.1f} s[/]  [bold]{title:<26}[/]  {text}")
 
     def task(self, title: str, name: str, state: str, seconds: float) -> None:
-        """One line for a task that changed."""
+        """Print a line for a task whose state changed."""
         took = f" ({seconds:.1f} s)" if state != "running" else ""
         style = _STYLES.get(state, "default")
         self.line(title, f"{escape(name):<44} [{style}]{state.replace('_', ' ')}[/]{took}")
 
     def block(self, text: str) -> None:
-        """Some lines as they are."""
+        """Print lines as they are."""
         self.console.print(escape(text))
 
     def table(self) -> None:
-        """Every part with its seconds. They overlap, so the total is less than their sum."""
+        """Print every part with its seconds. Parts overlap, so the total is less than their sum."""
         table = Table("part", "seconds", title="Where the time went", title_justify="left")
         table.columns[1].justify = "right"
         for title, seconds in self._parts:

@@ -1,4 +1,4 @@
-"""Becomes one service of a stack, after an earlier incarnation of it is gone.
+"""Runs one service of a stack in this process, after any earlier process of that service has ended.
 
 The supervisor runs ``python -m demo.service NAME VAR DAGS_FOLDER``. A service that was killed may leave
 children (the scheduler's tasks, say), which would do the same work beside their successors.

@@ -1,4 +1,4 @@
-"""A signing key, made on the spot."""
+"""Making a signing key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 
 
 def make(name: str, expires: str = "never") -> tuple[str, str]:
-    """A new key's armored private and public halves; ``expires`` as gpg takes it, such as 30d."""
+    """A new armored private key and its public key. ``expires`` is in gpg's form, such as 30d."""
     # Not under the data directory: the agent's socket needs a short path.
     with tempfile.TemporaryDirectory(prefix="hhvm-demo-") as home:
         environment = {**os.environ, "GNUPGHOME": home}

@@ -1,4 +1,4 @@
-"""The demo's services and their data: one directory, one supervisor, every process marked as its own."""
+"""The demo's services and their data: one directory, one supervisor, every process marked."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ STORAGE = ("s3", "downloads")
 AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 
 MARK = "HHVM_DEMO_SERVICE"
-"""In the environment of every process of a service, its children included; it survives any kill."""
+"""An environment variable of every process of a service and of its children. It survives any kill."""
 
 _TROUBLE = re.compile(r"[%:?#\"'\n]")
-"""supervisor, Docker's volumes and SQLite's address each read some of these in their own way."""
+"""supervisor, Docker's volumes and SQLite's address each give some of these a meaning."""
 _GROUP = "demo"
 _LONGEST_SOCKET = 95  # The kernel's limit is 107, and supervisor adds a number while it binds.
 
 
 class StackFailed(Exception):
-    """The services did not come up; the message says which, and where the log is."""
+    """A service did not start. The message says which, and where its log is."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the services listen, all on 127.0.0.1. As a preference: 0 takes any free one."""
+    """The ports of the services on 127.0.0.1. As a preference, 0 means any free port."""
 
     ui: int = 8080
     downloads: int = 8081
@@ -63,7 +63,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made once per data directory; none is ever on a command line."""
+    """Secrets, made once per data directory. None is ever on a command line."""
 
     fernet_key: str = field(default_factory=lambda: secrets.token_urlsafe(32) + "=")
     jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(48))
@@ -102,7 +102,7 @@ class Stack:
 
     @cached_property
     def ports(self) -> Ports:
-        """The kept ports; at the first start, and where a stranger took one since, free ones are chosen."""
+        """The stored ports. Free ones are chosen at the first start, and if another program has taken one."""
         file = self.var / "demo.json"
         kept = Ports(**json.loads(file.read_text())["ports"]) if file.exists() else self.preferred_ports
         if file.exists() and self.processes(SUPERVISOR, *STORAGE, *AIRFLOW):
@@ -114,7 +114,7 @@ class Stack:
 
     @cached_property
     def secrets(self) -> Secrets:
-        """The secrets of this data directory, made where they are missing."""
+        """The secrets of this data directory. They are made if they are missing."""
         file = self.var / "secrets.json"
         if not file.exists():
             _write(file, json.dumps(asdict(Secrets()), indent=2) + "\n", mode=0o600)
@@ -137,7 +137,7 @@ class Stack:
 
     @property
     def work_directory(self) -> Path:
-        """Where the workers' job directories are; also the label of their containers."""
+        """The directory of the workers' job directories. The workers' containers have it as a label."""
         return self.var / "work"
 
     @property
@@ -146,7 +146,7 @@ class Stack:
         return self.var / "log"
 
     def packaging_environment(self) -> dict[str, str]:
-        """The deployment's settings, as hhvm_packaging.settings reads them; settings.json may have more."""
+        """The deployment's settings, as environment variables. settings.json of the data directory adds to them."""
         git = self.var / "git"
         values = {
             "PUBLIC_URL": self.public_url,
@@ -165,7 +165,7 @@ class Stack:
         return {f"HHVM_PACKAGING_{name}": value for name, value in values.items()}
 
     def _own_settings(self) -> dict[str, str]:
-        """Those that a person wrote into this data directory, as JSON by name."""
+        """The settings in settings.json of this data directory, as JSON by name."""
         file = self.var / "settings.json"
         own: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         return {
@@ -253,7 +253,7 @@ class Stack:
         }
 
     def _set_otherwise(self) -> dict[str, str]:
-        """What this data directory's own environment.json sets, whatever the demo would."""
+        """The variables in environment.json of this data directory. They override the demo's own."""
         file = self.var / "environment.json"
         found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
         return found
@@ -265,7 +265,7 @@ class Stack:
         return {**self.environment(), "HHVM_DEMO_VAR": str(self.var)}
 
     def environment(self, service: str = "") -> dict[str, str]:
-        """The whole environment of a service; without a name, of Airflow's own command line."""
+        """The whole environment of a service. Without a name: of Airflow's command line."""
         own = {
             # With it, kernel and psutil see the environment of processes that changed their title.
             "SPT_NOENV": "1",
@@ -282,7 +282,7 @@ class Stack:
         return {**_inherited(), **own}
 
     def command(self, service: str) -> list[str]:
-        """What a service runs."""
+        """The command that a service runs."""
         s3, programs = self.var / "s3", Path(sys.executable).parent
         if service == "s3":
             return [
@@ -298,7 +298,7 @@ class Stack:
     # Starting
 
     def prepare(self) -> None:
-        """Everything that the services find on disk, but for Airflow's database."""
+        """Make all files that the services need, except Airflow's database."""
         for directory in ("log", "run", "work", "airflow", f"s3/{SCRATCH}", f"s3/{DOWNLOADS}"):
             (self.var / directory).mkdir(parents=True, exist_ok=True)
         if not self._private_key.exists():
@@ -312,7 +312,7 @@ class Stack:
         _write(self.var / "airflow" / "passwords.json", json.dumps({USER: self.secrets.password}), mode=0o600)
 
     def migrate(self) -> None:
-        """Airflow's database, made or brought to this version of Airflow where it is not."""
+        """Make Airflow's database, or migrate it to this version of Airflow."""
         done, wanted = self.var / "airflow" / "migrated", version("apache-airflow-core")
         if done.exists() and done.read_text() == wanted:
             return
@@ -320,7 +320,7 @@ class Stack:
         _write(done, wanted)
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start whatever does not run, and return when all of it answers."""
+        """Start the services that do not run, and return when all of them answer."""
         self.prepare()
         if set(self.services) & set(AIRFLOW):
             self.migrate()
@@ -334,7 +334,7 @@ class Stack:
         return False
 
     def supervise(self) -> None:
-        """Start the supervisor if it is not there, and the services that it gave up."""
+        """Start the supervisor if it does not run, and the services that it gave up."""
         if self.supervised():
             with self._supervisor() as supervisor:
                 states: Any = supervisor.supervisor.getAllProcessInfo()
@@ -372,7 +372,7 @@ class Stack:
     # Stopping and looking
 
     def down(self) -> None:
-        """Stop every service, and whatever is left of one."""
+        """Stop every service, and end processes that a service left."""
         supervisors = self.processes(SUPERVISOR)
         for process in supervisors:
             with suppress(psutil.NoSuchProcess):
@@ -383,11 +383,11 @@ class Stack:
             (self.var / "run" / name).unlink(missing_ok=True)
 
     def mark(self, service: str) -> str:
-        """What a service's processes have in their environment."""
+        """The value of MARK in the environment of a service's processes."""
         return f"{self.var}:{service}"
 
     def processes(self, *services: str) -> list[psutil.Process]:
-        """What runs of these services; without a name, everything with our mark, the driver's too."""
+        """The processes of these services. Without a name: all processes with our mark, also the driver's."""
         own = os.getpid()
         found = []
         for process in psutil.process_iter(["environ"]):
@@ -397,7 +397,7 @@ class Stack:
         return found
 
     def states(self) -> dict[str, str]:
-        """Each service's state, as its supervisor sees it."""
+        """The state of each service, as the supervisor sees it."""
         if not self.supervised():
             return {}
         with self._supervisor() as supervisor:
@@ -430,7 +430,7 @@ class Stack:
         return ServerProxy("http://127.0.0.1", SupervisorTransport(serverurl=f"unix://{self._socket}"))
 
     def write_supervisor_configuration(self) -> None:
-        """One program for each service."""
+        """The supervisor's configuration: one program for each service."""
         config = configparser.RawConfigParser()
         config["unix_http_server"] = {"file": str(self._socket), "chmod": "0700"}
         config["rpcinterface:supervisor"] = {
@@ -488,7 +488,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def wait_until_gone(processes: Iterable[psutil.Process], limit: float) -> None:
-    """Return when none of them lives, or after ``limit`` seconds."""
+    """Return when all of them have ended, or after ``limit`` seconds."""
     left, deadline = list(processes), time.monotonic() + limit
     while left and time.monotonic() < deadline:
         left = [process for process in left if _lives(process)]
@@ -496,14 +496,14 @@ def wait_until_gone(processes: Iterable[psutil.Process], limit: float) -> None:
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Whether it still does something; where nobody reaps orphans, a zombie stays for good."""
+    """Whether the process still runs. A zombie does not; without an init process it stays for good."""
     with suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def _inherited() -> dict[str, str]:
-    """Our own environment without what would change a service behind this file's back."""
+    """Our own environment without variables that would change a service's configuration."""
     foreign = ("AIRFLOW", "AWS_", "HHVM_", "PYTHON", "MAKE", "RCLONE_", "GNUPGHOME", "GIT_DIR")
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
 
@@ -521,7 +521,7 @@ def _free_port(preferred: int, taken: set[int]) -> int:
 
 
 def _write(file: Path, content: str, mode: int = 0o644) -> None:
-    """Write a file at once and with its final mode: a kill leaves the old one or the new one."""
+    """Write a file atomically and with its final mode: a kill leaves the old file or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)

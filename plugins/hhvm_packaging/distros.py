@@ -1,4 +1,4 @@
-"""The distributions: one directory under distros/ each, validated."""
+"""The distributions: each is a directory under distros/, checked when it is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.release import Release
 
 PACKAGING_MOUNT = Path("/opt/hhvm-packaging")
-"""Where a build container sees the packaging files; links in distros/ point there."""
+"""The packaging files inside a build container. Links in distros/ point there."""
 
 PACKAGE_SCRIPT = Path("bin/make-debianish-package")
 
@@ -34,7 +34,7 @@ _IMAGE = re.compile(
 
 
 class InvalidDistro(PackagingError):
-    """A distribution's directory has a fault. The message names the directory, the fault and the remedy."""
+    """A distribution's directory is not valid. The message names the directory, the fault and the remedy."""
 
     def __init__(self, name: str, fault: str) -> None:
         super().__init__(f"distros/{name}: {fault}")
@@ -54,7 +54,7 @@ class Distro(BaseModel):
     pkgver: str
     """The package revision, such as 1~bookworm."""
     files_sha256: str
-    """Digest of all that the package's build takes from the packaging files."""
+    """Digest of all packaging files that the build uses."""
 
     @property
     def repository(self) -> str:
@@ -67,7 +67,7 @@ class Distro(BaseModel):
 
 
 def names(packaging: Path) -> list[str]:
-    """The names of all directories under ``packaging``/distros, faulty ones included."""
+    """The names of all directories under ``packaging``/distros, invalid ones included."""
     return sorted(entry.name for entry in (packaging / "distros").iterdir() if entry.is_dir())
 
 
@@ -115,7 +115,7 @@ def _line(directory: Path, name: str) -> str:
 
 
 def _resolve(packaging: Path, path: Path) -> Path:
-    """Follow links as a build container would see them, staying inside ``packaging``."""
+    """Follow links as inside a build container, without leaving ``packaging``."""
     resolved = packaging
     for part in path.relative_to(packaging).parts:
         resolved /= part
@@ -131,7 +131,7 @@ def _resolve(packaging: Path, path: Path) -> Path:
 
 
 def _files(packaging: Path, directory: Path) -> Iterator[tuple[str, Path]]:
-    """Every file that the container sees under ``directory``, with its path there, links followed."""
+    """Every file under ``directory`` as a container sees it, links followed: path there, and file."""
     for entry in sorted(directory.iterdir()):
         resolved = _resolve(packaging, entry)
         if resolved.is_dir():
@@ -142,9 +142,9 @@ def _files(packaging: Path, directory: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _digest(packaging: Path, directory: Path) -> str:
-    """The digest of the distribution's own files and of the scripts that its build runs."""
+    """The digest of the distribution's files and of the scripts that its build runs."""
     scripts = [packaging / PACKAGE_SCRIPT, *sorted((packaging / "bin" / "lib").glob("*"))]
-    # Another revision may have others.
+    # Other revisions may have other scripts.
     scripts = [path for path in scripts if path.is_file()]
     files = [*_files(packaging, directory), *((str(path.relative_to(packaging)), path) for path in scripts)]
     digest = hashlib.sha256()

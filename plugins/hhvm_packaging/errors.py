@@ -2,4 +2,4 @@
 
 
 class PackagingError(Exception):
-    """Something is wrong that trying again would not mend. The message says what, where and what to do."""
+    """Something is wrong, and trying again would not help. The message says what, where and what to do."""

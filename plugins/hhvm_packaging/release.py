@@ -1,4 +1,4 @@
-"""A release of HHVM: what its version says about its names."""
+"""A release of HHVM: its version, and the names that follow from it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from hhvm_packaging.errors import PackagingError
 
 NIGHTLY = "nightly"
-"""The version that means the nightly of the run's own date."""
+"""This version stands for the nightly of the run's own date."""
 PACKAGE = "hhvm"
-"""What users of releases install."""
+"""The package of releases."""
 NIGHTLY_PACKAGE = "hhvm-nightly"
-"""What users of nightlies install; the other packages of a nightly are named ``hhvm-nightly-...``."""
+"""The package of nightlies. A nightly's other packages are named ``hhvm-nightly-...``."""
 
 ALLOWED_FORM = "X.Y.Z (a release, such as 4.172.1), YYYY.MM.DD (a nightly) or the word nightly"
 
@@ -26,8 +26,8 @@ _DATE = (
     r"|02\.(?:0[1-9]|1[0-9]|2[0-9]))"
 )
 VERSION_PATTERN = rf"^(?:{NIGHTLY}|{_RELEASE}|{_DATE})$(?!\n)"
-r"""For a form: the same in JSON Schema, Python and JavaScript. ``$(?!\n)`` because Python's ``$``
-also matches before a trailing newline and JavaScript has no ``\Z``."""
+r"""For forms: it means the same in JSON Schema, Python and JavaScript. It ends with ``$(?!\n)`` because
+Python's ``$`` also matches before a trailing newline, and JavaScript has no ``\Z``."""
 
 
 class InvalidVersion(PackagingError):
@@ -39,7 +39,7 @@ class InvalidVersion(PackagingError):
 
 @dataclass(frozen=True)
 class Release:
-    """One version and all the names that follow from it."""
+    """One version and the names that follow from it."""
 
     version: str
     nightly: bool
@@ -68,7 +68,7 @@ class Release:
 
     @classmethod
     def find(cls, version: str) -> Release | None:
-        """The release of that very version, of whichever day; None where it is no version."""
+        """The release of exactly that version, whatever the date is today. None if it is not a version."""
         try:
             return None if version == NIGHTLY else cls.parse(version, today=datetime.date.max)
         except InvalidVersion:
@@ -76,17 +76,17 @@ class Release:
 
     @property
     def package(self) -> str:
-        """The name of the source package, and of the binary package that users install."""
+        """The name of the source package and of the main binary package."""
         return NIGHTLY_PACKAGE if self.nightly else PACKAGE
 
     @property
     def name(self) -> str:
-        """Package and version: the stem of the source tarball and its top directory."""
+        """Package and version. The source tarball and its top directory are named so."""
         return f"{self.package}-{self.version}"
 
     @property
     def date(self) -> datetime.date:
-        """The UTC day of a nightly. Raises ValueError for a release, which has none."""
+        """The UTC day of a nightly. Raises ValueError for a release."""
         if not self.nightly:
             raise ValueError(f"{self.version} is a release, not a nightly")
         return datetime.date(*map(int, self.version.split(".")))
@@ -98,5 +98,5 @@ class Release:
 
     @property
     def branch(self) -> str | None:
-        """The git branch of a release's series; a nightly has none."""
+        """The git branch of a release's series. None for a nightly."""
         return None if self.nightly else f"HHVM-{self.version.rpartition('.')[0]}"

@@ -37,13 +37,13 @@ class Machine(BaseModel):
     """What one kind of job runs on."""
 
     instance_types: Annotated[list[NonEmpty], Field(min_length=1)] = ["t3.small", "t3a.small"]
-    """In order of preference: where there is no room for the first, the next is asked for."""
+    """In order of preference: if EC2 has no capacity for the first, the next is tried."""
     bigger: list[NonEmpty] = ["t3.large", "t3a.large"]
-    """Those for the one more try of a job that ran out of memory or disk."""
+    """The types for one more attempt of a job that ran out of memory or disk."""
     disk: Annotated[int, Field(ge=8)] = 16
     """GiB; the bigger machine has twice as much."""
     spot: bool = False
-    """Whether it is asked for on the spot market first."""
+    """Whether a spot instance is tried first."""
 
 
 _BUILDER = Machine(
@@ -54,7 +54,7 @@ _BUILDER = Machine(
 
 
 class Ec2(BaseModel):
-    """Where and as whom jobs run on EC2."""
+    """Where jobs run on EC2, and with which permissions."""
 
     region: NonEmpty = "us-west-2"
     image_parameter: NonEmpty = "/aws/service/debian/release/12/latest/amd64"
@@ -65,13 +65,13 @@ class Ec2(BaseModel):
     subnets: list[NonEmpty] = []
     """In order of preference; empty for the default network's."""
     keys_parameters: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = ""
-    """An SSM path. Each parameter right below it is a file of ``~/.ssh`` for the jobs that clone the staging
-    repository or push to the public one: ``id_ed25519``, ``config``, ``known_hosts``. Empty for none."""
+    """An SSM path. Each parameter directly under it becomes a file of ``~/.ssh`` (``id_ed25519``, ``config``,
+    ``known_hosts``) for the jobs that clone the staging repository or push to the public one. Empty: none."""
     machines: dict[str, Machine] = {"make-binary-package": _BUILDER}
-    """By the job's script; the others have a small one."""
+    """By the job's script; other jobs run on the default, a small machine."""
 
     def machine(self, script: str) -> Machine:
-        """What a job's script runs on."""
+        """The machine that a job's script runs on."""
         return self.machines.get(script, Machine())
 
 
@@ -104,11 +104,11 @@ class Webhook(BaseModel):
     kind: Literal["webhook"]
     connection: NonEmpty = "http_default"
     path: str = ""
-    """On the connection's host; what is secret of it belongs to the connection."""
+    """On the connection's host. A secret belongs to the connection, not here."""
 
 
 Channel: TypeAlias = Annotated[Email | Slack | Webhook, Field(discriminator="kind")]
-"""A way to tell people. Passwords and tokens are in the connection, never here."""
+"""A way to notify people. Passwords and tokens are in the connection, never here."""
 
 
 class Settings(BaseSettings):
@@ -123,59 +123,60 @@ class Settings(BaseSettings):
     public_url: HttpUrl = HttpUrl("https://dl.hhvm.com")
     """Where users see the downloads bucket."""
     cdn_distribution: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]*$")] = ""
-    """The id of the CloudFront distribution before it, whose copies of indices each publish has it forget;
-    empty for none."""
+    """The id of the CloudFront distribution in front of it. Each publish invalidates its copies of the
+    indices. Empty: none."""
 
     aws_conn_id: NonEmpty = "hhvm_aws"
     """The Airflow connection for S3, and for KMS."""
     signing_conn_id: NonEmpty = "hhvm_signing_key"
     """The Airflow connection whose password is the armored private gpg key."""
     signing_key_file: Path | None = None
-    """In place of that connection: a file, relative to ``packaging_root``, that KMS decrypts to the key."""
+    """Instead of that connection: a file, relative to ``packaging_root``, with the key encrypted by KMS."""
 
     suites: dict[str, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
-    """The suites that packages go to: of the series ``4.172``, of any other ``release``, of a ``nightly``.
-    ``DISTRO`` stands for the distribution's codename, ``x.y`` for the series; a long-term series that is
-    to be in a suite of its own alone says ``["DISTRO-lts-x.y"]``. What is not set stays as it is here."""
+    """The suites that packages go to, by kind: a series such as ``4.172``, any other ``release``, a
+    ``nightly``. ``DISTRO`` stands for the distribution's codename, ``x.y`` for the series. For example, a
+    long-term series that goes only to a suite of its own has ``["DISTRO-lts-x.y"]``. Kinds that are not set
+    keep their defaults."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
-    """Those that each suite has an index for."""
+    """The architectures that each suite has an index for."""
     lock_directory: Path = private_directory.PATH
     """For the locks that keep the publishers of this machine apart where the store cannot."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
-    """How many requests to S3 a task has under way where their order does not matter."""
+    """How many S3 requests a task sends at the same time if their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90
-    """How long after it was replaced a suite's state can be put back; all that it names stays that long."""
+    """How many days a replaced state of a suite can be restored. All files that it names are kept as long."""
     nightly_days: Annotated[int, Field(gt=0)] = 30
-    """How long nightlies are offered; a suite's newest one is for longer."""
+    """How many days nightlies are offered. The newest one of a suite is offered longer."""
     scratch_days: Annotated[int, Field(gt=0)] = 90
-    """How long after a version was last worked on its build artifacts, job logs and candidates stay."""
+    """How many days build artifacts, job logs and candidates are kept after their version's last change."""
 
     public_repository: NonEmpty = "https://github.com/facebook/hhvm.git"
-    """Nightlies come from its default branch; releases are pushed to it."""
+    """Nightlies are built from its default branch. Releases are pushed to it."""
     staging_repository: NonEmpty = "git@github.com:hhvm/hhvm-staging.git"
     """Where releases are tagged before they are public."""
     packaging_root: Path = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 
     nightly_schedule: str = "0 10 * * *"
-    """When nightlies are built and published, as cron has it, UTC; empty for never."""
+    """When nightlies are built and published: a cron expression, UTC. Empty: never."""
     parallel_runs: Annotated[int, Field(gt=1)] = 32
-    """How many runs of a DAG that builds may be under way, those that are held included; more are queued."""
+    """How many runs of a DAG that builds may be active, held ones included. Further runs are queued."""
     approvers: list[NonEmpty] = []
-    """The users, by the id that they log in with, who may approve a release; empty for all who may use it."""
+    """The users who may approve a release, by their login ids. Empty: everybody who can log in."""
     api_conn_id: NonEmpty = "hhvm_airflow_api"
-    """The Airflow connection for Airflow's own API, with which a run that is cancelled cancels its children:
-    host, with scheme and port; login; password."""
+    """The Airflow connection for Airflow's own API: host with scheme and port, login, password. A cancelled
+    run uses it to cancel its child runs."""
 
     workers: Literal["docker", "ec2"] = "docker"
     poll_interval: Seconds = 5
-    """How often a job is looked at after its first minute; a lost worker is noticed within two of these."""
+    """How often a job is polled after its first minute. A lost worker is noticed within two intervals."""
     workers_at_once: Annotated[int, Field(gt=0)] = 10
     """Slots of Airflow's pool ``workers``: how many jobs may have a worker at the same time."""
     time_limits: TimeLimits = TimeLimits()
     grace: Seconds = 10 * 60
-    """How long past its limit a job that its own timer did not end is ended from outside; as long again,
-    and the reaper and the instance's own timer do so."""
+    """A job that its own timer did not end is ended by its task after its time limit and this grace period,
+    and by the reaper and the instance's own timer after one more grace period."""
 
     ec2: Ec2 = Ec2()
 
@@ -185,20 +186,20 @@ class Settings(BaseSettings):
     docker_job_image: NonEmpty = "hhvm-packaging-job"
     """The image of the jobs' own containers, built from jobs/Dockerfile."""
     docker_volumes: list[str] = []
-    """More volumes for the jobs' containers, as ``docker run --volume`` takes them: git keys, mirrors."""
+    """Further volumes of the jobs' containers, in the form of ``docker run --volume``: git keys, mirrors."""
     docker_network: str = ""
-    """The network of all containers of a job; empty for the engine's default."""
+    """The network of all containers of a job. Empty: the engine's default."""
 
     notify: list[Channel] = []
-    """Who is told of a run that failed, of nightlies that are missing and of what waits for approval."""
+    """Who is notified of failed runs, of missing nightlies and of releases that wait for approval."""
 
     canary_schedule: str = "@hourly"
-    """When ``hhvm_canary`` looks at what is published, as cron says it; empty for never by itself."""
+    """When ``hhvm_canary`` checks what is published: a cron expression. Empty: only when triggered."""
     canary_patience: Annotated[int, Field(ge=0)] = 90
-    """Seconds after which it looks again at what is wrong: a publish is over by then, and what caches keep of
-    it has expired."""
+    """After how many seconds the canary checks its findings again. By then a publish has ended, and caches
+    have expired."""
     nightly_max_age_hours: Annotated[int, Field(gt=24)] = 48
-    """How long after the day of the newest nightly began, UTC, the next one is missing. Only where
+    """The next nightly is missing this many hours after the start of the newest nightly's day (UTC). Only if
     ``nightly_schedule`` is set."""
 
     @field_validator("suites")
@@ -207,11 +208,11 @@ class Settings(BaseSettings):
         return _SUITES | suites
 
     def lifetime(self, time_limit: int) -> int:
-        """Seconds from its start after which no worker of a job with that limit may be there."""
+        """Seconds from its start after which no worker of a job with that time limit may exist."""
         return time_limit + 2 * self.grace
 
     def shared_by(self, count: int) -> Settings:
-        """These, for each of ``count`` that go on at the same time and share the requests at once."""
+        """These settings for one of ``count`` activities that share ``requests_at_once``."""
         return self.model_copy(update={"requests_at_once": max(1, self.requests_at_once // max(1, count))})
 
     def published(self, key: str) -> str:
