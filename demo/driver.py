@@ -307,7 +307,7 @@ Next          make demo VERSION={_next(release):<9}another release beside it
         return {**os.environ, "HHVM_DEMO_VAR": str(self.stack.var)}
 
     def _marked_environment(self) -> dict[str, str]:
-        """The environment of programs that must end with the driver: not an engine, nor a package's installation."""
+        """The environment of programs that must end with the driver."""
         return {**self._environment(), MARK: self.stack.mark("driver")}
 
     def _remove_containers(self) -> None:

@@ -146,7 +146,7 @@ class Stack:
         return self.var / "log"
 
     def packaging_environment(self) -> dict[str, str]:
-        """The deployment's settings, as environment variables. settings.json of the data directory adds to them."""
+        """The deployment's settings as environment variables. settings.json in ``var`` adds to them."""
         git = self.var / "git"
         values = {
             "PUBLIC_URL": self.public_url,
