@@ -70,22 +70,24 @@ bench-orchestration: $(READY) gnupg ## Compare the waits of a release with the s
 	@$(BIN)/python -m benchmarks.orchestration
 
 .PHONY: requirements
-requirements: $(READY) ## Compile requirements.txt from requirements.in
-	$(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
-	  --no-emit-index-url --no-emit-find-links --no-header requirements.in -o requirements.txt
+requirements: $(READY) ## Compile requirements*.txt from requirements*.in
+	for list in requirements requirements-dev; do \
+	  $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
+	    --no-emit-index-url --no-emit-find-links --no-header $$list.in -o $$list.txt; \
+	done
 
 .PHONY: gnupg
 gnupg:
 	@command -v gpg >/dev/null && command -v gpgconf >/dev/null || demo/debian-packages gnupg
 
 # uv takes seconds where pip takes more than a minute; pip only fetches the pinned uv.
-$(READY): requirements.txt
+$(READY): requirements-dev.txt
 	@command -v git >/dev/null || { echo "git is missing: apt-get install git"; exit 1; } >&2
 	@$(PYTHON) -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Python 3.11 or newer with venv is missing: apt-get install python3 python3-venv"; exit 1; } >&2
 	@echo "making the virtual environment"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check \
-	  --require-hashes --no-deps --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements.txt)
-	@$(BIN)/uv pip sync --quiet requirements.txt
+	  --require-hashes --no-deps --requirement <(sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt)
+	@$(BIN)/uv pip sync --quiet requirements-dev.txt
 	@touch $@
