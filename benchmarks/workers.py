@@ -33,10 +33,11 @@ from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
-from hhvm_packaging.workers.ec2 import BUILD_TAG, JOB_TAG, WORK_TAG
+from hhvm_packaging.workers.ec2 import ATTEMPT_TAG, JOB_TAG, WORK_TAG
 from hhvm_packaging.workers.job import Job
 from testing.ec2.demands import ACCOUNT, REGION
 from testing.ec2.emulator import QuietHandler
@@ -53,7 +54,7 @@ RESULTS = 5
 """How many jobs end, one after the other, to see how late that is noticed."""
 POLL = 5
 SYSTEMS = {"ours, every 5 s": POLL, "textbook, every 5 s": POLL, "textbook, every 60 s": 60}
-BUILD = "20261124T000000.000000Z"
+ATTEMPT = AttemptId.parse("20261124T000000.000000Z-1")
 JOB = Job(version="1.0.0", script="a-job", packaging="0" * 64, environment={}, time_limit=14400)
 LOG = b"a line of the log\n" * 500
 
@@ -70,7 +71,7 @@ async def wait_ours(number: int, instance: str, poll: int) -> None:
     from hhvm_packaging.orchestration.job_trigger import JobTrigger
 
     job = JOB.model_dump(mode="json")
-    await anext(aiter(JobTrigger(name(number), BUILD, job, time.time() + 14400, plan={}).run()))
+    await anext(aiter(JobTrigger(name(number), str(ATTEMPT), job, time.time() + 14400, plan={}).run()))
 
 
 async def wait_textbook(number: int, instance: str, poll: int) -> None:
@@ -78,7 +79,7 @@ async def wait_textbook(number: int, instance: str, poll: int) -> None:
     from airflow.providers.amazon.aws.triggers.ec2 import EC2StateSensorTrigger
     from airflow.providers.amazon.aws.triggers.s3 import S3KeyTrigger
 
-    key = f"{keys.job('1.0.0', name(number), BUILD)}result.json"
+    key = f"{keys.job('1.0.0', name(number), ATTEMPT)}result.json"
     ended = EC2StateSensorTrigger(instance, "terminated", "hhvm_aws", REGION, poll)
     result = S3KeyTrigger(Settings().scratch_bucket, key, aws_conn_id="hhvm_aws", poke_interval=poll)
     await asyncio.gather(anext(aiter(ended.run())), anext(aiter(result.run())))
@@ -156,7 +157,7 @@ def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: 
     store = Store(s3, Settings())
     s3.create_bucket(Bucket=store.scratch.name, CreateBucketConfiguration={"LocationConstraint": REGION})
     instances = launched(ec2, size)
-    directories = [keys.job("1.0.0", name(number), BUILD) for number in range(size)]
+    directories = [keys.job("1.0.0", name(number), ATTEMPT) for number in range(size)]
     for directory in directories:
         store.scratch.put(f"{directory}log.txt", LOG)
     with Waiting(endpoint, system, instances, libraries) as process:
@@ -202,7 +203,7 @@ def launched(ec2: Any, size: int) -> list[str]:
     answer = ec2.run_instances(ImageId=image, MinCount=size, MaxCount=size, MetadataOptions=IMDS)
     instances = [instance["InstanceId"] for instance in answer["Instances"]]
     for number, instance in enumerate(instances):
-        tags = {WORK_TAG: Settings().scratch_bucket, JOB_TAG: name(number), BUILD_TAG: BUILD}
+        tags = {WORK_TAG: Settings().scratch_bucket, JOB_TAG: name(number), ATTEMPT_TAG: str(ATTEMPT)}
         ec2.create_tags(
             Resources=[instance], Tags=[{"Key": key, "Value": value} for key, value in tags.items()]
         )

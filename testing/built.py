@@ -11,7 +11,7 @@ from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.packages_index import Packages
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.apt.suite import Suite
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
@@ -43,12 +43,12 @@ BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
 def fail(
     store: Store, run: Run, task: str, script: str, distro: str | None, failure: Failure, said: str
 ) -> str:
-    """What a worker leaves of a try for 1.0.0 that fails, having said that. Returns where its log is."""
+    """What a worker leaves of an attempt at 1.0.0 that fails, having said that. Returns where its log is."""
     job = Job(version="1.0.0", script=script, distro=distro, packaging="", environment={}, time_limit=60)
-    name, build = run.job(task, "1.0.0", script, distro), new_build()
-    log = f"{keys.job('1.0.0', name, build)}log.txt"
+    name, attempt = run.job(task, "1.0.0", script, distro), AttemptId.new()
+    log = f"{keys.job('1.0.0', name, attempt)}log.txt"
     store.scratch.put(log, said.encode())
-    attempts.failed(store, job, name, build, failure, "a reason", said.encode())
+    attempts.failed(store, job, name, attempt, failure, "a reason", said.encode())
     return f"s3://{store.scratch.name}/{log}"
 
 
@@ -85,9 +85,9 @@ class Bench:
             debs = [
                 Deb(package_version, release.package, architecture, extra) for architecture in architectures
             ]
-            build = keys.build(plan.release, distro.name, "a-try")
+            directory = keys.build(plan.release, distro.name, AttemptId.new())
             for deb in debs:
-                self.store.scratch.put(build + deb.name, deb.content)
+                self.store.scratch.put(directory + deb.name, deb.content)
             PackageManifest(
                 version=version,
                 distro=distro.name,
@@ -95,7 +95,7 @@ class Bench:
                 inputs="",
                 source_sha256="",
                 docker_base=distro.docker_base,
-                build=build,
+                directory=directory,
                 artifacts=tuple(deb.artifact for deb in debs),
             ).write(
                 self.store, plan.release, etag=PackageManifest.etag(self.store, plan.release, distro.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+from typing import TYPE_CHECKING
 
 from airflow.sdk import dag
 
@@ -15,6 +16,9 @@ from hhvm_packaging.planning.step import DistroStep
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Job
 
+if TYPE_CHECKING:
+    from hhvm_packaging.attempt_id import AttemptId
+
 
 class ABuild(DistroStep[BuildPlan]):
     """A step whose job leaves one file."""
@@ -22,7 +26,7 @@ class ABuild(DistroStep[BuildPlan]):
     script = "a-build"
     plan_type = BuildPlan
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """The script."""
         return Job(
             version=self.plan.version,
@@ -30,7 +34,7 @@ class ABuild(DistroStep[BuildPlan]):
             distro=self.distro.name,
             packaging=self.plan.packaging,
             environment={"DISTRO": self.distro.name},
-            outputs=keys.build(self.plan.release, self.distro.name, build),
+            outputs=keys.build(self.plan.release, self.distro.name, attempt),
             time_limit=1200,
         )
 

@@ -14,6 +14,7 @@ from pydantic import HttpUrl
 from demo import signing_key
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.signing import Signer
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing.steps import LookAsUser
@@ -42,6 +43,7 @@ DEB = "debian/pool/main/h/hhvm/hhvm_1.0.0-1~bookworm_amd64.deb"
 PACKAGES = "debian/dists/bookworm/main/binary-amd64/Packages"
 NOW = datetime.now(UTC)
 PATIENCE = canary.Patience()
+ATTEMPT = AttemptId.new()
 
 
 class Public:
@@ -258,14 +260,14 @@ def look(public: Public, worker: DockerWorker) -> str:
     """What the task ``look_as_user`` does for bookworm, from its start to its end. Raises JobFailed."""
     plan = public.plan()
     step = LookAsUser(plan, public.bench.store, public.bench.settings, plan.distro(BOOKWORM))
-    name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job("a-try")
+    name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job(ATTEMPT)
     try:
-        worker.start(name, "a-try", job, {"hhvm.test": "yes"}, public.bench.store)
+        worker.start(name, ATTEMPT, job, {"hhvm.test": "yes"}, public.bench.store)
         deadline = time.monotonic() + 300
         while worker.state(name).phase != "ended":
             assert time.monotonic() < deadline, "apt did not end"
             time.sleep(0.1)
-        return step.accept(job, worker.collect(name, "a-try", job, public.bench.store))
+        return step.accept(job, worker.collect(name, ATTEMPT, job, public.bench.store))
     finally:
         worker.remove(name)
 
@@ -273,7 +275,7 @@ def look(public: Public, worker: DockerWorker) -> str:
 def test_apt_reads_every_suite_and_can_install_from_it(public: Public, worker: DockerWorker) -> None:
     plan = public.plan()
     step = LookAsUser(plan, public.bench.store, public.bench.settings, plan.distro(BOOKWORM))
-    assert step.job("a-try").environment["EXPECTED"] == "bookworm hhvm"
+    assert step.job(ATTEMPT).environment["EXPECTED"] == "bookworm hhvm"
     assert look(public, worker) == "HHVM canary, debian-12-bookworm, look-as-user: done"
 
 
@@ -313,7 +315,7 @@ def test_the_report_is_green_where_all_is_well(public: Public) -> None:
 
 def test_the_logs_of_the_canary_age_out(public: Public) -> None:
     store, settings = public.bench.store, public.bench.settings
-    store.scratch.put(f"{keys.job('canary', 'a-job', 'a-try')}log.txt", b"")
+    store.scratch.put(f"{keys.job('canary', 'a-job', ATTEMPT)}log.txt", b"")
     later = datetime.now(UTC) + timedelta(days=settings.scratch_days - 1)
     for now in (later, later + timedelta(days=2)):
         kept = list(store.scratch.keys(keys.jobs("canary")))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo import signing_key
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import VerifyCandidate
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
-BUILD = "a-try"
+ATTEMPT = AttemptId.new()
 
 
 @pytest.fixture
@@ -37,14 +38,14 @@ def worker(job_image: str, bench: Bench, tmp_path: Path) -> Iterator[DockerWorke
 def verify(worker: DockerWorker, bench: Bench, plan: PublishPlan, distro: str) -> str:
     """What the task ``verify_candidate`` does, from its start to its end. Raises JobFailed."""
     step = VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro))
-    name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job(BUILD)
+    name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job(ATTEMPT)
     try:
-        worker.start(name, BUILD, job, {"hhvm.test": "yes"}, bench.store)
+        worker.start(name, ATTEMPT, job, {"hhvm.test": "yes"}, bench.store)
         deadline = time.monotonic() + 120
         while worker.state(name).phase != "ended":
             assert time.monotonic() < deadline, "apt did not end"
             time.sleep(0.1)
-        return step.accept(job, worker.collect(name, BUILD, job, bench.store))
+        return step.accept(job, worker.collect(name, ATTEMPT, job, bench.store))
     finally:
         worker.remove(name)
 

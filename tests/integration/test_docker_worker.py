@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = "20261122T000000.000000Z"
+ATTEMPT = AttemptId.new()
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -54,14 +55,14 @@ class Bench:
             packaging=packaging_files.upload(self.store, self.root / "packaging"),
             environment={},
             inputs=inputs,
-            outputs="1.0.0/debian-12-bookworm/build/",
+            outputs=f"1.0.0/debian-12-bookworm/{ATTEMPT}/",
             needs_engine=needs_engine,
             time_limit=60,
         )
 
     def start(self, job: Job) -> None:
         """Start the job."""
-        self.worker.start(self.name, BUILD, job, {"hhvm.test": "yes"}, self.store)
+        self.worker.start(self.name, ATTEMPT, job, {"hhvm.test": "yes"}, self.store)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that must become true."""
@@ -99,7 +100,7 @@ def test_a_killed_container_is_told_from_a_failed_job(bench: Bench) -> None:
     bench.worker.engine.kill(bench.name)
     bench.ended()
     with pytest.raises(TryAgain, match=r"worker lost: its container was killed or died \(exit status 137\)"):
-        bench.worker.collect(bench.name, BUILD, job, bench.store)
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
 
 
 def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
@@ -108,7 +109,7 @@ def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
     bench.worker.engine.remove_container(bench.name, force=True)
     assert bench.worker.state(bench.name).phase == "absent"
     with pytest.raises(TryAgain, match="worker lost: its container is gone, without a result"):
-        bench.worker.collect(bench.name, BUILD, job, bench.store)
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
 
 
 def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
@@ -117,7 +118,7 @@ def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
     own = urlsplit(bench.store.scratch.s3.meta.endpoint_url)
     job = bench.job(f"exec 3<>/dev/tcp/{own.hostname}/{own.port}")
     bench.run(job)
-    assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
+    assert bench.worker.collect(bench.name, ATTEMPT, job, bench.store).exit_status == 0
 
 
 def test_a_pause_is_over_with_the_job(bench: Bench) -> None:
@@ -150,21 +151,21 @@ def test_a_running_job_is_adopted_instead_of_started_again(bench: Bench) -> None
     job = bench.job("sleep 600")
     bench.start(job)
     before = bench.containers()
-    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == ATTEMPT
     assert bench.containers() == before
 
 
 def test_a_job_that_ended_well_is_adopted_with_its_result(bench: Bench) -> None:
     job = bench.job("true")
     bench.run(job)
-    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == ATTEMPT
 
 
 def test_a_job_that_ended_is_not_run_again_when_it_is_adopted(bench: Bench) -> None:
     job = bench.job("true")
     bench.run(job)
     before = bench.worker.engine.inspect_container(bench.name)["State"]
-    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == ATTEMPT
     assert bench.worker.engine.inspect_container(bench.name)["State"] == before
 
 
@@ -172,7 +173,7 @@ def test_a_job_whose_failure_is_recorded_is_not_adopted_and_is_gone(bench: Bench
     job = bench.job("false")
     bench.run(job)
     with pytest.raises(JobFailed):
-        bench.worker.collect(bench.name, BUILD, job, bench.store)
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
     assert bench.worker.adopt(bench.name, job, bench.store) is None
     assert bench.containers() == []
 
@@ -198,9 +199,9 @@ def test_a_container_whose_starter_died_before_starting_it_is_started(bench: Ben
         labels=config["Labels"],
         host_config=bench.worker.engine.create_host_config(binds=[f"{directory}:{directory}"]),
     )
-    assert bench.worker.adopt(bench.name, job, bench.store) == BUILD
+    assert bench.worker.adopt(bench.name, job, bench.store) == ATTEMPT
     bench.ended()
-    assert bench.worker.collect(bench.name, BUILD, job, bench.store).exit_status == 0
+    assert bench.worker.collect(bench.name, ATTEMPT, job, bench.store).exit_status == 0
 
 
 def test_removing_a_job_ends_the_containers_that_it_started(bench: Bench) -> None:
@@ -228,7 +229,7 @@ def test_what_a_job_had_too_little_of_is_told_from_its_own_failure(
 ) -> None:
     bench.run(job := bench.job(script))
     with pytest.raises(TryAgain, match=f"a-job: {failure}: exit status 1"):
-        bench.worker.collect(bench.name, BUILD, job, bench.store)
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
 
 
 def test_what_is_left_of_a_job_is_found_with_its_labels_and_ended(bench: Bench) -> None:
@@ -272,4 +273,4 @@ def test_only_a_job_that_asks_for_it_reaches_the_engine(bench: Bench) -> None:
     job = bench.job("docker version")
     bench.run(job)
     with pytest.raises(JobFailed, match="exit status 1"):
-        bench.worker.collect(bench.name, BUILD, job, bench.store)
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)

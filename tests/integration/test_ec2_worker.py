@@ -7,13 +7,14 @@ import json
 import shutil
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from hhvm_packaging.attempt_id import build_at, new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.planning import packaging_files
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+FIRST, SECOND = AttemptId.new(1), AttemptId.new(2)
 
 
 class Bench:
@@ -71,8 +73,8 @@ class Bench:
             time_limit=60,
         )
 
-    def start(self, job: Job, build: str = "1") -> None:
-        self.worker.start(self.name, build, job, {"hhvm.test": "yes"}, self.store)
+    def start(self, job: Job, attempt: AttemptId = FIRST) -> None:
+        self.worker.start(self.name, attempt, job, {"hhvm.test": "yes"}, self.store)
 
     def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 300
@@ -80,8 +82,8 @@ class Bench:
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.2)
 
-    def ended(self, job: Job, build: str = "1") -> None:
-        self.until(lambda: self.worker.phase(self.name, job, build) != "running")
+    def ended(self, job: Job, attempt: AttemptId = FIRST) -> None:
+        self.until(lambda: self.worker.phase(self.name, job, attempt) != "running")
 
     def instance(self) -> str:
         """The last one that was launched."""
@@ -104,8 +106,8 @@ def bench(tmp_path: Path, ec2: EC2) -> Bench:
 def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(bench: Bench) -> None:
     job = bench.job("echo begun; sleep 600")
     bench.start(job)
-    bench.until(lambda: bench.worker.log(bench.name, job, "1", 0) == b"begun\n")
-    assert bench.worker.adopt(bench.name, job, bench.store) == "1"
+    bench.until(lambda: bench.worker.log(bench.name, job, FIRST, 0) == b"begun\n")
+    assert bench.worker.adopt(bench.name, job, bench.store) == FIRST
     bench.worker.remove(bench.name)
     bench.ec2.wait(bench.instance(), "terminated")
     assert bench.ec2.containers(bench.instance()) == []
@@ -114,11 +116,11 @@ def test_a_log_is_there_while_its_job_runs_and_ending_the_job_ends_its_instance(
 def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
     job = bench.job("echo begun; sleep 600")
     bench.start(job)
-    bench.until(lambda: bench.worker.log(bench.name, job, "1", 0) == b"begun\n")
+    bench.until(lambda: bench.worker.log(bench.name, job, FIRST, 0) == b"begun\n")
     bench.ec2.kill(bench.instance())
-    assert bench.worker.phase(bench.name, job, "1") == "absent"
+    assert bench.worker.phase(bench.name, job, FIRST) == "absent"
     with pytest.raises(TryAgain, match=r"(?s)worker lost: i-.*begun"):
-        bench.worker.collect(bench.name, "1", job, bench.store)
+        bench.worker.collect(bench.name, FIRST, job, bench.store)
 
 
 def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_the_disk(bench: Bench) -> None:
@@ -126,14 +128,14 @@ def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_th
     bench.start(job)
     bench.ended(job)
     with pytest.raises(TryAgain, match=r"out of disk: exit status 1"):
-        bench.worker.collect(bench.name, "1", job, bench.store)
-    bench.start(job, "2")
+        bench.worker.collect(bench.name, FIRST, job, bench.store)
+    bench.start(job, SECOND)
     [volume] = bench.ec2.launches[-1].parameters["BlockDeviceMapping"]
     assert bench.ec2.launches[-1].parameters["InstanceType"] == "c7i.xlarge"
     assert int(volume["Ebs"]["VolumeSize"]) == 2 * bench.settings.ec2.machine("a-job").disk
-    bench.ended(job, "2")
+    bench.ended(job, SECOND)
     with pytest.raises(JobFailed, match=r"out of disk: exit status 1"):
-        bench.worker.collect(bench.name, "2", job, bench.store)
+        bench.worker.collect(bench.name, SECOND, job, bench.store)
 
 
 def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> None:
@@ -142,7 +144,7 @@ def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> No
     bench.start(job)
     bench.ended(job)
     with pytest.raises(TryAgain, match=r"(?s)worker lost: .*packaging\.tar\.gz: FAILED"):
-        bench.worker.collect(bench.name, "1", job, bench.store)
+        bench.worker.collect(bench.name, FIRST, job, bench.store)
 
 
 def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: Bench) -> None:
@@ -154,16 +156,18 @@ def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: 
     job = job.model_copy(update={"needs_keys": True})
     bench.start(job)
     bench.ended(job)
-    bench.worker.collect(bench.name, "1", job, bench.store)
+    bench.worker.collect(bench.name, FIRST, job, bench.store)
     assert bench.store.scratch.get(f"{job.outputs}id_ed25519") == b"a key\n"
-    assert bench.worker.log(bench.name, job, "1", 0) == b"600\n"
+    assert bench.worker.log(bench.name, job, FIRST, 0) == b"600\n"
     assert "a key" not in bench.ec2.launches[-1].user_data
 
 
 def test_a_launch_that_ec2_does_not_tell_of_yet_is_waited_for_a_minute(bench: Bench) -> None:
     job = bench.job("true")
-    assert bench.worker.phase(bench.name, job, new_build()) == "running"
-    assert bench.worker.phase(bench.name, job, build_at(time.time() - 61)) == "absent"
+    assert bench.worker.phase(bench.name, job, AttemptId.new()) == "running"
+    assert (
+        bench.worker.phase(bench.name, job, AttemptId(datetime.now(UTC) - timedelta(seconds=61))) == "absent"
+    )
 
 
 def test_where_there_is_no_room_for_one_type_the_next_is_launched(bench: Bench) -> None:
@@ -207,7 +211,7 @@ class AJob(Step[BuildPlan]):
     plan_type = BuildPlan
     made: ClassVar[Job]
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         return self.made
 
 

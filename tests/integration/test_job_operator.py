@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.triggers.base import TaskSuccessEvent
 
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections, job_operator, job_trigger
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
@@ -55,7 +56,7 @@ class AJob(Step[BuildPlan]):
     def done(self) -> str | None:
         return "it is done" if self.store.scratch.get("done") else None
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         return Job(
             version="1.0.0",
             script=self.script,
@@ -372,7 +373,7 @@ def test_ending_a_tasks_process_that_does_not_wait_for_its_job_leaves_the_job_al
 
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
     a_job, a_plan = {"version": "1.0.0"}, {"commit": "c"}
-    made = JobTrigger("hhvm-1.0.0-a-job", "a-try", a_job, deadline=1.5, plan=a_plan, read=7)
+    made = JobTrigger("hhvm-1.0.0-a-job", str(AttemptId.new()), a_job, deadline=1.5, plan=a_plan, read=7)
     path, arguments = made.serialize()
     assert path == f"{JobTrigger.__module__}.{JobTrigger.__name__}"
     assert JobTrigger(**arguments).serialize() == (path, arguments)

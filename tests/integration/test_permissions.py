@@ -19,7 +19,7 @@ from demo import signing_key
 from hhvm_packaging.apt import key_file, undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.planning import packaging_files, source_tarball
 from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.publishing import cdn, listings
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
-BUILD = new_build()
+ATTEMPT = AttemptId.new()
 OLD, RECENT = (f"{NOW - timedelta(days=days):%Y.%m.%d}" for days in (40, 1))
 UNUSED = {
     "WriteScratch: s3:AbortMultipartUpload": "after an upload in parts that failed",
@@ -148,12 +148,12 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
         launch=launch,
     )
     for job in jobs(bench, root):
-        worker.start(f"hhvm-test-{job.script}", BUILD, job, {"hhvm.test": "yes"}, bench.store)
+        worker.start(f"hhvm-test-{job.script}", ATTEMPT, job, {"hhvm.test": "yes"}, bench.store)
     for job in jobs(bench, root):
         name = f"hhvm-test-{job.script}"
-        until(lambda name=name, job=job: worker.phase(name, job, BUILD) != "running", 300)  # type: ignore[misc]
-        worker.collect(name, BUILD, job, bench.store)
-        assert worker.adopt(name, job, bench.store) == BUILD
+        until(lambda name=name, job=job: worker.phase(name, job, ATTEMPT) != "running", 300)  # type: ignore[misc]
+        worker.collect(name, ATTEMPT, job, bench.store)
+        assert worker.adopt(name, job, bench.store) == ATTEMPT
         worker.remove(name)
     list(worker.found())
     assert bench.store.scratch.head("hhvm-1.0.1.tar.gz")
@@ -168,12 +168,12 @@ def jobs(bench: Bench, root: Path) -> list[Job]:
             (root / "jobs" / script).write_text(f"#!/bin/bash\n{line}\n")
             (root / "jobs" / script).chmod(0o755)
     inputs = []
-    for key in ("hhvm-1.0.0.tar.gz", f"candidate/1.0.0/debian-12-bookworm/{BUILD}/InRelease"):
+    for key in ("hhvm-1.0.0.tar.gz", f"candidate/1.0.0/debian-12-bookworm/{ATTEMPT}/InRelease"):
         bench.store.scratch.put(key, b"input")
         inputs.append(Input(key=key, name=key.rpartition("/")[2], sha256=sha256(b"input")))
     sha = packaging_files.upload(bench.store, root)
     common: dict[str, Any] = {"version": "1.0.0", "packaging": sha, "environment": {}, "time_limit": 600}
-    build = f"1.0.0/debian-12-bookworm/{BUILD}/"
+    build = f"1.0.0/debian-12-bookworm/{ATTEMPT}/"
     return [
         Job(script="packs", outputs="", **common),
         Job(script="builds", inputs=tuple(inputs), outputs=build, **common),

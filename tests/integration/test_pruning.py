@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hhvm_packaging.apt import index, release_file, signing, undo
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.publishing import candidates, listings
 from hhvm_packaging.release import Release
@@ -400,7 +401,7 @@ def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: A
 def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source(archive: Archive):
     archive.update(archive.build("1.0.0"))
     for key in (
-        "jobs/1.0.0/a-job/a-try/log.txt",
+        f"jobs/1.0.0/a-job/{AttemptId.new()}/log.txt",
         "hhvm-1.0.0.tar.gz",
         "1.0.0/source.json",
         "1.0.0/plan.json",
@@ -427,7 +428,7 @@ def test_a_published_version_counts_as_built_without_its_scratch(archive: Archiv
 
 def test_a_version_that_somebody_works_on_keeps_all(archive: Archive):
     archive.build("1.0.0")
-    archive.store.scratch.put("jobs/1.0.1/a-job/a-try/log.txt", b"log")
+    archive.store.scratch.put(f"jobs/1.0.1/a-job/{AttemptId.new()}/log.txt", b"log")
     last = max(entry.modified for entry in archive.store.scratch.entries("1.0.0/"))
     pruning = Pruning(archive.store, archive.settings, dry_run=False, now=last + timedelta(days=KEPT))
     before = set(archive.store.scratch.keys("1.0.0/"))

@@ -150,7 +150,7 @@ def test_a_distribution_without_a_candidate_is_named_with_the_reason(bench: Benc
     plan = bench.build("1.0.0")
     manifest = PackageManifest.read(bench.store, plan.release, TRIXIE)
     assert manifest
-    bench.store.scratch.delete(manifest.build + manifest.packages[0].name)
+    bench.store.scratch.delete(manifest.directory + manifest.packages[0].name)
     candidate = bench.propose(plan)[TRIXIE]
     assert "build it again" in str(candidate.fault)
     with pytest.raises(

@@ -19,7 +19,7 @@ from moto import mock_aws
 
 from demo import signing_key
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.planning import packaging_files, plans, source_tarball
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
@@ -46,6 +46,7 @@ NIGHTLY = Release("2026.11.22", nightly=True)
 BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
 RUN = Run("https://airflow.example", "hhvm_build", "a-run")
 TIME = datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC)
+OLD_ATTEMPT = AttemptId(TIME)
 KEYS = signing_key.make("HHVM test signing key")
 
 
@@ -88,7 +89,7 @@ class Bench:
         step, name = MakeSourceTarball(plan, self.store, self.settings), f"{plan.release.name}.tar.gz"
         self.store.scratch.put(name, content)
         result = Result(exit_status=0, started=TIME, finished=TIME, artifacts=(artifact(name, content),))
-        step.accept(step.job("a-try"), result)
+        step.accept(step.job(AttemptId.new()), result)
         manifest = SourceManifest.read(self.store, plan.release)
         assert manifest is not None
         return manifest
@@ -99,13 +100,13 @@ class Bench:
             return source_tarball.sign(self.store, plan.release, signer)
 
     def make_packages(
-        self, plan: BuildPlan, build: str = "20261122T000000.000000Z", distro: str = BOOKWORM
+        self, plan: BuildPlan, attempt: AttemptId = OLD_ATTEMPT, distro: str = BOOKWORM
     ) -> PackageManifest:
         """What a worker and make_binary_package's acceptance leave."""
         step = self.step(plan, distro)
-        job = step.job(build)
+        job = step.job(attempt)
         version = plan.distro(distro).package_version(plan.release)
-        files = {f"{name}_{version}_amd64.deb": build.encode() for name in ("hhvm", "hhvm-dev")}
+        files = {f"{name}_{version}_amd64.deb": str(attempt).encode() for name in ("hhvm", "hhvm-dev")}
         for name, content in files.items():
             self.store.scratch.put(f"{job.outputs}{name}", content)
         made = tuple(artifact(name, content) for name, content in files.items())
@@ -119,7 +120,7 @@ class Bench:
         for package in manifest.packages:
             self.store.downloads.copy_from(
                 self.store.scratch,
-                manifest.build + package.name,
+                manifest.directory + package.name,
                 keys.in_repository("debian", keys.pool(RELEASE) + package.name),
                 content_type="application/vnd.debian.binary-package",
                 sha256=package.sha256,
@@ -262,7 +263,7 @@ def test_a_package_is_done_when_the_same_inputs_gave_artifacts_that_are_there(be
     assert step.done() is None
     manifest = bench.make_packages(plan)
     assert "hhvm 1.0.0-1~bookworm is built already" in str(step.done())
-    bench.store.scratch.delete(manifest.build + manifest.artifacts[0].name)
+    bench.store.scratch.delete(manifest.directory + manifest.artifacts[0].name)
     assert step.done() is None
 
 
@@ -273,7 +274,7 @@ def test_a_published_package_is_done_also_when_scratch_was_pruned(bench: Bench) 
     manifest = bench.make_packages(plan)
     bench.make_public(manifest)
     for package in manifest.packages:
-        bench.store.scratch.delete(manifest.build + package.name)
+        bench.store.scratch.delete(manifest.directory + package.name)
     assert bench.step(plan).done()
 
 
@@ -296,7 +297,7 @@ def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> Non
     bench.make_packages(plan)
     moved = bench.settings.model_copy(update={"public_url": "https://elsewhere.example"})
     step = MakeBinaryPackage(plan, bench.store, moved, plan.distro(BOOKWORM))
-    assert step.job("a-try").environment["PUBLIC_URL"] == "https://elsewhere.example/"
+    assert step.job(AttemptId.new()).environment["PUBLIC_URL"] == "https://elsewhere.example/"
     assert "is built already" in str(step.done())
 
 
@@ -304,9 +305,9 @@ def test_of_two_runs_that_build_the_same_package_the_first_ones_counts(bench: Be
     plan = bench.plan()
     bench.make_source(plan)
     bench.sign(plan)
-    names = [f"try-{number}" for number in range(8)]
+    ids = [AttemptId.new(number) for number in range(1, 9)]
     with ThreadPoolExecutor() as runs:
-        found = [made.build for made in runs.map(partial(bench.make_packages, plan), names)]
+        found = [made.directory for made in runs.map(partial(bench.make_packages, plan), ids)]
     assert len(set(found)) == 1
 
 
@@ -320,7 +321,9 @@ def test_a_store_that_supports_conditional_writes_keeps_the_first_manifest(bench
         store.scratch.s3.create_bucket(Bucket=store.scratch.name)
         manifest.write(store, RELEASE, etag=None)
         with pytest.raises(Conflict):
-            manifest.model_copy(update={"build": "another-try/"}).write(store, RELEASE, etag=None)
+            manifest.model_copy(update={"directory": f"1.0.0/{BOOKWORM}/{AttemptId.new()}/"}).write(
+                store, RELEASE, etag=None
+            )
         assert PackageManifest.read(store, RELEASE, BOOKWORM) == manifest
 
 
@@ -338,7 +341,9 @@ def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
     step = bench.step(plan)
     stray = artifact("hhvm_1.0.0-2~bookworm_amd64.deb", b"")
     with pytest.raises(JobFailed, match=r"expected hhvm and hhvm-dev 1\.0\.0-1~bookworm"):
-        step.accept(step.job("a-try"), Result(exit_status=0, started=TIME, finished=TIME, artifacts=(stray,)))
+        step.accept(
+            step.job(AttemptId.new()), Result(exit_status=0, started=TIME, finished=TIME, artifacts=(stray,))
+        )
     assert PackageManifest.read(bench.store, RELEASE, BOOKWORM) is None
 
 
@@ -351,7 +356,7 @@ def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Be
     staging, public = bench.settings.staging_repository, bench.settings.public_repository
     subprocess.run(["git", "-C", staging, "push", "--quiet", public, "HHVM-1.0.0"], check=True)
     assert step.done() is None
-    step.job("a-try")
+    step.job(AttemptId.new())
     assert "are public" in str(step.done())
 
 
@@ -458,7 +463,7 @@ def test_a_forced_run_builds_again_what_is_built_and_only_once(bench: Bench) -> 
         bench.make_packages(plan, distro=distro)
     forced = bench.plan(RELEASE, BOOKWORM, TRIXIE, force=True)
     assert [bench.step(forced, distro).done() for distro in (BOOKWORM, TRIXIE)] == [None, None]
-    bench.make_packages(forced, new_build())
+    bench.make_packages(forced, AttemptId.new())
     assert "is built already" in str(bench.step(forced).done())
     assert bench.step(forced, TRIXIE).done() is None
 
@@ -467,7 +472,7 @@ def test_a_forced_run_that_is_resumed_in_whichever_way_builds_only_what_is_missi
     plan = bench.plan(force=True, run="the run")
     bench.make_source(plan)
     bench.sign(plan)
-    bench.make_packages(plan, new_build())
+    bench.make_packages(plan, AttemptId.new())
     bench.plan(run="another run that forces nothing")
     assert bench.step(bench.plan(force=True, run="the run")).done()
 
@@ -476,7 +481,7 @@ def test_another_forced_run_builds_again(bench: Bench) -> None:
     plan = bench.plan(force=True, run="the run")
     bench.make_source(plan)
     bench.sign(plan)
-    bench.make_packages(plan, new_build())
+    bench.make_packages(plan, AttemptId.new())
     assert bench.step(bench.plan(force=True, run="another run")).done() is None
 
 
@@ -506,7 +511,7 @@ def test_what_a_forced_run_built_and_published_itself_is_no_fault_of_it(bench: B
     plan = bench.plan(force=True)
     bench.make_source(plan)
     bench.sign(plan)
-    bench.make_public(bench.make_packages(plan, new_build()))
+    bench.make_public(bench.make_packages(plan, AttemptId.new()))
     resumed = bench.plan(force=True)
     assert resumed.faults == {}
     assert bench.step(resumed).done()

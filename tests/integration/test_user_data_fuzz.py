@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 USER_DATA = 10_000
 JOBS, VALUES, FILES = 12, 30, 5
 SEED = 20261124
+SHA256 = "0" * 64
 # What a shell, jq, Docker, aws or sha256sum could take for something else.
 NASTY = [
     "$(touch /owned)",
@@ -122,14 +123,13 @@ def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container:
     expected: list[str] = []
     scripts: list[str] = []
     for _ in range(USER_DATA):
-        region, version, distro, bucket, packaging = (value(random) for _ in range(5))
+        region, version, distro, bucket, directory = (value(random) for _ in range(5))
         name = f"hhvm-{version}-make-binary-package-{distro}"
-        job = Job(version=version, script="a-job", packaging=packaging, environment={}, time_limit=60)
+        job = Job(version=version, script="a-job", packaging=SHA256, environment={}, time_limit=60)
         deployment = Settings(scratch_bucket=bucket, ec2=Ec2(region=region))
-        script = user_data(job, name, "a-try", "0" * 64, deployment)
+        script = user_data(job, name, directory, SHA256, deployment)
         scripts.append(script[: script.index("# shellcheck shell=bash")])
-        directory = keys.job(version, name, "a-try")
-        expected += [region, name, bucket, directory, keys.packaging(packaging)]
+        expected += [region, name, bucket, directory, keys.packaging(SHA256)]
     given = "".join(f"{script}\0" for script in scripts).encode()
     seen = command(container, "bash", "-euo", "pipefail", "-c", READ, given=given)
     assert seen.decode().removesuffix("\0").split("\0") == expected
@@ -177,7 +177,7 @@ class Case:
         self.settings = Settings(scratch_bucket=value(random), ec2=Ec2(region=value(random)))
         version, self.name = value(random), f"hhvm-test-{number}"
         self.files = {file_name(random): value(random).encode() for _ in range(FILES)}
-        keys = [value(random) for _ in self.files]
+        inputs = [value(random) for _ in self.files]
         self.made = [file_name(random) for _ in range(FILES)]
         sha256 = hashlib.sha256(packaging).hexdigest()
         self.job = Job(
@@ -187,22 +187,22 @@ class Case:
             environment={f"V_{number}": value(random) for number in range(VALUES)},
             inputs=tuple(
                 Input(key=key, name=name, sha256=hashlib.sha256(content).hexdigest())
-                for key, (name, content) in zip(keys, self.files.items(), strict=True)
+                for key, (name, content) in zip(inputs, self.files.items(), strict=True)
             ),
             outputs=value(random) if number else "",
             time_limit=60,
         )
-        place, content = keys.job(version, self.name, "a-try"), self.job.model_dump_json().encode()
+        place, content = f"{value(random)}/", self.job.model_dump_json().encode()
         self.put(keys.packaging(sha256), packaging)
         self.put(f"{place}job.json", content)
-        for key, file in zip(keys, self.files.values(), strict=True):
+        for key, file in zip(inputs, self.files.values(), strict=True):
             self.put(key, file)
         artifacts = [{"name": name, "sha256": "0" * 64} for name in self.made]
         result = {"exit_status": 0, "artifacts": artifacts}
         (self.directory / "result.json").write_text(json.dumps(result))
         script = self.directory / "user-data"
         digest = hashlib.sha256(content).hexdigest()
-        script.write_text(user_data(self.job, self.name, "a-try", digest, self.settings), newline="")
+        script.write_text(user_data(self.job, self.name, place, digest, self.settings), newline="")
         script.chmod(0o755)
         self.place = place
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hhvm_packaging.apt.index import sha256
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from testing.ec2 import EC2
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = new_build()
+ATTEMPT = AttemptId.new()
 VALUES = {
     "V_QUOTES": """it's "quoted" """,
     "V_SHELL": "$(id) `id` ${HOME} $HOME; true && false | cat >/dev/null #",
@@ -79,20 +79,20 @@ class Deployment:
         return f"hhvm-1.0.0-{script}-{self.store.scratch.name}"
 
     def start(self, script: str) -> None:
-        self.worker.start(self.name(script), BUILD, self.jobs[script], LABELS, self.store)
+        self.worker.start(self.name(script), ATTEMPT, self.jobs[script], LABELS, self.store)
 
     def collect(self, script: str) -> Result:
         """What the job came to, once it has ended."""
         name, job = self.name(script), self.jobs[script]
-        until(lambda: self.worker.phase(name, job, BUILD) != "running", 300, lambda: self.log(script))
-        return self.worker.collect(name, BUILD, job, self.store)
+        until(lambda: self.worker.phase(name, job, ATTEMPT) != "running", 300, lambda: self.log(script))
+        return self.worker.collect(name, ATTEMPT, job, self.store)
 
     def log(self, script: str, since: int = 0) -> str:
-        return self.worker.log(self.name(script), self.jobs[script], BUILD, since).decode()
+        return self.worker.log(self.name(script), self.jobs[script], ATTEMPT, since).decode()
 
     def kept(self, script: str, file: str) -> bytes:
         """A file of the job's own directory in the store."""
-        return self.store.scratch.get(keys.job("1.0.0", self.name(script), BUILD) + file) or b""
+        return self.store.scratch.get(keys.job("1.0.0", self.name(script), ATTEMPT) + file) or b""
 
     def artifacts(self, script: str) -> dict[str, bytes]:
         """What the job made, by name."""
@@ -160,7 +160,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
     """By script."""
     inputs = []
     for number, (name, content) in enumerate(INPUTS.items()):
-        key = f"candidate/1.0.0/debian-12-bookworm/{BUILD}/{number}"
+        key = f"candidate/1.0.0/debian-12-bookworm/{ATTEMPT}/{number}"
         store.scratch.put(key, content)
         inputs.append(Input(key=key, name=name, sha256=sha256(content)))
     sha = packaging_files.upload(store, settings.packaging_root)
@@ -172,7 +172,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
             packaging=sha,
             environment=VALUES,
             inputs=tuple(inputs),
-            outputs=f"1.0.0/debian-12-bookworm/{BUILD}/",
+            outputs=f"1.0.0/debian-12-bookworm/{ATTEMPT}/",
             time_limit=LIMITS.get(script, 600),
         )
         for script in SCRIPTS
@@ -227,7 +227,7 @@ def test_a_failed_job_is_told_with_what_it_was_its_class_last_lines_and_log(work
     assert told.startswith("HHVM 1.0.0, debian-12-bookworm, fails: the job failed")
     assert "exit status 3" in told
     assert lines.split("\n") == [f"line {number}" for number in range(11, 41)]
-    log = keys.job("1.0.0", worker.name("fails"), BUILD) + "log.txt"
+    log = keys.job("1.0.0", worker.name("fails"), ATTEMPT) + "log.txt"
     assert told.endswith(f"The whole log: s3://{worker.store.scratch.name}/{log}")
     assert worker.kept("fails", "log.txt").splitlines()[0] == b"line 1"
 
@@ -236,8 +236,8 @@ def test_a_job_that_failed_unseen_is_told_of_and_only_then_done_again(
     worker: Deployment,
 ) -> None:
     name, job = worker.name("fails-unseen"), worker.jobs["fails-unseen"]
-    until(lambda: worker.worker.phase(name, job, BUILD) == "ended", 300)
-    assert worker.worker.adopt(name, job, worker.store) == BUILD
+    until(lambda: worker.worker.phase(name, job, ATTEMPT) == "ended", 300)
+    assert worker.worker.adopt(name, job, worker.store) == ATTEMPT
     with pytest.raises(JobFailed):
         worker.collect("fails-unseen")
     assert worker.worker.adopt(name, job, worker.store) is None
@@ -251,15 +251,15 @@ def test_a_job_past_its_time_limit_is_ended_and_told_so(worker: Deployment) -> N
 def test_the_log_of_a_job_can_be_read_while_it_runs_from_any_byte_on(worker: Deployment) -> None:
     until(lambda: worker.log("stays") == "begun\n", 120, lambda: worker.log("stays"))
     assert worker.log("stays", 3) == "un\n"
-    assert worker.worker.phase(worker.name("stays"), worker.jobs["stays"], BUILD) == "running"
-    assert worker.worker.adopt(worker.name("stays"), worker.jobs["stays"], worker.store) == BUILD
+    assert worker.worker.phase(worker.name("stays"), worker.jobs["stays"], ATTEMPT) == "running"
+    assert worker.worker.adopt(worker.name("stays"), worker.jobs["stays"], worker.store) == ATTEMPT
 
 
 def test_a_job_that_is_removed_is_absent(worker: Deployment) -> None:
     name, job = worker.name("stays"), worker.jobs["stays"]
     worker.worker.remove(name)
     # Those who wait share an answer that may be one poll interval old.
-    until(lambda: worker.worker.phase(name, job, BUILD) == "absent")
+    until(lambda: worker.worker.phase(name, job, ATTEMPT) == "absent")
     until(lambda: name not in {found.name for found in worker.worker.found()})
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
@@ -26,6 +28,12 @@ JOB = Job(
     environment={},
     time_limit=60,
 )
+
+
+def attempt(number: int) -> AttemptId:
+    return AttemptId(datetime(2026, 11, 22, 0, number, tzinfo=UTC), number)
+
+
 Fail: TypeAlias = "Callable[[Failure], JobFailed | TryAgain]"
 
 
@@ -40,8 +48,10 @@ def store() -> Iterator[Store]:
 @pytest.fixture
 def fail(store: Store) -> Fail:
     """One more try that fails so."""
-    builds = iter("123456789")
-    return lambda failure: attempts.failed(store, JOB, NAME, next(builds), failure, "a reason", b"one\ntwo\n")
+    numbers = iter(range(1, 10))
+    return lambda failure: attempts.failed(
+        store, JOB, NAME, attempt(next(numbers)), failure, "a reason", b"one\ntwo\n"
+    )
 
 
 @pytest.mark.parametrize("failure", [Failure.JOB, Failure.TIME])
@@ -85,28 +95,28 @@ def test_the_wait_for_a_worker_begins_anew_after_one_was_had(fail: Fail) -> None
 def test_a_failure_is_told_with_version_distribution_step_class_reason_last_lines_and_log(fail: Fail) -> None:
     assert str(fail(Failure.JOB)) == (
         "HHVM 1.0.0, debian-12-bookworm, make-binary-package: the job failed: a reason. "
-        f"The whole log: s3://hhvm-scratch/jobs/1.0.0/{NAME}/1/log.txt\nIts last lines:\none\ntwo"
+        f"The whole log: s3://hhvm-scratch/jobs/1.0.0/{NAME}/{attempt(1)}/log.txt\nIts last lines:\none\ntwo"
     )
 
 
 def test_the_last_try_of_a_distribution_is_found_whichever_run_it_was_of(store: Store, fail: Fail) -> None:
     fail(Failure.LOST)
     later = NAME.replace("0123456789ab", "ba9876543210")
-    attempts.failed(store, JOB, later, "5", Failure.DISK, "no space")
+    attempts.failed(store, JOB, later, attempt(5), Failure.DISK, "no space")
     last = attempts.last(store, "1.0.0", "make-binary-package", "debian-12-bookworm")
     assert last is not None
-    assert (last.name, last.build) == (later, "5")
+    assert (last.name, last.id) == (later, attempt(5))
     assert last.failed(store) == attempts.Failed(Failure.DISK, "no space")
     assert last.log(store) is None
 
 
 def test_a_try_without_a_failure_has_none_and_its_log_is_named(store: Store, fail: Fail) -> None:
     fail(Failure.LOST)
-    store.scratch.put(f"{keys.job('1.0.0', NAME, '2')}log.txt", b"")
+    store.scratch.put(f"{keys.job('1.0.0', NAME, attempt(2))}log.txt", b"")
     last = attempts.last(store, "1.0.0", "make-binary-package", "debian-12-bookworm")
     assert last is not None
     assert last.failed(store) is None
-    assert last.log(store) == f"s3://hhvm-scratch/jobs/1.0.0/{NAME}/2/log.txt"
+    assert last.log(store) == f"s3://hhvm-scratch/jobs/1.0.0/{NAME}/{attempt(2)}/log.txt"
 
 
 def test_another_distribution_whose_name_begins_alike_is_not_taken_for_it(store: Store, fail: Fail) -> None:

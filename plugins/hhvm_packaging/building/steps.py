@@ -15,6 +15,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Input, Job, JobFailed
 
 if TYPE_CHECKING:
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.workers.job import Artifact, Result
 
 
@@ -33,7 +34,7 @@ class MakeSourceTarball(Step[BuildPlan]):
             return None
         return f"HHVM {release.version}: the signed source tarball of commit {manifest.commit} is there"
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """Clone the commit and pack it."""
         return Job(
             version=self.plan.subject,
@@ -97,14 +98,14 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             return f"{what} is already published; bump distros/{self.distro.name}/PKGVER to rebuild."
         if manifest.inputs != self._digest_inputs(self._source):
             return None
-        if not manifest.is_since(self.plan.not_before) or not manifest.is_built(self.store, release):
+        if not manifest.is_since(self.plan.earliest_attempt) or not manifest.is_built(self.store, release):
             return None
         return (
             f"{what} is built already. To build it again, trigger hhvm_build with `force`, or bump "
             f"distros/{self.distro.name}/PKGVER."
         )
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """Build in a container of the distribution, and install the packages in other containers."""
         source, release = self._source, self.plan.release
         return Job(
@@ -125,7 +126,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
             ),
-            outputs=keys.build(release, self.distro.name, build),
+            outputs=keys.build(release, self.distro.name, attempt),
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,
         )
@@ -144,7 +145,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             inputs=self._digest_inputs(source),
             source_sha256=source.tarball.sha256,
             docker_base=self.distro.docker_base,
-            build=str(job.outputs),
+            directory=str(job.outputs),
             artifacts=result.artifacts,
         )
         _expect_packages(job, release.package, manifest)

@@ -19,7 +19,7 @@ from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.triggers.base import TaskSuccessEvent
 
-from hhvm_packaging.attempt_id import begun, new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import connections, task_context
 from hhvm_packaging.orchestration.job_trigger import PATIENCE, JobTrigger
@@ -127,26 +127,26 @@ class JobOperator(BaseOperator):
         step = self._step()
         with task_context.fail_without_retry():
             number, first = context["ti"].try_number, _first_try(context["ti"].max_tries)
-            worker, name, build = self._worker(context), self._name(context, step), new_build(number)
+            worker, name, attempt = self._worker(context), self._name(context, step), AttemptId.new(number)
             if done := step.done():
                 worker.remove(name)  # A try that died after it recorded its result left its container.
                 self.log.info("Nothing to do. %s", done)
                 return done
-            job = step.job(build)
+            job = step.job(attempt)
             if adopted := worker.adopt(name, job, step.store):
-                build, job = adopted, step.job(adopted)
+                attempt, job = adopted, step.job(adopted)
                 self.log.info("%s: attached to %s, which does it already", job.title, name)
             # Airflow tries a task again that could not tell it how it ended.
             elif number > first and (failed := attempts.final_failure(step.store, job, name, since=first)):
                 raise failed
             else:
-                started = worker.start(name, build, job, self._labels(context, job, build), step.store)
+                started = worker.start(name, attempt, job, self._labels(context, job, attempt), step.store)
                 self.log.info("%s: started on %s", job.title, started)
-            self._link(context, worker, name, build, step)
-        ticket: dict[str, Any] = {"name": name, "build": build, "job": job.model_dump(mode="json")}
+            self._link(context, worker, name, attempt, step)
+        ticket: dict[str, Any] = {"name": name, "build": str(attempt), "job": job.model_dump(mode="json")}
         trigger = JobTrigger(
             **ticket,
-            deadline=begun(build) + job.time_limit + step.settings.grace,
+            deadline=attempt.began.timestamp() + job.time_limit + step.settings.grace,
             plan=step.plan.model_dump(mode="json"),
         )
         if step.brief and worker.at_once and (event := self._event(trigger)):
@@ -167,7 +167,7 @@ class JobOperator(BaseOperator):
             raise TryAgain(f"{parsed.title}: {event}", PATIENCE)
         with task_context.fail_without_retry():
             try:
-                done = step.finish(worker, name, build, parsed)
+                done = step.finish(worker, name, AttemptId.parse(build), parsed)
             except (PackagingError, TryAgain):
                 self._remove(worker, name)
                 raise
@@ -225,7 +225,7 @@ class JobOperator(BaseOperator):
         return Run("", ti.dag_id, ti.run_id).job(ti.task_id, step.plan.subject, self.script, self.distro)
 
     def _link(
-        self, context: Mapping[str, Any], worker: Worker, name: str, build: str, step: Step[Any]
+        self, context: Mapping[str, Any], worker: Worker, name: str, attempt: AttemptId, step: Step[Any]
     ) -> None:
         """Link from the task's page to the instance and to the whole log, where the worker is at AWS."""
         if not self.operator_extra_links:
@@ -237,12 +237,12 @@ class JobOperator(BaseOperator):
             "region_name": region,
             "aws_partition": s3.meta.partition,
         }
-        log = f"{keys.job(step.plan.subject, name, build)}log.txt"
+        log = f"{keys.job(step.plan.subject, name, attempt)}log.txt"
         LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
-        if instance := self._launched or worker.instance(name, build):
+        if instance := self._launched or worker.instance(name, attempt):
             EC2InstanceLink.persist(**common, instance_id=instance)
 
-    def _labels(self, context: Mapping[str, Any], job: Job, build: str) -> dict[str, str]:
+    def _labels(self, context: Mapping[str, Any], job: Job, attempt: AttemptId) -> dict[str, str]:
         """What tells a person, and who cleans up, whose worker it is."""
         ti = context["ti"]
         return {
@@ -251,5 +251,5 @@ class JobOperator(BaseOperator):
             "hhvm.task": ti.task_id,
             "hhvm.map_index": str(ti.map_index),
             "hhvm.try": str(ti.try_number),
-            "hhvm.expires": str(int(begun(build)) + settings().lifetime(job.time_limit)),
+            "hhvm.expires": str(int(attempt.began.timestamp()) + settings().lifetime(job.time_limit)),
         }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
-from hhvm_packaging.attempt_id import begun
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.settings import settings
@@ -51,7 +51,7 @@ class JobTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
-        self.build = build
+        self.attempt = AttemptId.parse(build)
         self.job = job
         self.deadline = deadline
         self.plan = plan
@@ -59,10 +59,10 @@ class JobTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """What the triggerer keeps of this trigger."""
-        names = ("name", "build", "job", "deadline", "plan", "read")
+        names = ("name", "job", "deadline", "plan", "read")
         return (
             "hhvm_packaging.orchestration.job_trigger.JobTrigger",
-            {name: getattr(self, name) for name in names},
+            {name: getattr(self, name) for name in names} | {"build": str(self.attempt)},
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -111,7 +111,7 @@ class JobTrigger(BaseTrigger):
         if worker.to_upload(self.name, job) > _LIGHT:
             return None
         step = STEPS[job.script].load(self.plan, job.distro, connections.shared_store(), settings())
-        return step.finish(worker, self.name, self.build, job)
+        return step.finish(worker, self.name, self.attempt, job)
 
     async def on_kill(self) -> None:
         """A person cleared or ended the task: end the job and whatever it started."""
@@ -121,13 +121,13 @@ class JobTrigger(BaseTrigger):
     def _interval(self) -> float:
         """Seconds until the next look, at most: many jobs are over in less than a minute."""
         longest = settings().poll_interval
-        return min(1, longest) if time.time() - begun(self.build) < _FIRST else longest
+        return min(1, longest) if time.time() - self.attempt.began.timestamp() < _FIRST else longest
 
     def _look(self, job: Job) -> tuple[Worker, Phase, bytes]:
         """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
         worker = connections.shared_worker()
-        phase = worker.phase(self.name, job, self.build)
-        return worker, phase, worker.log(self.name, job, self.build, self.read)
+        phase = worker.phase(self.name, job, self.attempt)
+        return worker, phase, worker.log(self.name, job, self.attempt, self.read)
 
     def _pass_on(self, new: bytes, over: bool) -> int:
         """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""

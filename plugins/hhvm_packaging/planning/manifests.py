@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hhvm_packaging.apt.sources_index import Source
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Artifact
 
@@ -41,7 +42,7 @@ class SourceManifest(BaseModel):
 class PackageManifest(BaseModel):
     """The packages of one version for one distribution."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     version: str
     distro: str
@@ -51,7 +52,7 @@ class PackageManifest(BaseModel):
     """SHA-256 of everything that the packages were made from."""
     source_sha256: str
     docker_base: str
-    build: str
+    directory: str = Field(validation_alias="build", serialization_alias="build")
     """The directory of the artifacts: a key in scratch, with a trailing slash."""
     artifacts: tuple[Artifact, ...]
 
@@ -74,12 +75,12 @@ class PackageManifest(BaseModel):
         writes.
         """
         content = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
-        store.scratch.put(f"{self.build}manifest.json", content, "application/json")
+        store.scratch.put(f"{self.directory}manifest.json", content, "application/json")
         store.scratch.replace(keys.manifest(release, self.distro), content, "application/json", etag=etag)
 
-    def is_since(self, build: str) -> bool:
-        """Whether the build that made this began no earlier than ``build``; see ``jobs.new_build``."""
-        return self.build.split("/")[-2] >= build
+    def is_since(self, earliest: AttemptId | None) -> bool:
+        """Whether the attempt that made the packages is ``earliest`` or a later one; None is before all."""
+        return earliest is None or AttemptId.parse(self.directory.split("/")[-2]) >= earliest
 
     @property
     def packages(self) -> tuple[Artifact, ...]:
@@ -96,7 +97,7 @@ class PackageManifest(BaseModel):
     def is_built(self, store: Store, release: Release) -> bool:
         """Whether every artifact is in scratch, or every package is published: scratch is pruned."""
         return all(
-            _has(store.scratch, self.build + artifact.name, artifact) for artifact in self.artifacts
+            _has(store.scratch, self.directory + artifact.name, artifact) for artifact in self.artifacts
         ) or self.is_published(store, release)
 
     def is_published(self, store: Store, release: Release) -> bool:

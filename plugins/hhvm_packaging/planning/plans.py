@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging import distros
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files, source_tarball
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
@@ -95,7 +95,12 @@ class BuildPlan(ReleasePlan):
     """What a run of hhvm_build builds."""
 
     not_before: str = ""
-    """For a forced build: unpublished packages whose build began before this attempt id are built again."""
+    """For a forced build: an attempt id. Unpublished packages of earlier attempts are built again."""
+
+    @property
+    def earliest_attempt(self) -> AttemptId | None:
+        """The earliest attempt whose packages count as built; None if all count."""
+        return AttemptId.parse(self.not_before) if self.not_before else None
 
     @classmethod
     def read(cls, store: Store, release: Release) -> BuildPlan | None:
@@ -137,7 +142,7 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
     known, found, faults = _load_distros(request, files, store, settings)
     not_before = _pin_not_before(release, run_id, store) if request.force else ""
     if not_before:
-        published = _find_published_before(not_before, found, release, store)
+        published = _find_published_before(AttemptId.parse(not_before), found, release, store)
         faults |= published
         if found and len(published) == len(found):
             raise Refused("force: nothing is left to build. " + " ".join(faults.values()))
@@ -264,15 +269,15 @@ def _pin_not_before(release: Release, run_id: str, store: Store) -> str:
     key = keys.forced(release, run_id)
     pinned = store.scratch.get_json(key)
     if pinned is None:
-        pinned = {"run": run_id, "not_before": new_build()}
+        pinned = {"run": run_id, "not_before": str(AttemptId.new())}
         store.scratch.put_json(key, pinned)
     return str(pinned["not_before"])
 
 
 def _find_published_before(
-    not_before: str, found: Iterable[Distro], release: Release, store: Store
+    earliest: AttemptId, found: Iterable[Distro], release: Release, store: Store
 ) -> dict[str, str]:
-    """The distributions whose packages an earlier build made and are in the pool: by name, a message.
+    """The distributions whose published packages an attempt before ``earliest`` made: by name, a message.
 
     They cannot be built again: what is published is immutable.
     """
@@ -280,7 +285,7 @@ def _find_published_before(
     for distro in found:
         manifest = PackageManifest.read(store, release, distro.name)
         version = distro.package_version(release)
-        if manifest and manifest.package_version == version and manifest.is_since(not_before):
+        if manifest and manifest.package_version == version and manifest.is_since(earliest):
             continue
         if any(store.downloads.keys(keys.packages(release, distro.repository, version))):
             faults[distro.name] = (

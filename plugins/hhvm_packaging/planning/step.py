@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
@@ -53,8 +54,8 @@ class Step(ABC, Generic[P]):
         return None
 
     @abstractmethod
-    def job(self, build: str) -> Job:
-        """The job of the attempt named ``build``. May also prepare what the job needs in the store."""
+    def job(self, attempt: AttemptId) -> Job:
+        """The job of this attempt. May also prepare what the job needs in the store."""
 
     def accept(self, job: Job, result: Result) -> str:
         """Record what a job that succeeded made, and return a summary.
@@ -63,12 +64,12 @@ class Step(ABC, Generic[P]):
         """
         return f"{job.title}: done"
 
-    def finish(self, worker: Worker, name: str, build: str, job: Job) -> str:
+    def finish(self, worker: Worker, name: str, attempt: AttemptId, job: Job) -> str:
         """Collect and record the result of a job that ended, remove the job, and return a summary.
 
         Raises JobFailed or TryAgain if it did not succeed; then the job is not removed.
         """
-        summary = self.accept(job, worker.collect(name, build, job, self.store))
+        summary = self.accept(job, worker.collect(name, attempt, job, self.store))
         worker.remove(name)
         return summary
 

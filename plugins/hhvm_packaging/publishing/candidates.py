@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from hhvm_packaging.apt import difference, undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.packages_index import ARCHITECTURE
-from hhvm_packaging.attempt_id import new_build
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.publishing import suite_changes
@@ -106,9 +106,9 @@ def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings
     What keeps a distribution from having one is logged, and kept for the report. Raises NoCandidate if
     none has one.
     """
-    build, share = new_build(), settings.shared_by(len(plan.distros))
+    attempt, share = AttemptId.new(), settings.shared_by(len(plan.distros))
     made = run_all(
-        (partial(make, plan, distro, build, store, signer, share) for distro in plan.distros),
+        (partial(make, plan, distro, attempt, store, signer, share) for distro in plan.distros),
         at_once=settings.requests_at_once,
     )
     for candidate in made:
@@ -123,13 +123,13 @@ def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings
 
 
 def make(
-    plan: PublishPlan, distro: Distro, build: str, store: Store, signer: Signer, settings: Settings
+    plan: PublishPlan, distro: Distro, attempt: AttemptId, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
     """Write what the distribution's suites are to become, and say so in its candidate, last.
 
-    ``build`` names this try. Where the suites cannot become that, the candidate says why.
+    Where the suites cannot become that, the candidate says why.
     """
-    directory = f"{keys.candidates(plan.release, distro.name)}{build}/"
+    directory = f"{keys.candidates(plan.release, distro.name)}{attempt}/"
     try:
         candidate = _make(plan, distro, directory, store, signer, settings)
     except PackagingError as error:

@@ -6,7 +6,7 @@ import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hhvm_packaging.building.steps import MakeBinaryPackage
 from hhvm_packaging.errors import PackagingError
@@ -32,11 +32,11 @@ class Held(PackagingError):
 class Package(BaseModel):
     """What is built of one version for one distribution. Part of the JSON of Ready and of Approval."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     version: str
     """The Debian version, such as 1.0.0-1~bookworm."""
-    build: str
+    directory: str = Field(validation_alias="build", serialization_alias="build")
     """The directory in scratch that holds the packages. Each build has its own."""
 
 
@@ -199,7 +199,7 @@ def _find_package(
     manifest = PackageManifest.read(store, request.release, distro)
     if manifest is None or not _is_wanted(request, manifest, plan, store, settings):
         return None
-    return Package(version=manifest.package_version, build=manifest.build)
+    return Package(version=manifest.package_version, directory=manifest.directory)
 
 
 def _is_wanted(

@@ -19,6 +19,7 @@ from hhvm_packaging.workers.job import Input, Job, JobFailed
 
 if TYPE_CHECKING:
     from hhvm_packaging.apt.state import State
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.workers.job import Result
 
 
@@ -45,7 +46,7 @@ class PublishReleaseSource(Step[PublishPlan]):
             f"HHVM {release.version}: {self.settings.published(public)} and the tag {release.tag} are public"
         )
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """Publish the tarball inside the store. The job pushes the tag and the branch."""
         source_tarball.publish(self.store, self.plan.release)
         return Job(
@@ -72,7 +73,7 @@ class LookAtSuites(DistroStep[P]):
     def _expected(self) -> str:
         """What apt must offer, in the format of jobs/in-container/check-offer. Raises JobFailed."""
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """Read the repository with apt in a container of the distribution."""
         return Job(
             version=self.plan.subject,

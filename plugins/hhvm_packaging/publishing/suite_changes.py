@@ -65,8 +65,8 @@ def change(
         str(target),
         distro.repository,
         keys.pool(plan.release),
-        {manifest.build + package.name: package for package in manifest.packages},
-        {manifest.build + file.name: file for file in manifest.sources},
+        {manifest.directory + package.name: package for package in manifest.packages},
+        {manifest.directory + file.name: file for file in manifest.sources},
         settings.architectures,
     )
     again = plan.action == "release again"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hhvm_packaging.release import NIGHTLY_PACKAGE
 
 if TYPE_CHECKING:
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.release import Release
 
 PUBLIC_KEY = "conf/hhvm.gpg.key"
@@ -49,9 +50,9 @@ def source(release: Release) -> str:
     return f"{release.version}/source.json"
 
 
-def build(release: Release, distro: str, build: str) -> str:
-    """In scratch: the directory, with a trailing slash, of one try that built something."""
-    return f"{release.version}/{distro}/{build}/"
+def build(release: Release, distro: str, attempt: AttemptId) -> str:
+    """In scratch: the directory, with a trailing slash, of one attempt that built something."""
+    return f"{release.version}/{distro}/{attempt}/"
 
 
 def manifest(release: Release, distro: str) -> str:
@@ -79,13 +80,13 @@ def jobs(version: str) -> str:
     return f"jobs/{version}/"
 
 
-def job(version: str, name: str, build: str) -> str:
-    """In scratch: the directory, with a trailing slash, of one try's log.txt and result.json."""
-    return f"{jobs(version)}{name}/{build}/"
+def job(version: str, name: str, attempt: AttemptId) -> str:
+    """In scratch: the directory, with a trailing slash, of one attempt's log.txt and result.json."""
+    return f"{jobs(version)}{name}/{attempt}/"
 
 
-def tries(version: str, name: str) -> str:
-    """In scratch: the directory, with a trailing slash, of all tries of one job."""
+def attempts(version: str, name: str) -> str:
+    """In scratch: the directory, with a trailing slash, of all attempts at one job."""
     return f"{jobs(version)}{name}/"
 
 

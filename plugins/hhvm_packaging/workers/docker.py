@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
 
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
 
-_BUILD_LABEL = "hhvm.build"
+_ATTEMPT_LABEL = "hhvm.build"
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
@@ -58,7 +59,7 @@ class State:
 
     phase: Phase
     digest: str = ""
-    build: str = ""
+    attempt: AttemptId | None = None
     exit_code: int = 0
     out_of_memory: bool = False
 
@@ -80,11 +81,11 @@ class DockerWorker:
         """The job's log, complete at any moment."""
         return self.directory(name) / "log.txt"
 
-    def phase(self, name: str, job: Job, build: str) -> Phase:
+    def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Whether the job's container runs, has ended, or is not there."""
         return self.state(name).phase
 
-    def log(self, name: str, job: Job, build: str, since: int) -> bytes:
+    def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
         try:
             with self.log_file(name).open("rb") as file:
@@ -114,7 +115,7 @@ class DockerWorker:
         return State(
             "ended" if state["Status"] in ("exited", "dead") else "running",
             digest=labels[_DIGEST_LABEL],
-            build=labels[_BUILD_LABEL],
+            attempt=AttemptId.parse(labels[_ATTEMPT_LABEL]),
             exit_code=state["ExitCode"],
             out_of_memory=state["OOMKilled"],
         )
@@ -126,19 +127,19 @@ class DockerWorker:
         except FileNotFoundError:
             return None
 
-    def adopt(self, name: str, job: Job, store: Store) -> str | None:
-        """The build of a container that does this very job, or did it, well or not; else None, and gone."""
+    def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
+        """The attempt of a container that does this very job, or did it, well or not; else None, and gone."""
         state = self.state(name)
-        if state.phase == "absent":
+        if state.attempt is None:
             return None
-        if state.digest != job.digest or attempts.is_failed(store, job, name, state.build):
+        if state.digest != job.digest or attempts.is_failed(store, job, name, state.attempt):
             self.remove(name)
             return None
         if state.phase == "running":
             self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
-        return state.build
+        return state.attempt
 
-    def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
+    def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Fetch what the job needs and start its container. Returns what to call it.
 
         Raises JobFailed if an input is not what it should be, or the engine refuses the container.
@@ -153,19 +154,21 @@ class DockerWorker:
         fetches = (partial(_fetch, item, directory / "in", store) for item in job.inputs)
         faults = run_all(fetches, at_once=self.settings.requests_at_once)
         if damaged := next(filter(None, faults), None):
-            raise attempts.failed(store, job, name, build, Failure.JOB, damaged)
+            raise attempts.failed(store, job, name, attempt, Failure.JOB, damaged)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
             self._create(
-                name, job, {**labels, JOB_LABEL: name, _BUILD_LABEL: build, _DIGEST_LABEL: job.digest}
+                name,
+                job,
+                {**labels, JOB_LABEL: name, _ATTEMPT_LABEL: str(attempt), _DIGEST_LABEL: job.digest},
             )
             self.engine.start(name)
         except APIError as error:
             if error.status_code == 409:
-                raise  # Another process of this task was faster; the next try attaches to its container.
+                raise  # Another process of this task was faster; the next attempt attaches to its container.
             self.remove(name)
             reason = f"the Docker engine refused it: {error.explanation}"
-            raise attempts.failed(store, job, name, build, Failure.JOB, reason) from error
+            raise attempts.failed(store, job, name, attempt, Failure.JOB, reason) from error
         return f"container {name}"
 
     def to_upload(self, name: str, job: Job) -> int:
@@ -175,16 +178,16 @@ class DockerWorker:
             return 0
         return sum(artifact.size for artifact in result.artifacts)
 
-    def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
+    def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """Keep the log, the artifacts and last the result in the store. Returns the result.
 
         Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
-        key, state, result = keys.job(job.version, name, build), self.state(name), self.result(name)
+        key, state, result = keys.job(job.version, name, attempt), self.state(name), self.result(name)
         log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
         store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
         if result is None or result.exit_status:
-            raise attempts.failed(store, job, name, build, *_fault(state, result, job), log)
+            raise attempts.failed(store, job, name, attempt, *_fault(state, result, job), log)
         if job.outputs is not None:
             for artifact in result.artifacts:
                 store.scratch.upload(
@@ -204,7 +207,7 @@ class DockerWorker:
             self._remove_container(container["Id"])
         self._discard(self.directory(name))
 
-    def instance(self, name: str, build: str) -> str | None:
+    def instance(self, name: str, attempt: AttemptId) -> str | None:
         """None: a container is no instance."""
         return None
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import ClientError
 
-from hhvm_packaging.attempt_id import build_at
+from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers import attempts
@@ -37,7 +37,7 @@ MAXIMUM_USER_DATA = 16 * 1024
 """Bytes, see "Instance user data" in the EC2 User Guide."""
 
 JOB_TAG = "hhvm.job"
-BUILD_TAG = "hhvm.build"
+ATTEMPT_TAG = "hhvm.build"
 DIGEST_TAG = "hhvm.digest"
 WORK_TAG = "hhvm.scratch"
 """Whose instance it is: several deployments may share an account."""
@@ -98,12 +98,15 @@ def options(machine: Machine, subnets: Sequence[str], failures: Iterable[Failure
                 yield Option(instance_type, subnet, spot)
 
 
-def user_data(job: Job, name: str, build: str, job_sha256: str, settings: Settings) -> str:
-    """The script that the instance runs. Raises JobFailed if EC2 would not take it."""
+def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Settings) -> str:
+    """Return the script that the instance runs. ``directory`` is the attempt's, in scratch.
+
+    Raises JobFailed if it is longer than EC2 allows.
+    """
     values = {
         "AWS_DEFAULT_REGION": settings.ec2.region,
         "HHVM_BUCKET": settings.scratch_bucket,
-        "HHVM_DIRECTORY": keys.job(job.version, name, build),
+        "HHVM_DIRECTORY": directory,
         "HHVM_JOB": name,
         "HHVM_JOB_SHA256": job_sha256,
         "HHVM_KEYS": settings.ec2.keys_parameters if job.needs_keys else "",
@@ -144,54 +147,54 @@ class Ec2Worker:
         self.image = image
         self.launch = launch
         self._states: dict[tuple[str, str], str] = {}
-        """What EC2 last told of all instances: their states, by job and build."""
+        """What EC2 last told of all instances: their states, by job and attempt."""
         self._asked = 0.0
         self._asking = threading.Lock()
 
-    def phase(self, name: str, job: Job, build: str) -> Phase:
+    def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Whether the job's instance runs, has left its result, or is gone without one."""
-        alive = self._alive(name, build)
+        alive = self._alive(name, attempt)
         # In this order: an instance leaves its result before it ends.
-        if self._result(name, job, build) is not None:
+        if self._result(name, job, attempt) is not None:
             return "ended"
         return "running" if alive else "absent"
 
-    def log(self, name: str, job: Job, build: str, since: int) -> bytes:
+    def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
-        return self.store.scratch.get_from(f"{self._directory(name, job, build)}log.txt", since)
+        return self.store.scratch.get_from(f"{self._directory(name, job, attempt)}log.txt", since)
 
     async def pause(self, name: str, seconds: float) -> None:
         """Return after so many seconds: EC2 tells of nothing by itself."""
         await asyncio.sleep(seconds)
 
-    def instance(self, name: str, build: str) -> str | None:
+    def instance(self, name: str, attempt: AttemptId) -> str | None:
         """The id of the job's instance, None where it is not there."""
-        return next((found["InstanceId"] for found in self._instances(name, build)), None)
+        return next((found["InstanceId"] for found in self._instances(name, attempt)), None)
 
-    def adopt(self, name: str, job: Job, store: Store) -> str | None:
-        """The last try's build if it does this very job, or did it, well or not; else None, and gone."""
+    def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
+        """The last attempt if it does this very job, or did it, well or not; else None, and gone."""
         known = attempts.of_job(store, job.version, name)
         if known and self._does(known[-1], job):
-            return known[-1].build
+            return known[-1].id
         self.remove(name)
         return None
 
-    def start(self, name: str, build: str, job: Job, labels: Mapping[str, str], store: Store) -> str:
+    def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Say in the store what is to be done, and launch the job's instance. Returns what to call it.
 
         Raises TryAgain if EC2 has no room for it now, JobFailed if it refuses it, and the error itself
         where nobody knows whether EC2 launched it.
         """
         content = job.model_dump_json(indent=2).encode()
-        store.scratch.put(f"{self._directory(name, job, build)}job.json", content, "application/json")
+        store.scratch.put(f"{self._directory(name, job, attempt)}job.json", content, "application/json")
         failure, reasons = Failure.CAPACITY, []
-        for parameters in self._ways(name, build, job, labels, hashlib.sha256(content).hexdigest()):
+        for parameters in self._ways(name, attempt, job, labels, hashlib.sha256(content).hexdigest()):
             try:
                 instance = self.launch(parameters)
             except ClientError as error:
                 code = error.response["Error"]["Code"]
                 if code not in _REFUSALS and _status(error) >= _SERVER_ERROR:
-                    raise  # Who knows whether it launched: another try looks first.
+                    raise  # Who knows whether it launched: another attempt looks first.
                 failure = _REFUSALS.get(code, Failure.JOB)
                 where = f"{parameters['InstanceType']} in {parameters.get('SubnetId', 'any subnet')}"
                 reasons.append(f"{where}: {code if code in _REFUSALS else error}")
@@ -201,27 +204,29 @@ class Ec2Worker:
                 with self._asking:
                     self._asked = 0.0
                 return f"instance {instance}"
-        raise attempts.failed(store, job, name, build, failure, f"EC2 launches nothing: {'; '.join(reasons)}")
+        raise attempts.failed(
+            store, job, name, attempt, failure, f"EC2 launches nothing: {'; '.join(reasons)}"
+        )
 
     def to_upload(self, name: str, job: Job) -> int:
         """None: the instance has done so itself."""
         return 0
 
-    def collect(self, name: str, build: str, job: Job, store: Store) -> Result:
+    def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """The job's result; its artifacts and its log are in the store.
 
         Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
-        directory, result = self._directory(name, job, build), self._result(name, job, build)
+        directory, result = self._directory(name, job, attempt), self._result(name, job, attempt)
         if result is not None and result.exit_status == 0:
             return result
-        failure, reason = self._fault(name, build, job, result)
+        failure, reason = self._fault(name, attempt, job, result)
         raise attempts.failed(
-            store, job, name, build, failure, reason, store.scratch.get(f"{directory}log.txt")
+            store, job, name, attempt, failure, reason, store.scratch.get(f"{directory}log.txt")
         )
 
     def remove(self, name: str) -> None:
-        """Terminate the job's instances, whichever try they are of."""
+        """Terminate the job's instances, whichever attempt they are of."""
         if ids := [instance["InstanceId"] for instance in self._instances(name)]:
             self.ec2.terminate_instances(InstanceIds=ids)
 
@@ -246,17 +251,18 @@ class Ec2Worker:
                 raise
 
     def _ways(
-        self, name: str, build: str, job: Job, labels: Mapping[str, str], job_sha256: str
+        self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], job_sha256: str
     ) -> Iterator[dict[str, Any]]:
         """The parameters of RunInstances for each way to get an instance, in order of preference."""
-        script, image = user_data(job, name, build, job_sha256, self.settings), self.image()
+        directory = self._directory(name, job, attempt)
+        script, image = user_data(job, name, directory, job_sha256, self.settings), self.image()
         machine = self.settings.ec2.machine(job.script)
         known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
         tags = {
             **labels,
             "Name": name,
             JOB_TAG: name,
-            BUILD_TAG: build,
+            ATTEMPT_TAG: str(attempt),
             DIGEST_TAG: job.digest,
             WORK_TAG: self.settings.scratch_bucket,
         }
@@ -277,7 +283,7 @@ class Ec2Worker:
             "ImageId": image,
             "InstanceType": option.instance_type,
             "UserData": script,
-            # The same for the same try, so that an answer that was lost costs no second instance.
+            # The same for the same attempt, so that an answer that was lost costs no second instance.
             "ClientToken": token,
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
@@ -307,8 +313,8 @@ class Ec2Worker:
             parameters["InstanceMarketOptions"] = {"MarketType": "spot"}
         return parameters
 
-    def _alive(self, name: str, build: str) -> bool:
-        """Whether the try's instance is on its way or running.
+    def _alive(self, name: str, attempt: AttemptId) -> bool:
+        """Whether the attempt's instance is on its way or running.
 
         All who wait in this process share one question to EC2 per poll interval, however many they are.
         """
@@ -316,15 +322,15 @@ class Ec2Worker:
             now = time.monotonic()
             if not self._asked or now - self._asked >= self.settings.poll_interval:
                 self._states = {
-                    (tags[JOB_TAG], tags[BUILD_TAG]): instance["State"]["Name"]
+                    (tags[JOB_TAG], tags[ATTEMPT_TAG]): instance["State"]["Name"]
                     for instance in self._instances(states=(*_LIVE, "terminated"))
                     if (tags := _tags(instance["Tags"]))
                 }
                 self._asked = now
-            state = self._states.get((name, build))
+            state = self._states.get((name, str(attempt)))
         if state is None:
             # EC2 may tell of what was just launched only after a while.
-            return build > build_at(time.time() - _SEEN_AFTER)
+            return time.time() < attempt.began.timestamp() + _SEEN_AFTER
         return state in ("pending", "running")
 
     @property
@@ -333,7 +339,7 @@ class Ec2Worker:
         return {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]}
 
     def _instances(
-        self, name: str = "", build: str = "", states: Sequence[str] = _LIVE
+        self, name: str = "", attempt: AttemptId | None = None, states: Sequence[str] = _LIVE
     ) -> list[InstanceTypeDef]:
         filters: list[FilterTypeDef] = [
             self._own,
@@ -341,32 +347,32 @@ class Ec2Worker:
         ]
         if name:
             filters.append({"Name": f"tag:{JOB_TAG}", "Values": [name]})
-        if build:
-            filters.append({"Name": f"tag:{BUILD_TAG}", "Values": [build]})
+        if attempt:
+            filters.append({"Name": f"tag:{ATTEMPT_TAG}", "Values": [str(attempt)]})
         pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters)
         return [found for page in pages for group in page["Reservations"] for found in group["Instances"]]
 
-    def _directory(self, name: str, job: Job, build: str) -> str:
-        return keys.job(job.version, name, build)
+    def _directory(self, name: str, job: Job, attempt: AttemptId) -> str:
+        return keys.job(job.version, name, attempt)
 
-    def _does(self, last: attempts.Try, job: Job) -> bool:
-        """Whether the try does this very job now, or did it and nobody recorded that it failed."""
+    def _does(self, last: attempts.Attempt, job: Job) -> bool:
+        """Whether the attempt does this very job now, or did it and nobody recorded that it failed."""
         if "job.json" not in last.files or last.failed(self.store):
             return False
         known = self.store.scratch.get(f"{last.directory}job.json") or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
         # In this order: an instance leaves its result before it ends.
-        return self._alive(last.name, last.build) or self._result(last.name, job, last.build) is not None
+        return self._alive(last.name, last.id) or self._result(last.name, job, last.id) is not None
 
-    def _result(self, name: str, job: Job, build: str) -> Result | None:
-        content = self.store.scratch.get(f"{self._directory(name, job, build)}result.json")
+    def _result(self, name: str, job: Job, attempt: AttemptId) -> Result | None:
+        content = self.store.scratch.get(f"{self._directory(name, job, attempt)}result.json")
         return None if content is None else Result.model_validate_json(content)
 
-    def _fault(self, name: str, build: str, job: Job, result: Result | None) -> tuple[Failure, str]:
+    def _fault(self, name: str, attempt: AttemptId, job: Job, result: Result | None) -> tuple[Failure, str]:
         if result is not None:
             return result.failure(job)
-        for instance in self._instances(name, build, (*_LIVE, "terminated")):
+        for instance in self._instances(name, attempt, (*_LIVE, "terminated")):
             reason = instance.get("StateReason", {})
             if reason.get("Code") == "Server.SpotInstanceTermination":
                 return Failure.RECLAIMED, f"{instance['InstanceId']} was taken back"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import dag
 
@@ -15,6 +15,9 @@ from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.planning.step import Step
 from hhvm_packaging.workers.job import Job
 
+if TYPE_CHECKING:
+    from hhvm_packaging.attempt_id import AttemptId
+
 
 class AJob(Step[BuildPlan]):
     """A step that takes minutes at most."""
@@ -23,7 +26,7 @@ class AJob(Step[BuildPlan]):
     plan_type = BuildPlan
     time_limit = 600
 
-    def job(self, build: str) -> Job:
+    def job(self, attempt: AttemptId) -> Job:
         """The script."""
         return Job(
             version=self.plan.version,
