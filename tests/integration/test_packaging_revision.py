@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.planning import packaging_files, plans
+from hhvm_packaging.planning import plans
 from hhvm_packaging.planning.packaging_files import WORKTREE, UnknownRef
 from hhvm_packaging.planning.request import Refused
+from hhvm_packaging.workers import packaging_archive
 from tests.integration.test_resuming import BOOKWORM, NIGHTLY, RELEASE, TRIXIE, Bench, bench
 from tests.unit.test_packaging_files import git
 
@@ -54,7 +55,7 @@ def branch(root: Path, name: str = BRANCH, *, pkgver: str = "7~bookworm", withou
 
 def unpacked(bench: Bench, plan: BuildPlan, directory: Path) -> Path:
     """What the plan's workers get."""
-    packaging_files.unpack(bench.store, plan.packaging, directory)
+    packaging_archive.unpack(bench.store, plan.packaging, directory)
     return directory
 
 

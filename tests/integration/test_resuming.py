@@ -21,7 +21,7 @@ from demo import signing_key
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
-from hhvm_packaging.planning import packaging_files, plans, source_tarball
+from hhvm_packaging.planning import plans, source_tarball
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan, PublishPlan
 from hhvm_packaging.planning.request import Refused, Request
@@ -33,6 +33,7 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Conflict, Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
+from hhvm_packaging.workers import packaging_archive
 from hhvm_packaging.workers.job import Artifact, Failure, JobFailed, Result
 from testing.built import fail
 
@@ -448,11 +449,11 @@ def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None
 def test_packaging_files_that_are_missing_or_were_replaced_are_refused(bench: Bench, tmp_path: Path) -> None:
     sha256 = bench.plan().packaging
     bench.store.scratch.put(keys.packaging(sha256), b"evil bytes")
-    with pytest.raises(packaging_files.DigestMismatch, match="has other bytes than its name says"):
-        packaging_files.unpack(bench.store, sha256, tmp_path / "unpacked")
+    with pytest.raises(packaging_archive.DigestMismatch, match="has other bytes than its name says"):
+        packaging_archive.unpack(bench.store, sha256, tmp_path / "unpacked")
     bench.store.scratch.delete(keys.packaging(sha256))
-    with pytest.raises(packaging_files.DigestMismatch, match="is missing"):
-        packaging_files.unpack(bench.store, sha256, tmp_path / "unpacked")
+    with pytest.raises(packaging_archive.DigestMismatch, match="is missing"):
+        packaging_archive.unpack(bench.store, sha256, tmp_path / "unpacked")
 
 
 def test_a_forced_run_builds_again_what_is_built_and_only_once(bench: Bench) -> None:

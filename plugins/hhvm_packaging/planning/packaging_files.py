@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
+from hhvm_packaging.workers.packaging_archive import extract, unpack
 
 if TYPE_CHECKING:
     from hhvm_packaging.store.buckets import Store
@@ -31,10 +32,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _GIT_TIMEOUT = 60
 
 log = logging.getLogger(__name__)
-
-
-class DigestMismatch(PackagingError):
-    """What was fetched is not what was asked for."""
 
 
 class UnknownRef(PackagingError):
@@ -120,7 +117,7 @@ def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
             raise UnknownRef(
                 f"packaging_ref: {revision.ref} ({revision.commit}) is none of packaging files: {error}"
             ) from error
-        _extract(files, Path(directory))
+        extract(files, Path(directory))
         return _keep(store, pack(Path(directory), root / _JOBS))
 
 
@@ -139,27 +136,6 @@ def _keep(store: Store, archive: bytes) -> str:
     if store.scratch.head(keys.packaging(sha256)) is None:
         store.scratch.put(keys.packaging(sha256), archive, "application/gzip")
     return sha256
-
-
-def unpack(store: Store, sha256: str, directory: Path) -> None:
-    """Unpack the packaging files with that digest. Raises DigestMismatch if they are not there or differ."""
-    key = keys.packaging(sha256)
-    archive = store.scratch.get(key)
-    if archive is None or hashlib.sha256(archive).hexdigest() != sha256:
-        fault = "is missing" if archive is None else "has other bytes than its name says"
-        raise DigestMismatch(
-            f"s3://{store.scratch.name}/{key} {fault}; clear `plan` of hhvm_build to upload it again"
-        )
-    directory.mkdir(exist_ok=True)
-    _extract(archive, directory)
-
-
-def _extract(archive: bytes, directory: Path) -> None:
-    # As on instances, and faster than in Python. It, too, writes nothing outside of the directory.
-    modes = ["--no-same-owner", "--preserve-permissions"]  # The same for every user and umask.
-    subprocess.run(
-        ["tar", "--extract", "--gzip", *modes, "--directory", str(directory)], input=archive, check=True
-    )
 
 
 class GitError(Exception):

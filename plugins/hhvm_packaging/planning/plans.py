@@ -21,6 +21,7 @@ from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import CANARY
+from hhvm_packaging.workers import packaging_archive
 
 if TYPE_CHECKING:
     import datetime
@@ -254,7 +255,7 @@ def _load_distros(request: Request, files: _PackagingFiles, store: Store, settin
     found, faults = [], {}
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
         root = Path(directory)
-        packaging_files.unpack(store, files.sha256, root)
+        packaging_archive.unpack(store, files.sha256, root)
         known = tuple(distros.names(root))
         for name in expand_distros(request, known, settings):
             try:

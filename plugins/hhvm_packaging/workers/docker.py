@@ -24,10 +24,9 @@ from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
 
 from hhvm_packaging.attempt_id import AttemptId
-from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
-from hhvm_packaging.workers import attempts
+from hhvm_packaging.workers import attempts, packaging_archive
 from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
 from hhvm_packaging.workers.worker import Found, Phase
 
@@ -150,7 +149,7 @@ class DockerWorker:
         (directory / _LABELS).write_text(json.dumps(dict(labels)))
         for part in ("in", "out"):
             (directory / part).mkdir()
-        packaging_files.unpack(store, job.packaging, directory / "packaging")
+        packaging_archive.unpack(store, job.packaging, directory / "packaging")
         fetches = (partial(_fetch, item, directory / "in", store) for item in job.inputs)
         faults = run_all(fetches, at_once=self.settings.requests_at_once)
         if damaged := next(filter(None, faults), None):
