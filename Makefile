@@ -40,15 +40,20 @@ down: $(READY) ## Stop everything that the demo started
 clean: $(READY) ## Stop the demo and forget its data
 	@$(BIN)/python -m demo clean
 
+.PHONY: quick
+quick: lint gnupg ## Run lint, the unit tests and the DAG tests
+	$(BIN)/pytest --numprocesses 2 tests/unit tests/dags
+
 .PHONY: test
 test: lint gnupg ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types and shell
+lint: $(READY) ## Check style, types, imports and shell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	@command -v shellcheck >/dev/null || demo/debian-packages shellcheck
 	@$(SHELL_FILES) | xargs -0 shellcheck --external-sources
 	@echo "shellcheck: no issues found"
