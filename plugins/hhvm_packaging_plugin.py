@@ -1,16 +1,16 @@
-"""What Airflow is to know of this project: the file that it runs as a plugin."""
+"""The file that Airflow loads as a plugin. It registers what the stored DAGs name."""
 
 from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from hhvm_packaging.orchestration import preloading
-from hhvm_packaging.orchestration.priorities import ScheduledFirst
+from hhvm_packaging import priorities as former_priorities
+from hhvm_packaging.orchestration import preloading, priorities
 
 
 class HhvmPackagingPlugin(AirflowPlugin):
-    """Registers what DAGs name."""
+    """The priority strategies and the listener of this project."""
 
     name = "hhvm_packaging"
-    priority_weight_strategies = (ScheduledFirst,)
+    priority_weight_strategies = (priorities.ScheduledFirst, former_priorities.ScheduledFirst)
     listeners = (preloading,)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging.attempt_id import AttemptId
@@ -419,3 +420,61 @@ def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes
         task.take_in(CONTEXT, event=event, **(waiting.kwargs or {}))
     bench.deferred(task)
     assert bench.containers() == before
+
+
+def stored_before_the_modules_moved(
+    deferred: TaskDeferred,
+) -> tuple[tuple[str, dict[str, Any]], dict[str, Any]]:
+    """The trigger of a task, and the arguments with which it goes on, as that revision stored them."""
+    kwargs = deferred.kwargs or {}
+    ticket = {
+        "name": kwargs["name"],
+        "build": kwargs["build"],
+        "job": {
+            "version": "1.0.0",
+            "script": "a-job",
+            "distro": None,
+            "packaging": kwargs["job"]["packaging"],
+            "environment": {},
+            "inputs": [],
+            "outputs": "made/",
+            "needs_engine": False,
+            "needs_keys": False,
+            "time_limit": 60,
+        },
+    }
+    plan = {
+        "version": "1.0.0",
+        "nightly": False,
+        "commit": "",
+        "packaging": kwargs["job"]["packaging"],
+        "packaging_revision": "",
+        "packaging_ref": "worktree",
+        "known": [],
+        "distros": [],
+        "faults": {},
+        "not_before": "",
+        "action": "publish",
+        "undo_to": None,
+        "dry_run": False,
+        "hold_all": True,
+    }
+    arguments = ticket | {"deadline": time.time() + 60, "plan": plan, "read": 0}
+    return ("hhvm_packaging.workers.trigger.JobTrigger", arguments), ticket
+
+
+@pytest.mark.parametrize(("script", "outcome"), [("true", "done"), ("exit 2", "the job failed")])
+def test_a_task_that_was_deferred_before_the_modules_moved_is_finished(
+    bench: Bench, script: str, outcome: str
+) -> None:
+    task = bench.task(script)
+    (path, arguments), ticket = stored_before_the_modules_moved(bench.deferred(task))
+    event = asyncio.run(anext(import_string(path)(**arguments).run()))
+    if isinstance(event, TaskSuccessEvent):
+        said = event.xcoms["return_value"] if event.xcoms else ""
+    else:
+        with pytest.raises(AirflowFailException) as failure:
+            task.resume_execution("take_in", ticket | {"event": event.payload}, CONTEXT)
+        said = str(failure.value)
+    assert said.startswith(f"HHVM 1.0.0, a-job: {outcome}")
+    assert bench.containers() == []

@@ -1,0 +1,8 @@
+"""The former path of ChildRunTrigger: tasks that were deferred before it moved name it in Airflow's database.
+
+Remove this module in the release after the one that moved it; see CHANGELOG.md.
+"""
+
+from hhvm_packaging.orchestration.child_runs import ChildRunTrigger
+
+__all__ = ["ChildRunTrigger"]
