@@ -89,7 +89,7 @@ class Tool:
         """What a user runs to publish it."""
         raise NotImplementedError
 
-    def inside(self, output: str) -> dict[str, float]:
+    def inside(self, output: str) -> dict[str, float]:  # ruff: ignore[unused-method-argument]  # Ours uses it
         """Seconds of the steps, from what the last command said."""
         return {}
 
@@ -103,6 +103,8 @@ class Tool:
 
 
 class Ours(Tool):
+    """Our own publisher."""
+
     name = "ours"
 
     def before_server(self, packages: Sequence[Deb]) -> None:
@@ -133,6 +135,8 @@ class Ours(Tool):
 
 
 class Reprepro(Tool):
+    """Reprepro, which publishes into a directory that is then copied to S3."""
+
     name = "reprepro + aws s3 sync"
 
     def setup(self) -> None:
@@ -164,6 +168,8 @@ class Reprepro(Tool):
 
 
 class Aptly(Tool):
+    """Aptly, which publishes to S3 by itself."""
+
     name = "aptly publish"
 
     def setup(self) -> None:
@@ -330,6 +336,7 @@ def compare(size: int, repeats: int, environment: dict[str, str]) -> Iterator[Ro
 
 
 def progress(text: str) -> None:
+    """Say what happens now."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -363,6 +370,7 @@ def ratio(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
+    """Measure all tools and print the tables."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--packages", type=int, nargs="+", default=[100, 1000, 5000])
     arguments.add_argument("--repeats", type=int, default=3)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 
 def main(endpoint: str, bucket_name: str, suite_name: str, order: str) -> None:
+    """Publish what the file ``order`` lists, and print the seconds of each part as JSON."""
     started = time.perf_counter()
     import boto3
     from botocore.config import Config

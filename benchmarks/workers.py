@@ -60,13 +60,14 @@ LOG = b"a line of the log\n" * 500
 
 
 def name(number: int) -> str:
+    """The name of the job of that number."""
     return f"hhvm-1.0.0-a-job-{number:012x}"
 
 
 # The waiting process
 
 
-async def wait_ours(number: int, instance: str, poll: int) -> None:
+async def wait_ours(number: int, _instance: str, _poll: int) -> None:
     """As the task does."""
     from hhvm_packaging.orchestration.job_trigger import JobTrigger
 
@@ -186,6 +187,7 @@ RESULT = {
 
 
 def client(service: str, endpoint: str) -> Any:
+    """A boto3 client of the emulated AWS."""
     import boto3
 
     return boto3.client(  # type: ignore[call-overload]

@@ -89,6 +89,7 @@ class Website(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
+        """The address of the server, without a trailing slash."""
         return f"http://127.0.0.1:{self.server_port}"
 
 

@@ -115,16 +115,20 @@ class Bench:
         return self.expose(plan)
 
     def expose(self, plan: PublishPlan) -> list[str]:
+        """Publish what was proposed and accepted. Returns the suites that changed, in words."""
         return exposure.update(plan, self.store, self.signer, self.settings)
 
     def report(self, plan: PublishPlan, run: Run = RUN) -> str:
+        """The report of publishing."""
         return reports.report_publish(plan, self.store, self.settings, run)
 
     def suite(self, name: str, repository: str = "debian") -> Suite:
+        """A suite of the store."""
         locks = self.settings.lock_directory
         return Suite(self.store.downloads, self.store.scratch, repository, name, locks=locks)
 
     def offered(self, suite: str, architecture: str = "amd64") -> list[str]:
+        """The versions of all packages that a suite has for an architecture."""
         packages = self.suite(suite).read().packages
         return [stanza.version for stanza in packages.get(architecture, Packages()).stanzas]
 
@@ -139,6 +143,7 @@ class Bench:
 
 @pytest.fixture
 def bench(s3: S3Client, tmp_path: Path) -> Iterator[Bench]:
+    """A bench in an empty store, with a signing key of its own."""
     with Signer(signing_key.make("HHVM tests <hhvm@example.org>")[0]) as signer:
         bench = Bench(s3, signer, Settings(lock_directory=tmp_path))
         bench.store.downloads.put(PUBLIC_KEY, signer.public_key())

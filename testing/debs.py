@@ -20,13 +20,16 @@ class Built(Protocol):
     """A file that a build made."""
 
     @property
-    def content(self) -> bytes: ...
+    def content(self) -> bytes:
+        """Its bytes."""
 
     @property
-    def artifact(self) -> Artifact: ...
+    def artifact(self) -> Artifact:
+        """As a job's result lists it."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Where a build leaves it in scratch."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,12 @@ class Deb:
 
     @property
     def name(self) -> str:
+        """Its file name."""
         return f"{self.package}_{self.version}_{self.architecture}.deb"
 
     @property
     def control(self) -> str:
+        """Its control file."""
         return (
             f"Package: {self.package}\nArchitecture: {self.architecture}\nVersion: {self.version}\n"
             f"Maintainer: HHVM <hhvm@example.org>\n{self.extra}"
@@ -53,6 +58,7 @@ class Deb:
 
     @cached_property
     def content(self) -> bytes:
+        """Its bytes, the same for the same fields."""
         program = f"#!/bin/sh\necho HHVM {self.version}\n".encode()
         directories = dict.fromkeys(["./", "./usr/", "./usr/bin/"])
         return _ar({
@@ -135,6 +141,7 @@ def listed(files: Iterable[SourceFile]) -> str:
 
 
 def digest(algorithm: str, content: bytes) -> str:
+    """The digest of some bytes, in hexadecimal."""
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 

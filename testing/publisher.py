@@ -163,6 +163,7 @@ MUTANTS: dict[str, Callable[[S3Client], None]] = {
 
 
 def main(endpoint: str) -> None:
+    """Carry out the orders that come on standard input, and answer each with a line of JSON."""
     from hhvm_packaging.apt.signing import Signer
     from testing import s3 as s3_server
 
@@ -183,10 +184,12 @@ def main(endpoint: str) -> None:
 
 
 def tell(answer: object) -> None:
+    """Write one answer."""
     print(json.dumps(answer), flush=True)
 
 
 def attempt(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str] | str:
+    """Carry out an order. Returns what it returns, or the error in words."""
     try:
         return carry_out(s3, signer, order)
     except Exception as error:

@@ -37,6 +37,7 @@ class Traffic:
 
     @property
     def writes(self) -> int:
+        """How many of the requests write."""
         return sum(self.requests[kind] for kind in WRITES)
 
     @property

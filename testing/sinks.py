@@ -27,6 +27,7 @@ class MailServer(socketserver.ThreadingTCPServer):
 
     @property
     def port(self) -> int:
+        """The port that it listens at."""
         return int(self.server_address[1])
 
 
@@ -61,6 +62,7 @@ class WebServer(http.server.ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
+        """The port that it listens at."""
         return int(self.server_address[1])
 
 

@@ -44,6 +44,7 @@ STEPS[ABuild.script] = ABuild
 
 @dag(schedule=None, start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
 def builds() -> None:
+    """Run one build for each distribution that the environment names."""
     JobOperator.partial(
         task_id="build",
         script=ABuild.script,

@@ -1,4 +1,4 @@
-"""An EC2 that really runs user data, for tests.
+r"""An EC2 that really runs user data, for tests.
 
 moto's server answers the API (EC2, S3, SSM and IAM at one address), and each launched instance runs its
 user data as root in a container of its own, from ``instance/``, with a Docker socket. ``shutdown`` and
@@ -6,7 +6,7 @@ termination mean what they mean on EC2, for the containers that the user data st
 
     with emulated_ec2(seconds_per_minute=1) as ec2:
         client = ec2.client("ec2")
-        [instance] = client.run_instances(ImageId=ec2.image_id, UserData="#!/bin/sh\\nshutdown -h now", …)
+        [instance] = client.run_instances(ImageId=ec2.image_id, UserData="#!/bin/sh\nshutdown -h now", …)
         ec2.wait(instance["InstanceId"], "terminated")
 
 What differs from EC2:

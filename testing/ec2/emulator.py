@@ -332,14 +332,14 @@ def until(
 
 
 def _set(instance: Any, state: str) -> None:
-    instance._state.name, instance._state.code = state, _CODES[state]
+    instance._state.name, instance._state.code = state, _CODES[state]  # ruff: ignore[private-member-access]  # moto has no public way
 
 
 class QuietHandler(MotoRequestHandler):
     """Logs no requests."""
 
     def log(self, *_: object) -> None:
-        pass
+        """Log nothing."""
 
 
 @contextlib.contextmanager

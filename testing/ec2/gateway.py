@@ -1,7 +1,7 @@
-"""What stands before moto: it writes down who calls what, refuses what their role may not do, and has faults
-where a test wants them.
+"""What stands before moto: it records each call, and refuses what the caller's role may not do.
 
-It is part of the server, so it works for every process that calls, and for the instances.
+A test can also make calls fail. It is part of the server, so it works for every process that calls, and
+for the instances.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import re
 import socket
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -23,6 +22,7 @@ from testing.ec2 import demands
 from testing.ec2.policy import Policy
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -65,6 +65,7 @@ class Launch:
 
     @property
     def user_data(self) -> str:
+        """The script that the instance runs."""
         return _user_data(self.parameters).decode(errors="replace")
 
     def tags(self, resource: str = "instance") -> dict[str, str]:

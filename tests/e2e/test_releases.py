@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -30,6 +29,7 @@ from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MULTI = "hhvm_build_and_publish_multi"
 BOOKWORM, TRIXIE, FORKY = "debian-12-bookworm", "debian-13-trixie", "debian-14-forky"

@@ -16,7 +16,6 @@ from hhvm_packaging.apt import index
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
-from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing.steps import LookAsUser
 from hhvm_packaging.reporting import reports
 from hhvm_packaging.runs.run import Run
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
+
+    from hhvm_packaging.planning.plans import CanaryPlan
 
 __all__ = ["bench"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
@@ -211,6 +212,7 @@ class AJob(Step[BuildPlan]):
     plan_type = BuildPlan
     made: ClassVar[Job]
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         return self.made
 

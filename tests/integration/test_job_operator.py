@@ -17,6 +17,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TaskSuccessEvent
+from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections, job_operator, job_trigger
@@ -57,6 +58,7 @@ class AJob(Step[BuildPlan]):
     def done(self) -> str | None:
         return "it is done" if self.store.scratch.get("done") else None
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         return Job(
             version="1.0.0",
@@ -409,7 +411,7 @@ def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_trigger, "PATIENCE", 2)
-    monkeypatch.setattr(connections, "worker", lambda launch=None: bench.worker)
+    monkeypatch.setattr(connections, "worker", lambda _launch=None: bench.worker)
     task = bench.task("sleep 600")
     waiting = bench.deferred(task)
     before = bench.containers()

@@ -37,11 +37,11 @@ class Ti:
     dag_id, task_id, map_index = "hhvm_build", "build_report", -1
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
-        return dict.fromkeys(run_ids, STATES)
+        return dict.fromkeys(run_ids, STATES if dag_id == self.dag_id else {})
 
     def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> str | None:
         reasons = {"build_report": SAID, "plan": SAID[:20]}
-        return reasons.get(task_ids) if key == FAILURE_REASON else None
+        return reasons.get(task_ids) if (map_indexes, key) == (-1, FAILURE_REASON) else None
 
 
 def a_dag() -> DAG:

@@ -13,7 +13,6 @@ import pytest
 from hhvm_packaging.apt import index, packages_index, release_file, signing, undo
 from hhvm_packaging.apt.sources_index import SOURCES
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.planning.plans import PublishPlan
 from hhvm_packaging.publishing import candidates, exposure
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.reporting import reports
@@ -25,6 +24,8 @@ from testing.debs import Deb
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest
+
+    from hhvm_packaging.planning.plans import PublishPlan
 
 __all__ = ["bench"]
 

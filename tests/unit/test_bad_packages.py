@@ -131,16 +131,16 @@ def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str):
 
 
 @pytest.mark.parametrize(
-    ("end", "what"),
+    "end",
     [
-        ("\n\n", "an empty line"),
-        ("\n\n\n", "two empty lines"),
-        ("\n\r\n", "a carriage return, at which apt ends a paragraph too"),
-        ("\n \n", "a space, at which some parsers end a paragraph"),
-        ("\n\t\n", "a tab, at which some parsers end a paragraph"),
+        pytest.param("\n\n", id="an empty line"),
+        pytest.param("\n\n\n", id="two empty lines"),
+        pytest.param("\n\r\n", id="a carriage return, at which apt ends a paragraph too"),
+        pytest.param("\n \n", id="a space, at which some parsers end a paragraph"),
+        pytest.param("\n\t\n", id="a tab, at which some parsers end a paragraph"),
     ],
 )
-def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str, what: str):
+def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str):
     refused(bucket, changed(stanza=STANZA + end + EVIL))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hhvm_packaging.apt.undo import Notice
 from hhvm_packaging.publishing import listings
-from hhvm_packaging.store.buckets import Entry
+from hhvm_packaging.store.buckets import CACHE_BRIEFLY, Entry
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ class Downloads:
         return self.objects.get(key)
 
     def put(self, key, content, content_type, *, cache):
-        assert content_type == "text/html; charset=utf-8"
+        assert (content_type, cache) == ("text/html; charset=utf-8", CACHE_BRIEFLY)
         self.objects[key] = content
         self.writes.append(key)
 
@@ -39,7 +39,7 @@ class Downloads:
         """The targets of a listing's links."""
         targets = []
         parser = HTMLParser()
-        parser.handle_starttag = lambda tag, attributes: targets.extend(
+        parser.handle_starttag = lambda _tag, attributes: targets.extend(
             value for name, value in attributes if name == "href"
         )
         parser.feed(self.objects[listing].decode())

@@ -82,5 +82,6 @@ def packages_of(architecture: str) -> str:
 
 
 def architectures_of(indices: Iterable[str]) -> tuple[str, ...]:
+    """The architectures whose packages the indices of these names list, sorted."""
     found = (_PACKAGES.fullmatch(name) for name in indices)
     return tuple(sorted(match[1] for match in found if match))

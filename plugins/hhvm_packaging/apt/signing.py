@@ -144,8 +144,10 @@ def _signed_text(gpg: gnupg.GPG, content: bytes) -> bytes:
 
 
 def signed_by(content: bytes, public_keys: bytes) -> tuple[bytes, dict[str, datetime | None]]:
-    """As ``signed_text``; and which of the ``public_keys`` signed, by their primary keys, with when each
-    expires."""
+    """As ``signed_text``, and which of the ``public_keys`` signed it.
+
+    Returns the text, and by the fingerprint of each such primary key when it expires.
+    """
     with _keyring(public_keys) as gpg:
         result = gpg.decrypt_file(io.BytesIO(content))
         good = _good(result, but_for={_EXPIRED})

@@ -6,6 +6,8 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan
@@ -34,6 +36,7 @@ class MakeSourceTarball(Step[BuildPlan]):
             return None
         return f"HHVM {release.version}: the signed source tarball of commit {manifest.commit} is there"
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         """Clone the commit and pack it."""
         return Job(

@@ -22,7 +22,7 @@ class _Hook(AwsBaseHook):
 
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Any:
         session = super().get_session(region_name, deferrable)
-        session._session.register_component("data_loader", _MODELS)
+        session._session.register_component("data_loader", _MODELS)  # ruff: ignore[private-member-access]  # boto3 has no public way
         return session
 
 

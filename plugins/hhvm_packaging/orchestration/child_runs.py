@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import (
 )
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from airflow.utils.state import DagRunState
+from typing_extensions import override
 
 from hhvm_packaging.orchestration import connections, task_context
 from hhvm_packaging.planning.request import Request
@@ -100,6 +101,7 @@ class ChildRunOperator(TriggerDagRunOperator):
             if isinstance(answer, ErrorResponse):
                 raise AirflowException(f"{self.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
 
+    @override
     def execute_complete(self, context: Context, event: str) -> None:  # type: ignore[override]  # ours
         """Fail as the child did, whose run id is the ``event``; no retry starts that child again."""
         raise AirflowFailException(

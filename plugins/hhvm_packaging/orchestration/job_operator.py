@@ -18,6 +18,7 @@ from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-modu
 from airflow.sdk import BaseOperator, RetryPolicy
 from airflow.sdk.definitions.retry_policy import RetryDecision
 from airflow.triggers.base import TaskSuccessEvent
+from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
@@ -58,6 +59,7 @@ def _first_try(max_tries: int) -> int:
 class RetryByFailure(RetryPolicy):
     """Tries a task again when what it raised says; what nobody foresaw, a few times."""
 
+    @override
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
     ) -> RetryDecision:
@@ -156,7 +158,7 @@ class JobOperator(BaseOperator):
         self.defer(trigger=trigger, method_name="take_in", kwargs=ticket)
 
     def take_in(
-        self, context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
+        self, _context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
     ) -> str:
         """Record the result and clean up, whether the job succeeded or not, unless the trigger did.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
-from hhvm_packaging.planning.step import Step
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
+
+if TYPE_CHECKING:
+    from hhvm_packaging.planning.step import Step
 
 STEPS: dict[str, type[Step[Any]]] = {
     step.script: step

@@ -41,7 +41,7 @@ class Step(ABC, Generic[P]):
     """Whether the job takes seconds."""
 
     @classmethod
-    def load(cls, plan: Mapping[str, Any], distro: str | None, store: Store, settings: Settings) -> Self:
+    def load(cls, plan: Mapping[str, Any], distro: str | None, store: Store, settings: Settings) -> Self:  # ruff: ignore[unused-class-method-argument]  # DistroStep uses it
         """The step of a plan as XComs and triggers have it: as JSON. ``distro`` is for DistroStep only."""
         return cls(cls._parse(plan), store, settings)
 
@@ -57,7 +57,7 @@ class Step(ABC, Generic[P]):
     def job(self, attempt: AttemptId) -> Job:
         """The job of this attempt. May also prepare what the job needs in the store."""
 
-    def accept(self, job: Job, result: Result) -> str:
+    def accept(self, job: Job, result: Result) -> str:  # ruff: ignore[unused-method-argument]  # subclasses use it
         """Record what a job that succeeded made, and return a summary.
 
         Raises JobFailed if it made something else than it should.

@@ -80,8 +80,10 @@ class Candidate(BaseModel):
 
     @property
     def expected(self) -> str:
-        """For each suite a line that jobs/in-container/check-offer takes: its name, what apt must offer, and
-        after a ``!`` what it must not."""
+        """What apt must offer, for jobs/in-container/check-offer: a line for each suite.
+
+        A line has the suite's name, what apt must offer, and after a ``!`` each what it must not.
+        """
         return "\n".join(
             " ".join([name, *suite.offered, *(f"!{package}" for package in suite.withdrawn)])
             for name, suite in self.suites.items()

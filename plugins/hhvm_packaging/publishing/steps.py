@@ -6,6 +6,8 @@ from abc import abstractmethod
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from hhvm_packaging.apt.packages_index import ARCHITECTURE
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.plans import CanaryPlan, PublishPlan
@@ -46,6 +48,7 @@ class PublishReleaseSource(Step[PublishPlan]):
             f"HHVM {release.version}: {self.settings.published(public)} and the tag {release.tag} are public"
         )
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         """Publish the tarball inside the store. The job pushes the tag and the branch."""
         source_tarball.publish(self.store, self.plan.release)
@@ -73,6 +76,7 @@ class LookAtSuites(DistroStep[P]):
     def _expected(self) -> str:
         """What apt must offer, in the format of jobs/in-container/check-offer. Raises JobFailed."""
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         """Read the repository with apt in a container of the distribution."""
         return Job(
@@ -127,6 +131,7 @@ class VerifyCandidate(LookAtCandidate):
             return None
         return f"{self.plan.title}, {self.distro.name}: apt has accepted this candidate already"
 
+    @override
     def accept(self, job: Job, result: Result) -> str:
         """Record that this candidate may be published."""
         self._candidate.accept(self.store)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import job_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 FAILURE_REASON = "report"
 """The XCom in which a task that failed leaves its reason, for reports and notifications."""
@@ -36,7 +39,7 @@ class Run:
     run_id: str
     states: Mapping[str, str] = field(default_factory=dict)
     """By task, a mapped one's with ``_`` and its map index, as Airflow names them."""
-    reasons: Callable[[str, int], str | None] = lambda task_id, map_index: None
+    reasons: Callable[[str, int], str | None] = lambda _task_id, _map_index: None
     """Why a task failed, by its id and its map index, -1 where it has none."""
 
     def page(self, task_id: str = "", map_index: int = -1) -> str:

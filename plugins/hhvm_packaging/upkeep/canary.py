@@ -29,7 +29,6 @@ from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import PUBLIC_KEY
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
 
 log = logging.getLogger(__name__)
 

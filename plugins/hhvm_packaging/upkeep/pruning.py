@@ -18,7 +18,6 @@ from hhvm_packaging.planning import target_suites
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import CANARY, REPOSITORIES
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store.buckets import Bucket, Entry
+    from hhvm_packaging.store.buckets import Bucket, Entry, Store
 
 log = logging.getLogger(__name__)
 

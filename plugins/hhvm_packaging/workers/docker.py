@@ -17,21 +17,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
+from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts, packaging_archive
 from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
-from hhvm_packaging.workers.worker import Found, Phase
+from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from docker import APIClient
 
@@ -63,7 +64,7 @@ class State:
     out_of_memory: bool = False
 
 
-class DockerWorker:
+class DockerWorker(Worker):
     """The jobs on one Docker engine."""
 
     at_once: ClassVar[bool] = True
@@ -80,10 +81,12 @@ class DockerWorker:
         """The job's log, complete at any moment."""
         return self.directory(name) / "log.txt"
 
+    @override
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Whether the job's container runs, has ended, or is not there."""
         return self.state(name).phase
 
+    @override
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
         try:
@@ -206,6 +209,7 @@ class DockerWorker:
             self._remove_container(container["Id"])
         self._discard(self.directory(name))
 
+    @override
     def instance(self, name: str, attempt: AttemptId) -> str | None:
         """None: a container is no instance."""
         return None

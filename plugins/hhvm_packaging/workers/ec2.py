@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from botocore.exceptions import ClientError
+from typing_extensions import override
 
-from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers import attempts
 from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
-from hhvm_packaging.workers.worker import Found, Phase
+from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import FilterTypeDef, InstanceTypeDef, TagTypeDef
 
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.settings import Machine, Settings
+    from hhvm_packaging.store.buckets import Store
 
 MAXIMUM_USER_DATA = 16 * 1024
 """Bytes, see "Instance user data" in the EC2 User Guide."""
@@ -123,7 +124,7 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
     return script
 
 
-class Ec2Worker:
+class Ec2Worker(Worker):
     """The jobs on EC2.
 
     ``launch`` starts one instance with the parameters of RunInstances and returns its id; ``image`` finds
@@ -163,6 +164,7 @@ class Ec2Worker:
         """What came into the job's log after ``since`` bytes."""
         return self.store.scratch.get_from(f"{self._directory(name, job, attempt)}log.txt", since)
 
+    @override
     async def pause(self, name: str, seconds: float) -> None:
         """Return after so many seconds: EC2 tells of nothing by itself."""
         await asyncio.sleep(seconds)
@@ -208,6 +210,7 @@ class Ec2Worker:
             store, job, name, attempt, failure, f"EC2 launches nothing: {'; '.join(reasons)}"
         )
 
+    @override
     def to_upload(self, name: str, job: Job) -> int:
         """None: the instance has done so itself."""
         return 0

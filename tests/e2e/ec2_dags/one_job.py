@@ -8,6 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import dag
+from typing_extensions import override
 
 from hhvm_packaging.orchestration.job_operator import ON_A_WORKER, JobOperator
 from hhvm_packaging.orchestration.steps import STEPS
@@ -26,6 +27,7 @@ class AJob(Step[BuildPlan]):
     plan_type = BuildPlan
     time_limit = 600
 
+    @override
     def job(self, attempt: AttemptId) -> Job:
         """The script."""
         return Job(
