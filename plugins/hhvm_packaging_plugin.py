@@ -12,5 +12,6 @@ class HhvmPackagingPlugin(AirflowPlugin):
     """The priority strategies and the listener of this project."""
 
     name = "hhvm_packaging"
-    priority_weight_strategies = (priorities.ScheduledFirst, former_priorities.ScheduledFirst)
-    listeners = (preloading,)
+    # Lists, as the base class declares them.
+    priority_weight_strategies = [priorities.ScheduledFirst, former_priorities.ScheduledFirst]  # ruff: ignore[mutable-class-default]
+    listeners = [preloading]  # ruff: ignore[mutable-class-default]

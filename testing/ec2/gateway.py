@@ -167,12 +167,12 @@ class Gateway:
             answer = self._denial(caller, wanted, _json_error) or self._moto
             return answer(environ, start_response)
         with self._lock:
-            answer = self._ec2(action, caller, form, environ)
+            response = self._ec2(action, caller, form, environ)
             self._settle()
-        if answer is None:
+        if response is None:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            answer = Response()
-        return answer(environ, start_response)
+            response = Response()
+        return response(environ, start_response)
 
     def _cloudfront(self, caller: str, environ: WSGIEnvironment) -> WSGIApplication:
         """CloudFront's answer, where an invalidation is under way until it was looked at."""
