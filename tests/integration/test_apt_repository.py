@@ -356,12 +356,16 @@ def apt(website: Website, key: tuple[str, str], base_images: None, tmp_path: Pat
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_users_install_what_is_published(published: Repository, debs: dict[str, Deb], apt: Apt, suite: str):
+def test_users_install_what_is_published(
+    published: Repository, debs: dict[str, Deb], apt: Apt, suite: str
+) -> None:
     published.publish(debs[OLD], suite=suite)
     assert apt.installed(suite=suite) == f"HHVM {OLD}"
 
 
-def test_users_upgrade_to_what_is_published_next(published: Repository, debs: dict[str, Deb], apt: Apt):
+def test_users_upgrade_to_what_is_published_next(
+    published: Repository, debs: dict[str, Deb], apt: Apt
+) -> None:
     published.publish(debs[NEW])
     output = apt.run(f"{INSTALL} hhvm={OLD}; hhvm; {INSTALL} hhvm; hhvm").splitlines()
     assert [line for line in output if line.startswith("HHVM ")] == [f"HHVM {OLD}", f"HHVM {NEW}"]
@@ -369,7 +373,7 @@ def test_users_upgrade_to_what_is_published_next(published: Repository, debs: di
 
 def test_an_update_that_a_publish_overtakes_still_succeeds(
     published: Repository, debs: dict[str, Deb], apt: Apt
-):
+) -> None:
     apt.website.after_in_release = lambda: published.publish(debs[NEW])
     assert apt.installed() == f"HHVM {OLD}"
     assert apt.installed() == f"HHVM {NEW}"
@@ -381,7 +385,7 @@ def test_an_update_that_a_publish_overtakes_still_succeeds(
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_users_get_the_source_of_a_version(
     published: Repository, sources: dict[str, tuple[Deb, ...]], apt: Apt, suite: str
-):
+) -> None:
     for name, files in sources.items():
         for file in files:
             published.build(file)
@@ -396,7 +400,7 @@ def test_users_get_the_source_of_a_version(
 
 def test_the_upstream_tarball_is_shared_and_immutable(
     published: Repository, sources: dict[str, tuple[Deb, ...]]
-):
+) -> None:
     for file in (*sources["bookworm"], *sources["trixie"]):
         published.build(file)
     published.publish(*sources["bookworm"])
@@ -421,14 +425,16 @@ def test_the_upstream_tarball_is_shared_and_immutable(
 @pytest.mark.parametrize("left_out", [0, 1])
 def test_a_source_package_that_is_not_whole_is_refused(
     published: Repository, sources: dict[str, tuple[Deb, ...]], left_out: int
-):
+) -> None:
     files = [file for number, file in enumerate(sources["bookworm"]) if number != left_out]
     with recorded(published.s3) as sent, pytest.raises(Unpublishable, match=r"orig\.tar\.gz"):
         published.publish(*files)
     assert not writes(sent)
 
 
-def test_publishing_a_source_again_writes_nothing(published: Repository, sources: dict[str, tuple[Deb, ...]]):
+def test_publishing_a_source_again_writes_nothing(
+    published: Repository, sources: dict[str, tuple[Deb, ...]]
+) -> None:
     for file in sources["bookworm"]:
         published.build(file)
     published.publish(*sources["bookworm"])
@@ -444,7 +450,7 @@ def test_publishing_a_source_again_writes_nothing(published: Repository, sources
 
 def test_users_who_had_a_bad_version_go_back_to_the_old_one(
     published: Repository, debs: dict[str, Deb], apt: Apt
-):
+) -> None:
     published.publish(debs[NEW])
     good = published.history()[1].name
     output = apt.run(
@@ -461,7 +467,9 @@ def test_users_who_had_a_bad_version_go_back_to_the_old_one(
     published.assert_whole()
 
 
-def test_an_undo_says_what_it_took_and_how_users_downgrade(published: Repository, debs: dict[str, Deb]):
+def test_an_undo_says_what_it_took_and_how_users_downgrade(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     published.publish(debs[NEW])
     done = published.undo(published.history()[1].name)
     assert done.removed == (f"hhvm {NEW} amd64",)
@@ -469,7 +477,7 @@ def test_an_undo_says_what_it_took_and_how_users_downgrade(published: Repository
     assert done.downgrade == f"apt-get update && apt-get install --allow-downgrades hhvm={OLD}"
 
 
-def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, Deb]):
+def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, Deb]) -> None:
     published.publish(debs[NEW])
     published.undo(published.history()[1].name)
     published.reinstate(NEW)
@@ -487,7 +495,9 @@ def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, De
     assert history[0].in_release.encode() == published.downloads.get(f"{SUITE}InRelease")
 
 
-def test_what_was_withdrawn_stays_so_until_it_is_released_again(published: Repository, debs: dict[str, Deb]):
+def test_what_was_withdrawn_stays_so_until_it_is_released_again(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     published.publish(debs[NEW])
     published.undo(published.history()[1].name)
     with recorded(published.s3) as sent:
@@ -509,7 +519,7 @@ def test_what_was_withdrawn_stays_so_until_it_is_released_again(published: Repos
 )
 def test_a_state_whose_files_are_gone_is_not_put_back(
     published: Repository, debs: dict[str, Deb], prefix: str, named: str
-):
+) -> None:
     good = published.history()[0].name
     lost = [key for key in published.downloads.keys(prefix) if "by-hash" in key or "/pool/" in key]
     published.publish(debs[NEW])
@@ -522,7 +532,7 @@ def test_a_state_whose_files_are_gone_is_not_put_back(
 
 def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
     published: Repository, debs: dict[str, Deb]
-):
+) -> None:
     published.publish(debs[NEW])
     bad, good = published.history()[:2]
     published.undo(good.name)
@@ -540,7 +550,7 @@ def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
 
 def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
     published: Repository, debs: dict[str, Deb]
-):
+) -> None:
     artifact = debs[NEW].artifact
     stanza = (artifact.stanza or "").replace("Architecture: amd64", "Architecture: all")
     name = artifact.name.replace("amd64", "all")
@@ -568,14 +578,16 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
 # What is written
 
 
-def test_writes_are_in_the_order_that_is_safe_to_die_in(published: Repository, debs: dict[str, Deb]):
+def test_writes_are_in_the_order_that_is_safe_to_die_in(published: Repository, debs: dict[str, Deb]) -> None:
     with recorded(published.s3) as sent:
         published.publish(debs[NEW])
     digests = {index.sha256(content) for content in variants(read(published)).values()}
     assert [without(digests, request) for request in writes(sent)] == WRITES
 
 
-def test_requests_at_the_same_time_keep_the_order_that_matters(published: Repository, debs: dict[str, Deb]):
+def test_requests_at_the_same_time_keep_the_order_that_matters(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     with recorded(published.s3) as sent:
         published.publish(debs[NEW], at_once=8)
     digests = {index.sha256(content) for content in variants(read(published)).values()}
@@ -594,7 +606,7 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(published: Reposi
 )
 def test_a_publish_reads_the_suite_and_looks_for_its_files(
     store: str, reads: list[str], debs: dict[str, Deb], request: pytest.FixtureRequest
-):
+) -> None:
     repository = request.getfixturevalue(store)
     repository.publish(debs[OLDEST])
     digests = {index.sha256(content) for content in variants(read(repository)).values()}
@@ -610,7 +622,7 @@ def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_so
     sources: dict[str, tuple[Deb, ...]],
     debs: dict[str, Deb],
     request: pytest.FixtureRequest,
-):
+) -> None:
     repository = request.getfixturevalue(store)
     repository.publish(debs[OLD])
     for file in sources["bookworm"]:
@@ -625,7 +637,7 @@ def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_so
 
 def test_by_hash_files_are_made_for_a_suite_of_a_tool_that_makes_none(
     published: Repository, signer: Signer, debs: dict[str, Deb]
-):
+) -> None:
     text = (published.downloads.get(f"{SUITE}Release") or b"").replace(b"Acquire-By-Hash: yes\n", b"")
     published.downloads.put(f"{SUITE}InRelease", signer.clearsign(text))
     for key in [key for key in published.downloads.keys(SUITE) if "/by-hash/" in key]:
@@ -644,7 +656,9 @@ def without(digests: set[str], request: str) -> str:
     return re.sub(r"[0-9TZ]+-[0-9a-f]{12}\.json", "(snapshot).json", request)
 
 
-def test_a_publish_lists_no_bucket_and_downloads_no_package(published: Repository, debs: dict[str, Deb]):
+def test_a_publish_lists_no_bucket_and_downloads_no_package(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     with recorded(published.s3) as sent:
         published.publish(debs[NEW])
     assert not [request for request in sent if request.startswith("List")]
@@ -653,7 +667,7 @@ def test_a_publish_lists_no_bucket_and_downloads_no_package(published: Repositor
 
 def test_indices_keep_the_stanza_of_the_build_but_for_the_place_of_the_file(
     published: Repository, debs: dict[str, Deb]
-):
+) -> None:
     published.publish(debs[NEW])
     name = debs[NEW].artifact.name
     built = (debs[NEW].artifact.stanza or "").replace(f"Filename: ./{name}", f"Filename: {POOL}{name}")
@@ -661,39 +675,43 @@ def test_indices_keep_the_stanza_of_the_build_but_for_the_place_of_the_file(
     assert built in read(published).render().decode()
 
 
-def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict[str, Deb]):
+def test_by_hash_files_of_earlier_commits_stay(published: Repository, debs: dict[str, Deb]) -> None:
     before = variants(read(published))
     published.publish(debs[NEW])
     for name, content in before.items():
         assert published.downloads.get(keys.by_hash(SUITE + name, index.sha256(content))) == content
 
 
-def test_each_commit_is_dated_later_than_the_last(published: Repository, debs: dict[str, Deb]):
+def test_each_commit_is_dated_later_than_the_last(published: Repository, debs: dict[str, Deb]) -> None:
     before = release_file.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
     published.publish(debs[NEW])
     after = release_file.Release.parse(published.downloads.get(f"{SUITE}Release") or b"")
     assert after.date > before.date
 
 
-def test_publishing_again_writes_nothing(published: Repository, debs: dict[str, Deb]):
+def test_publishing_again_writes_nothing(published: Repository, debs: dict[str, Deb]) -> None:
     with recorded(published.s3) as sent:
         done = published.publish(debs[OLD])
     assert not writes(sent)
     assert not done
 
 
-def test_publishing_again_does_not_need_scratch(published: Repository, debs: dict[str, Deb]):
+def test_publishing_again_does_not_need_scratch(published: Repository, debs: dict[str, Deb]) -> None:
     published.scratch.delete(debs[OLD].key)
     assert not published.publish(debs[OLD])
 
 
-def test_a_lost_pool_file_comes_back_with_the_next_publish(published: Repository, debs: dict[str, Deb]):
+def test_a_lost_pool_file_comes_back_with_the_next_publish(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     published.downloads.delete(f"debian/{POOL}hhvm_{OLD}_amd64.deb")
     published.publish(debs[OLD])
     assert published.versions() == {OLD}
 
 
-def test_one_publish_adds_several_packages_in_one_commit(s3: S3Client, signer: Signer, debs: dict[str, Deb]):
+def test_one_publish_adds_several_packages_in_one_commit(
+    s3: S3Client, signer: Signer, debs: dict[str, Deb]
+) -> None:
     fresh = Repository(s3, signer)
     for version in (OLD, NEW):
         fresh.build(debs[version])
@@ -706,18 +724,18 @@ def test_one_publish_adds_several_packages_in_one_commit(s3: S3Client, signer: S
 # What others ask
 
 
-def test_a_suite_that_was_never_published_is_empty(s3: S3Client, signer: Signer):
+def test_a_suite_that_was_never_published_is_empty(s3: S3Client, signer: Signer) -> None:
     assert read(Repository(s3, signer)).stanzas == ()
 
 
-def test_what_is_published_can_be_asked_for(published: Repository):
+def test_what_is_published_can_be_asked_for(published: Repository) -> None:
     assert read(published).find("hhvm", OLD)
     assert not read(published).find("hhvm", NEW)
 
 
 def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
     published: Repository, debs: dict[str, Deb]
-):
+) -> None:
     for name, content in variants(read(published)).items():
         published.downloads.delete(keys.by_hash(SUITE + name, index.sha256(content)))
     published.publish(debs[NEW])
@@ -735,7 +753,7 @@ def assert_refused(published: Repository, deb: Deb, error: type[Exception]) -> s
     return str(refused.value)
 
 
-def test_a_pool_file_is_never_replaced(published: Repository, debs: dict[str, Deb]):
+def test_a_pool_file_is_never_replaced(published: Repository, debs: dict[str, Deb]) -> None:
     new = debs[NEW].artifact
     key = f"debian/{POOL}{new.name}"
     published.downloads.put(key, b"other bytes")
@@ -746,7 +764,7 @@ def test_a_pool_file_is_never_replaced(published: Repository, debs: dict[str, De
     assert new.sha256 in message
 
 
-def test_a_published_version_is_never_replaced(published: Repository, debs: dict[str, Deb]):
+def test_a_published_version_is_never_replaced(published: Repository, debs: dict[str, Deb]) -> None:
     old = debs[OLD].artifact
     stanza = (old.stanza or "").replace(old.sha256, "b" * 64)
     rebuilt = Deb(b"", old.model_copy(update={"sha256": "b" * 64, "stanza": stanza}))
@@ -768,7 +786,7 @@ def test_a_published_version_is_never_replaced(published: Repository, debs: dict
 )
 def test_a_file_name_that_is_not_a_package_of_the_suite_is_refused(
     published: Repository, debs: dict[str, Deb], name: str
-):
+) -> None:
     artifact = debs[NEW].artifact.model_copy(update={"name": name})
     message = assert_refused(published, Deb(b"", artifact), Unpublishable)
     assert repr(name)[1:-1] in message
@@ -788,7 +806,7 @@ def test_a_file_name_that_is_not_a_package_of_the_suite_is_refused(
 )
 def test_a_stanza_that_contradicts_its_file_is_refused(
     published: Repository, debs: dict[str, Deb], field: str, old: str, new: str
-):
+) -> None:
     artifact = debs[NEW].artifact
     stanza = (artifact.stanza or "").replace(old, new)
     changed = artifact.model_copy(update={"stanza": stanza})
@@ -796,7 +814,7 @@ def test_a_stanza_that_contradicts_its_file_is_refused(
     assert f"debian bookworm: {artifact.name}: its stanza says {field} " in message
 
 
-def test_a_package_without_a_stanza_is_refused(published: Repository, debs: dict[str, Deb]):
+def test_a_package_without_a_stanza_is_refused(published: Repository, debs: dict[str, Deb]) -> None:
     artifact = debs[NEW].artifact.model_copy(update={"stanza": None})
     assert artifact.name in assert_refused(published, Deb(b"", artifact), Unpublishable)
 
@@ -804,14 +822,16 @@ def test_a_package_without_a_stanza_is_refused(published: Repository, debs: dict
 @pytest.mark.parametrize("content", [None, b"other bytes"])
 def test_a_package_that_scratch_lost_or_changed_is_refused(
     published: Repository, debs: dict[str, Deb], content: bytes | None
-):
+) -> None:
     published.scratch.delete(debs[NEW].key)
     if content is not None:
         published.scratch.put(debs[NEW].key, content)
     assert debs[NEW].key in assert_refused(published, debs[NEW], Unpublishable)
 
 
-def test_an_index_that_is_not_what_in_release_says_is_refused(published: Repository, debs: dict[str, Deb]):
+def test_an_index_that_is_not_what_in_release_says_is_refused(
+    published: Repository, debs: dict[str, Deb]
+) -> None:
     for name in index.names(packages_index.PACKAGES):
         key = SUITE + name
         by_hash = keys.by_hash(key, index.sha256(published.downloads.get(key) or b""))
@@ -820,7 +840,7 @@ def test_an_index_that_is_not_what_in_release_says_is_refused(published: Reposit
     assert "main/binary-amd64/Packages" in assert_refused(published, debs[NEW], Damaged)
 
 
-def test_a_suite_that_somebody_else_signed_is_refused(published: Repository, debs: dict[str, Deb]):
+def test_a_suite_that_somebody_else_signed_is_refused(published: Repository, debs: dict[str, Deb]) -> None:
     private, _ = signing_key.make("Mallory <mallory@example.org>")
     text = published.downloads.get(f"{SUITE}Release") or b""
     with Signer(private) as mallory:
@@ -871,7 +891,7 @@ def overtaken(by: Repository, deb: Deb, s3: S3Client, write: str = "InRelease") 
 @pytest.mark.parametrize("first", [True, False], ids=["first commit", "later commit"])
 def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_again(
     conditional: Repository, signer: Signer, debs: dict[str, Deb], tmp_path: Path, first: bool
-):
+) -> None:
     faster = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
     before = [] if first else [debs[OLDEST]]
     faster.publish(*before)
@@ -888,7 +908,7 @@ def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_a
 @pytest.mark.parametrize("write", ["main/binary-amd64/Packages.gz", "Release.gpg", "Release"])
 def test_the_names_without_a_digest_are_in_the_end_those_of_the_last_of_two_publishers(
     conditional: Repository, signer: Signer, debs: dict[str, Deb], write: str
-):
+) -> None:
     last = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
     with overtaken(last, debs[OLD], conditional.s3, write):
         conditional.publish(debs[NEW])
@@ -903,14 +923,14 @@ def test_the_log_says_where_the_store_cannot_keep_publishers_of_other_machines_a
     debs: dict[str, Deb],
     request: pytest.FixtureRequest,
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     repository = request.getfixturevalue(store)
     repository.publish(debs[NEW])
     assert ("a lock keeps publishers on this machine apart" in caplog.text) == warns
     assert NEW in repository.versions()
 
 
-def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
+def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository) -> None:
     bucket = conditional.downloads
     etag = bucket.replace("some/key", b"content", "text/plain", etag=None)
     assert bucket.replace("some/key", b"content", "text/plain", etag=None) == etag
@@ -920,7 +940,7 @@ def test_an_answer_that_was_lost_is_no_conflict(conditional: Repository):
 
 def test_a_second_publisher_of_the_same_machine_waits_for_its_turn(
     published: Repository, debs: dict[str, Deb], tmp_path: Path
-):
+) -> None:
     with ThreadPoolExecutor(1) as second:
         with published.suite(locks=tmp_path).lock():
             waiting = second.submit(published.publish, debs[NEW], locks=tmp_path)
@@ -931,7 +951,9 @@ def test_a_second_publisher_of_the_same_machine_waits_for_its_turn(
     assert published.versions() == {OLD, NEW}
 
 
-def test_who_waits_too_long_for_its_turn_is_told_who_holds_the_lock(published: Repository, tmp_path: Path):
+def test_who_waits_too_long_for_its_turn_is_told_who_holds_the_lock(
+    published: Repository, tmp_path: Path
+) -> None:
     with (
         published.suite(locks=tmp_path).lock(),
         pytest.raises(Conflict, match=f"another publisher has held {tmp_path}/hhvm-publish-.*"),
@@ -940,7 +962,7 @@ def test_who_waits_too_long_for_its_turn_is_told_who_holds_the_lock(published: R
         pass
 
 
-def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
+def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path) -> None:
     path = tmp_path / "publish.lock"
     hold = "import fcntl, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)"
     script = f"{hold}; print(flush=True); time.sleep(60)"
@@ -956,7 +978,7 @@ def test_the_lock_of_a_killed_publisher_is_free(tmp_path: Path):
 
 def test_what_another_machine_withdrew_stays_away(
     conditional: Repository, debs: dict[str, Deb], tmp_path: Path
-):
+) -> None:
     conditional.publish(debs[OLD], locks=tmp_path)
     good = conditional.history()[0].name
     conditional.publish(debs[NEW], locks=tmp_path)
@@ -965,14 +987,18 @@ def test_what_another_machine_withdrew_stays_away(
     assert conditional.versions() == {OLD}
 
 
-def test_caches_keep_what_never_changes_and_nothing_else(conditional: Repository, debs: dict[str, Deb]):
+def test_caches_keep_what_never_changes_and_nothing_else(
+    conditional: Repository, debs: dict[str, Deb]
+) -> None:
     conditional.publish(debs[OLD])
     for key in conditional.downloads.keys():  # ruff: ignore[in-dict-keys] - a bucket is no mapping
         cache = conditional.s3.head_object(Bucket=conditional.downloads.name, Key=key)["CacheControl"]
         assert ("immutable" in cache) == ("/pool/" in key or "/by-hash/" in key)
 
 
-def test_the_pool_records_digests_where_the_store_keeps_them(conditional: Repository, debs: dict[str, Deb]):
+def test_the_pool_records_digests_where_the_store_keeps_them(
+    conditional: Repository, debs: dict[str, Deb]
+) -> None:
     conditional.publish(debs[OLD])
     head = conditional.downloads.head(f"debian/{POOL}hhvm_{OLD}_amd64.deb")
     assert head is not None

@@ -86,13 +86,13 @@ def paragraphs(index: str) -> list[str]:
     return sorted(index.strip("\n").split("\n\n"))
 
 
-def test_the_stanzas_are_byte_for_byte_those_of_apt_ftparchive(published: Published, job_image: str):
+def test_the_stanzas_are_byte_for_byte_those_of_apt_ftparchive(published: Published, job_image: str) -> None:
     theirs = ftparchive(job_image, published.path, "packages", "pool")
     assert paragraphs(published.packages.read_text()) == paragraphs(theirs)
     assert len(paragraphs(theirs)) == len(FIRST) + len(SECOND)
 
 
-def test_the_digests_in_release_are_those_of_apt_ftparchive(published: Published, job_image: str):
+def test_the_digests_in_release_are_those_of_apt_ftparchive(published: Published, job_image: str) -> None:
     theirs = deb822.Release(ftparchive(job_image, published.path / "dists/bookworm", "release", ".").encode())
     ours = deb822.Release((published.path / "dists/bookworm/Release").read_bytes())
     known = {entry["name"]: (entry["size"], entry["sha256"]) for entry in theirs["SHA256"]}
@@ -120,7 +120,7 @@ def gnupg() -> Iterator[Path]:
 
 def test_reprepro_mirrors_it_and_finds_every_file_right(
     published: Published, reprepro: None, gnupg: Path, tmp_path: Path
-):
+) -> None:
     environment = {"GNUPGHOME": str(gnupg), "PATH": "/usr/bin:/bin"}
 
     def run(*command: str, stdin: str | None = None) -> str:

@@ -186,7 +186,9 @@ def site(s3: S3Client, s3_directory: Path, machines: list[Machine]) -> Iterator[
 # The rotation
 
 
-def test_before_it_those_who_have_the_old_key_get_packages(site: Site, old: Keyring, new: Keyring, both: str):
+def test_before_it_those_who_have_the_old_key_get_packages(
+    site: Site, old: Keyring, new: Keyring, both: str
+) -> None:
     version = site.publish(old.private)
     assert site.answers(old.public) == version
     assert site.answers(both) == version
@@ -195,7 +197,7 @@ def test_before_it_those_who_have_the_old_key_get_packages(site: Site, old: Keyr
 
 def test_while_both_keys_sign_those_who_have_either_get_packages(
     site: Site, old: Keyring, new: Keyring, both: str
-):
+) -> None:
     site.publish(old.private)
     version = site.publish(old.private + new.private)
     assert site.answers(old.public) == version
@@ -203,7 +205,9 @@ def test_while_both_keys_sign_those_who_have_either_get_packages(
     assert site.answers(new.public) == version
 
 
-def test_after_it_those_who_have_only_the_old_key_get_none(site: Site, old: Keyring, new: Keyring, both: str):
+def test_after_it_those_who_have_only_the_old_key_get_none(
+    site: Site, old: Keyring, new: Keyring, both: str
+) -> None:
     site.publish(old.private + new.private)
     version = site.publish(new.private)
     site.assert_refused(old.public, UNKNOWN)
@@ -211,13 +215,15 @@ def test_after_it_those_who_have_only_the_old_key_get_none(site: Site, old: Keyr
     assert site.answers(new.public) == version
 
 
-def test_the_order_of_the_two_keys_does_not_matter(site: Site, old: Keyring, new: Keyring):
+def test_the_order_of_the_two_keys_does_not_matter(site: Site, old: Keyring, new: Keyring) -> None:
     version = site.publish(new.private + old.private)
     assert site.answers(old.public) == version
     assert site.answers(new.public) == version
 
 
-def test_a_suite_without_new_packages_is_signed_with_both_keys_too(site: Site, old: Keyring, new: Keyring):
+def test_a_suite_without_new_packages_is_signed_with_both_keys_too(
+    site: Site, old: Keyring, new: Keyring
+) -> None:
     version = site.publish(old.private)
     site.sign_again(old.private + new.private)
     assert site.answers(old.public) == version
@@ -229,14 +235,16 @@ def test_a_suite_without_new_packages_is_signed_with_both_keys_too(site: Site, o
 
 def test_the_new_key_alone_does_not_publish_onto_what_it_does_not_know(
     site: Site, old: Keyring, new: Keyring
-):
+) -> None:
     version = site.publish(old.private)
     with pytest.raises(BadSignature, match="no public key"):
         site.publish(new.private)
     assert site.answers(old.public) == version
 
 
-def test_with_the_old_public_key_the_new_key_publishes_onto_it(site: Site, old: Keyring, new: Keyring):
+def test_with_the_old_public_key_the_new_key_publishes_onto_it(
+    site: Site, old: Keyring, new: Keyring
+) -> None:
     site.publish(old.private)
     version = site.publish(new.private + old.public)
     assert site.answers(new.public) == version
@@ -246,12 +254,14 @@ def test_with_the_old_public_key_the_new_key_publishes_onto_it(site: Site, old: 
 # The old key expires
 
 
-def test_those_whose_only_key_is_expired_get_none(site: Site, old: Keyring, expired: str):
+def test_those_whose_only_key_is_expired_get_none(site: Site, old: Keyring, expired: str) -> None:
     site.publish(old.private)
     site.assert_refused(expired, EXPIRED)
 
 
-def test_those_who_fetch_the_key_that_was_extended_get_packages_again(site: Site, old: Keyring, expired: str):
+def test_those_who_fetch_the_key_that_was_extended_get_packages_again(
+    site: Site, old: Keyring, expired: str
+) -> None:
     with keyring(old.private, expired) as ring:
         ring.gpg("--quick-set-expire", old.fingerprint, "2y")
         version = site.publish(ring.private)
@@ -261,7 +271,7 @@ def test_those_who_fetch_the_key_that_was_extended_get_packages_again(site: Site
 
 def test_what_both_keys_signed_is_good_when_the_old_one_is_expired(
     site: Site, old: Keyring, new: Keyring, expired: str
-):
+) -> None:
     version = site.publish(old.private + new.private)
     with keyring(expired, new.public) as ring:
         assert site.answers(ring.public) == version
@@ -273,7 +283,7 @@ def test_what_both_keys_signed_is_good_when_the_old_one_is_expired(
 
 def test_those_who_have_the_revocation_do_not_believe_the_old_key(
     site: Site, old: Keyring, new: Keyring, revoked: str
-):
+) -> None:
     site.publish(old.private)
     with keyring(revoked, new.public) as ring:
         site.assert_refused(ring.public, REVOKED)
@@ -281,7 +291,7 @@ def test_those_who_have_the_revocation_do_not_believe_the_old_key(
 
 def test_those_who_have_the_revocation_get_what_the_new_key_signed(
     site: Site, old: Keyring, new: Keyring, revoked: str
-):
+) -> None:
     version = site.publish(old.private)
     site.sign_again(new.private + old.public)
     with keyring(revoked, new.public) as ring:
@@ -290,7 +300,7 @@ def test_those_who_have_the_revocation_get_what_the_new_key_signed(
 
 def test_a_publisher_with_the_revocation_does_not_build_upon_the_old_key(
     site: Site, old: Keyring, new: Keyring, revoked: str
-):
+) -> None:
     site.publish(old.private)
     with pytest.raises(BadSignature, match="revoked"):
         site.publish(new.private + revoked)

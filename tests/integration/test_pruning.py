@@ -100,7 +100,7 @@ def archive(bench: Bench) -> Archive:
 # What is offered
 
 
-def test_old_nightlies_are_no_longer_offered_and_releases_are(archive: Archive):
+def test_old_nightlies_are_no_longer_offered_and_releases_are(archive: Archive) -> None:
     archive.publish(RELEASE, nightly(40), nightly(31), nightly(30), nightly(1))
     before = archive.in_pool()
     [said] = archive.age_out()
@@ -109,13 +109,13 @@ def test_old_nightlies_are_no_longer_offered_and_releases_are(archive: Archive):
     assert archive.in_pool() == before
 
 
-def test_where_nightlies_have_stopped_users_keep_the_last_one(archive: Archive):
+def test_where_nightlies_have_stopped_users_keep_the_last_one(archive: Archive) -> None:
     archive.publish(nightly(2), nightly(1))
     archive.age_out(days=1000)
     assert archive.versions() == {nightly(1).version}
 
 
-def test_a_nightly_leaves_by_one_commit_and_is_not_withdrawn(archive: Archive):
+def test_a_nightly_leaves_by_one_commit_and_is_not_withdrawn(archive: Archive) -> None:
     archive.publish(nightly(40), nightly(35), RECENT)
     before = archive.snapshots("bookworm")
     archive.age_out()
@@ -123,7 +123,7 @@ def test_a_nightly_leaves_by_one_commit_and_is_not_withdrawn(archive: Archive):
     assert undo.read_notice(archive.suite("bookworm")) is None
 
 
-def test_nothing_is_committed_where_no_nightly_is_too_old(archive: Archive):
+def test_nothing_is_committed_where_no_nightly_is_too_old(archive: Archive) -> None:
     archive.publish(RELEASE, RECENT)
     archive.publish(RELEASE, suite="bookworm-1.0")
     before = archive.everything()
@@ -131,7 +131,7 @@ def test_nothing_is_committed_where_no_nightly_is_too_old(archive: Archive):
     assert archive.everything() == before
 
 
-def test_a_run_of_an_old_nightly_that_is_resumed_is_refused(archive: Archive):
+def test_a_run_of_an_old_nightly_that_is_resumed_is_refused(archive: Archive) -> None:
     old = archive.build(OLD.version.partition("-")[0])
     archive.update(old)  # as the newest one
     archive.update(archive.build(RECENT.version.partition("-")[0]))
@@ -140,14 +140,14 @@ def test_a_run_of_an_old_nightly_that_is_resumed_is_refused(archive: Archive):
         archive.propose(old)
 
 
-def test_an_old_nightly_that_is_still_offered_may_be_published_again(archive: Archive):
+def test_an_old_nightly_that_is_still_offered_may_be_published_again(archive: Archive) -> None:
     old = archive.build(OLD.version.partition("-")[0])
     archive.update(old)
     archive.update(archive.build(RECENT.version.partition("-")[0]))
     assert archive.update(old) == list(old.asked)
 
 
-def test_a_suite_that_fails_keeps_no_other_from_losing_its_old_nightlies(archive: Archive):
+def test_a_suite_that_fails_keeps_no_other_from_losing_its_old_nightlies(archive: Archive) -> None:
     for suite in ("bookworm", "trixie"):
         archive.publish(OLD, RECENT, suite=suite)
     for key in list(archive.store.downloads.keys("debian/dists/bookworm/main/")):
@@ -157,7 +157,7 @@ def test_a_suite_that_fails_keeps_no_other_from_losing_its_old_nightlies(archive
     assert archive.versions("trixie") == {RECENT.version}
 
 
-def test_a_nightly_that_was_put_back_leaves_again(archive: Archive):
+def test_a_nightly_that_was_put_back_leaves_again(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     archive.age_out()
     put_back(archive, archive.snapshots("bookworm")[1])
@@ -173,7 +173,7 @@ def put_back(archive: Archive, to: str) -> None:
 # What is public
 
 
-def test_files_stay_while_users_or_an_undo_may_want_them(archive: Archive):
+def test_files_stay_while_users_or_an_undo_may_want_them(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     good = archive.snapshots("bookworm")[0]
     archive.age_out()
@@ -184,7 +184,9 @@ def test_files_stay_while_users_or_an_undo_may_want_them(archive: Archive):
     assert archive.versions() == {OLD.version, RECENT.version}
 
 
-def test_files_go_in_the_run_after_the_one_that_forgets_the_last_state_that_named_them(archive: Archive):
+def test_files_go_in_the_run_after_the_one_that_forgets_the_last_state_that_named_them(
+    archive: Archive,
+) -> None:
     archive.publish(RELEASE, OLD, RECENT)
     archive.age_out()
     [forgotten] = archive.after(KEPT + 1).delete_files()
@@ -198,7 +200,7 @@ def test_files_go_in_the_run_after_the_one_that_forgets_the_last_state_that_name
     assert archive.after(KEPT + 3).delete_files() == []
 
 
-def test_every_snapshot_that_is_there_can_be_put_back(archive: Archive):
+def test_every_snapshot_that_is_there_can_be_put_back(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     archive.age_out()
     for days in (KEPT - 1, KEPT - 1):
@@ -207,7 +209,7 @@ def test_every_snapshot_that_is_there_can_be_put_back(archive: Archive):
     assert archive.versions() == {OLD.version}
 
 
-def test_by_hash_files_of_a_state_that_is_back_stay(archive: Archive):
+def test_by_hash_files_of_a_state_that_is_back_stay(archive: Archive) -> None:
     archive.publish(OLD)
     first = set(archive.store.downloads.keys("debian/dists/bookworm/main/"))
     archive.publish(RECENT)
@@ -218,7 +220,7 @@ def test_by_hash_files_of_a_state_that_is_back_stay(archive: Archive):
     assert archive.versions() == {OLD.version}
 
 
-def test_a_file_stays_while_another_suite_of_the_repository_names_it(archive: Archive):
+def test_a_file_stays_while_another_suite_of_the_repository_names_it(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     archive.publish(OLD, suite="trixie")  # its newest
     archive.age_out()
@@ -232,7 +234,7 @@ def test_a_file_stays_while_another_suite_of_the_repository_names_it(archive: Ar
     assert archive.in_pool() == {RECENT.name}
 
 
-def test_a_withdrawn_releases_file_stays_in_the_pool(archive: Archive):
+def test_a_withdrawn_releases_file_stays_in_the_pool(archive: Archive) -> None:
     archive.publish(RELEASE, Deb("1.0.1-1"))
     put_back(archive, archive.snapshots("bookworm")[1])
     for days in (KEPT + 1, KEPT + 2):
@@ -240,7 +242,7 @@ def test_a_withdrawn_releases_file_stays_in_the_pool(archive: Archive):
     assert archive.store.downloads.get("debian/pool/main/h/hhvm/hhvm_1.0.1-1_amd64.deb")
 
 
-def test_what_a_publish_has_just_put_there_stays(archive: Archive):
+def test_what_a_publish_has_just_put_there_stays(archive: Archive) -> None:
     archive.publish(RECENT)
     archive.store.downloads.put(f"{POOL}{nightly(0).name}", nightly(0).content)
     archive.after().delete_files()
@@ -255,7 +257,9 @@ def test_what_a_publish_has_just_put_there_stays(archive: Archive):
         ("debian/dists/trixie/InRelease", "downloads"),
     ],
 )
-def test_where_a_suites_history_is_not_known_no_nightly_is_deleted(archive: Archive, lost: str, bucket: str):
+def test_where_a_suites_history_is_not_known_no_nightly_is_deleted(
+    archive: Archive, lost: str, bucket: str
+) -> None:
     archive.publish(OLD, RECENT)
     archive.publish(OLD, suite="trixie")
     source(archive, OLD)
@@ -270,7 +274,7 @@ def test_where_a_suites_history_is_not_known_no_nightly_is_deleted(archive: Arch
     assert source(archive, OLD, put=False)
 
 
-def test_a_state_whose_indices_are_gone_is_not_known(archive: Archive):
+def test_a_state_whose_indices_are_gone_is_not_known(archive: Archive) -> None:
     archive.publish(OLD)
     lost = list(archive.store.downloads.keys("debian/dists/bookworm/main/binary-amd64/by-hash/"))
     archive.publish(RECENT)
@@ -282,7 +286,9 @@ def test_a_state_whose_indices_are_gone_is_not_known(archive: Archive):
     assert archive.in_pool() == {OLD.name, RECENT.name}
 
 
-def test_a_suite_of_another_repository_with_unknown_history_keeps_no_pool_files_of_this_one(archive: Archive):
+def test_a_suite_of_another_repository_with_unknown_history_keeps_no_pool_files_of_this_one(
+    archive: Archive,
+) -> None:
     archive.publish(OLD, RECENT)
     archive.publish(RECENT, suite="noble", name="ubuntu")
     for key in list(archive.store.scratch.keys("snapshots/ubuntu/")):
@@ -293,7 +299,7 @@ def test_a_suite_of_another_repository_with_unknown_history_keeps_no_pool_files_
     assert archive.in_pool() == {RECENT.name}
 
 
-def test_a_snapshot_that_was_never_committed_goes_too(archive: Archive):
+def test_a_snapshot_that_was_never_committed_goes_too(archive: Archive) -> None:
     archive.publish(OLD)
     with recorded(archive.store.scratch.s3) as sent:
         archive.publish(RECENT)
@@ -319,7 +325,7 @@ def source(archive: Archive, deb: Deb, *, put: bool = True) -> bool:
     return there[0]
 
 
-def test_the_source_of_a_nightly_stays_as_long_as_its_packages(archive: Archive):
+def test_the_source_of_a_nightly_stays_as_long_as_its_packages(archive: Archive) -> None:
     archive.publish(RELEASE, OLD, RECENT)
     source(archive, OLD)
     source(archive, RECENT)
@@ -333,7 +339,7 @@ def test_the_source_of_a_nightly_stays_as_long_as_its_packages(archive: Archive)
     assert archive.store.downloads.get("source/hhvm-1.0.0.tar.gz") == b"source"
 
 
-def test_a_tarball_goes_before_its_signature(archive: Archive):
+def test_a_tarball_goes_before_its_signature(archive: Archive) -> None:
     source(archive, OLD)
     with recorded(archive.store.scratch.s3) as sent:
         archive.after(KEPT + 1).delete_files()
@@ -341,7 +347,7 @@ def test_a_tarball_goes_before_its_signature(archive: Archive):
     assert [request.endswith(".sig") for request in deleted if "Delete" in request] == [False, True]
 
 
-def test_listings_stay_and_forget_what_was_deleted(archive: Archive):
+def test_listings_stay_and_forget_what_was_deleted(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     listings.update_indices(archive.store.downloads)
     archive.age_out()
@@ -357,11 +363,11 @@ def test_listings_stay_and_forget_what_was_deleted(archive: Archive):
 # Whatever happens
 
 
-def test_an_empty_store_has_nothing_to_prune(archive: Archive):
+def test_an_empty_store_has_nothing_to_prune(archive: Archive) -> None:
     assert archive.age_out() == archive.after().delete_files() == archive.after().delete_scratch() == []
 
 
-def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive):
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     archive.store.scratch.put("jobs/1.0.0/a-job/log.txt", b"log")
     before = archive.everything()
@@ -373,7 +379,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive):
 
 
 @pytest.mark.parametrize("days", [0, KEPT + 1, KEPT + 2])
-def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: Archive, days: float):
+def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: Archive, days: float) -> None:
     archive.publish(RELEASE, OLD)
     source(archive, OLD)
     archive.publish(RECENT)
@@ -398,7 +404,7 @@ def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: A
 # Scratch
 
 
-def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source(archive: Archive):
+def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source(archive: Archive) -> None:
     archive.update(archive.build("1.0.0"))
     for key in (
         f"jobs/1.0.0/a-job/{AttemptId.new()}/log.txt",
@@ -416,7 +422,7 @@ def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source
     assert set(archive.everything()) == kept | others
 
 
-def test_a_published_version_counts_as_built_without_its_scratch(archive: Archive):
+def test_a_published_version_counts_as_built_without_its_scratch(archive: Archive) -> None:
     plan = archive.build("1.0.0")
     archive.update(plan)
     archive.after(KEPT + 1).delete_scratch()
@@ -426,7 +432,7 @@ def test_a_published_version_counts_as_built_without_its_scratch(archive: Archiv
     assert archive.update(plan) == list(plan.asked)
 
 
-def test_a_version_that_somebody_works_on_keeps_all(archive: Archive):
+def test_a_version_that_somebody_works_on_keeps_all(archive: Archive) -> None:
     archive.build("1.0.0")
     archive.store.scratch.put(f"jobs/1.0.1/a-job/{AttemptId.new()}/log.txt", b"log")
     last = max(entry.modified for entry in archive.store.scratch.entries("1.0.0/"))
@@ -436,7 +442,7 @@ def test_a_version_that_somebody_works_on_keeps_all(archive: Archive):
     assert set(archive.store.scratch.keys("1.0.0/")) == before
 
 
-def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive):
+def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive) -> None:
     release = Release(OLD.version.partition("-")[0], nightly=True)
     source(archive, OLD)
     for key in (keys.tarball(release), f"{keys.tarball(release)}.sig"):
@@ -447,7 +453,7 @@ def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive
     assert list(archive.store.scratch.keys("hhvm-nightly")) == []
 
 
-def test_what_is_of_no_version_stays(archive: Archive):
+def test_what_is_of_no_version_stays(archive: Archive) -> None:
     keys = {
         "packaging/0.tar.gz",
         "approvals/1.0.0",

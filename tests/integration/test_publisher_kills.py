@@ -249,7 +249,7 @@ def count_writes(stage: Stage, operation: Operation = PUBLISH, *, mutant: str = 
 @pytest.mark.parametrize("operation", [PUBLISH, FIRST_PUBLISH, UNDO], ids=str)
 def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_completes_it(
     stage: Stage, keyring: Path, operation: Operation, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     points = range(1, count_writes(stage, operation) + 1)
     before, after = (
         [[deb.version for deb in debs(suite)] for suite in operation.suites]
@@ -277,7 +277,7 @@ def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_co
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)
-def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage, mutant: str):
+def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage, mutant: str) -> None:
     """A test of the tests: at one point at least apt itself complains."""
     points = range(1, count_writes(stage, mutant=mutant) + 1)
 
@@ -289,7 +289,7 @@ def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage,
         install_at_each_point()
 
 
-def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(stage: Stage):
+def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(stage: Stage) -> None:
     """A test of the tests: once all is written, apt is content with the plain names."""
     count_writes(stage, mutant="no_by_hash")
     stage.installed("counted")
@@ -306,13 +306,13 @@ def install_while(stage: Stage, change: Callable[[], object]) -> str:
     return stage.machines[0].install(f"{stage.website.url}/counted/debian")
 
 
-def test_a_client_between_two_states_is_served_the_old_one_as_by_hash_files_are_kept(stage: Stage):
+def test_a_client_between_two_states_is_served_the_old_one_as_by_hash_files_are_kept(stage: Stage) -> None:
     assert install_while(stage, lambda: stage.run("counted")) == OLD["bookworm"].version
     assert stage.suite("counted", "bookworm").entries()
     assert stage.installed("counted") == [NEW[suite].version for suite in SUITES]
 
 
-def test_a_client_between_two_states_would_fail_if_by_hash_files_were_purged(stage: Stage):
+def test_a_client_between_two_states_would_fail_if_by_hash_files_were_purged(stage: Stage) -> None:
     """A test of the tests."""
     suite = stage.suite("counted", "bookworm")
     before = {

@@ -128,7 +128,7 @@ def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
 
 def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_run_again(
     conditional: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     bucket = Bucket(s3_server.client(conditional), BUCKET)
     conflicts = 0
     with racing(conditional, key[0], (tmp_path / "one", tmp_path / "other")) as racers:
@@ -167,7 +167,7 @@ def names(debs: list[Deb]) -> list[list[str]]:
 
 def test_on_one_machine_a_lock_lets_one_publish_after_the_other_whatever_the_store(
     embedded: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     bucket = Bucket(s3_server.client(embedded), BUCKET)
     with racing(embedded, key[0], (tmp_path / "locks", tmp_path / "locks")) as racers:
         for suite in SUITES:

@@ -62,33 +62,35 @@ def give_connection(deployment: pytest.MonkeyPatch, password: str) -> None:
     deployment.setenv("AIRFLOW_CONN_HHVM_SIGNING_KEY", connection)
 
 
-def test_the_password_of_the_connection_is_the_key(deployment: pytest.MonkeyPatch, key: tuple[str, str]):
+def test_the_password_of_the_connection_is_the_key(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str]
+) -> None:
     give_connection(deployment, key[0])
     assert_signs(key)
 
 
 def test_a_file_that_the_settings_name_is_decrypted(
     deployment: pytest.MonkeyPatch, key: tuple[str, str], encrypted: str
-):
+) -> None:
     deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", encrypted)
     assert_signs(key)
 
 
 def test_the_connection_does_not_stand_in_for_a_file_that_cannot_be_used(
     deployment: pytest.MonkeyPatch, key: tuple[str, str], encrypted: str
-):
+) -> None:
     give_connection(deployment, key[0])
     deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", f"{encrypted}.old")
     with pytest.raises(UnusableKey, match=r"gpg-key\.kms-ciphertext\.old cannot be read"):
         connections.signer()
 
 
-def test_without_either_the_error_names_both(deployment: pytest.MonkeyPatch):
+def test_without_either_the_error_names_both(deployment: pytest.MonkeyPatch) -> None:
     with pytest.raises(AirflowNotFoundException, match=r"connection hhvm_signing_key.*signing_key_file"):
         connections.signer()
 
 
-def test_a_connection_without_a_password_is_refused_by_its_name(deployment: pytest.MonkeyPatch):
+def test_a_connection_without_a_password_is_refused_by_its_name(deployment: pytest.MonkeyPatch) -> None:
     give_connection(deployment, "")
     with pytest.raises(AirflowFailException, match="hhvm_signing_key has no password"):
         connections.signer()

@@ -57,18 +57,18 @@ def changed(**fields: Any) -> Artifact:
 # The file
 
 
-def test_a_truncated_package(bucket: Bucket):
+def test_a_truncated_package(bucket: Bucket) -> None:
     reason = refused(bucket, DEB.artifact, DEB.content[:-100])
     assert DEB.name in reason
     assert "has other bytes" in reason
     assert "build it again" in reason
 
 
-def test_a_package_that_is_as_long_as_it_should_be_but_another(bucket: Bucket):
+def test_a_package_that_is_as_long_as_it_should_be_but_another(bucket: Bucket) -> None:
     assert "has other bytes" in refused(bucket, DEB.artifact, bytes(len(DEB.content)))
 
 
-def test_a_package_that_was_truncated_before_its_stanza_was_made(bucket: Bucket):
+def test_a_package_that_was_truncated_before_its_stanza_was_made(bucket: Bucket) -> None:
     """What the tool that makes stanzas writes of a file that it cannot read: nothing."""
     assert "its stanza: " in refused(bucket, changed(stanza=""))
 
@@ -94,14 +94,14 @@ def test_a_package_that_was_truncated_before_its_stanza_was_made(bucket: Bucket)
         "",
     ],
 )
-def test_a_file_name_that_leads_elsewhere_or_is_none_of_a_package(bucket: Bucket, name: str):
+def test_a_file_name_that_leads_elsewhere_or_is_none_of_a_package(bucket: Bucket, name: str) -> None:
     reason = refused(bucket, changed(name=name))
     assert "is not a Debian package's file name" in reason
     assert "\n" not in reason
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "i386", "source"])
-def test_an_architecture_that_the_suite_lacks(bucket: Bucket, architecture: str):
+def test_an_architecture_that_the_suite_lacks(bucket: Bucket, architecture: str) -> None:
     deb = Deb(DEB.version, architecture=architecture)
     reason = refused(bucket, deb.artifact, deb.content)
     assert deb.name in reason
@@ -115,14 +115,14 @@ def test_an_architecture_that_the_suite_lacks(bucket: Bucket, architecture: str)
     ("field", "other"),
     [("Package", "hhvm-dev"), ("Version", "1.0.1-1~bookworm"), ("Architecture", "all")],
 )
-def test_a_package_that_says_it_is_another(bucket: Bucket, field: str, other: str):
+def test_a_package_that_says_it_is_another(bucket: Bucket, field: str, other: str) -> None:
     here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
     reason = refused(bucket, changed(stanza=STANZA.replace(here, f"{field}: {other}")))
     assert f"{DEB.name}: its stanza says {field} {other}, but it is {here.partition(': ')[2]}" in reason
 
 
 @pytest.mark.parametrize("field", ["Size", "SHA256", "MD5sum"])
-def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str):
+def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str) -> None:
     reason = refused(bucket, changed(stanza=STANZA.replace(f"{field}: ", f"{field}: 1")))
     assert f"{DEB.name}: its stanza says {field} 1" in reason
 
@@ -140,13 +140,13 @@ def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str):
         pytest.param("\n\t\n", id="a tab, at which some parsers end a paragraph"),
     ],
 )
-def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str):
+def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str) -> None:
     refused(bucket, changed(stanza=STANZA + end + EVIL))
 
 
 @pytest.mark.parametrize("field", ["Package", "Version", "Filename", "Size", "SHA256", "MD5sum"])
 @pytest.mark.parametrize("spelling", [str, str.upper, str.lower])
-def test_a_field_that_is_there_twice(bucket: Bucket, field: str, spelling: Any):
+def test_a_field_that_is_there_twice(bucket: Bucket, field: str, spelling: Any) -> None:
     """Whoever reads it may take the one or the other."""
     here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
     twice = f"{spelling(field)}: ../../../evil\n{STANZA}"
@@ -155,15 +155,15 @@ def test_a_field_that_is_there_twice(bucket: Bucket, field: str, spelling: Any):
 
 
 @pytest.mark.parametrize("line", ["no field", ": no name", "# a comment", "-Field: x", "Fi eld: x"])
-def test_a_line_that_is_no_field(bucket: Bucket, line: str):
+def test_a_line_that_is_no_field(bucket: Bucket, line: str) -> None:
     refused(bucket, changed(stanza=f"{STANZA}\n{line}"))
 
 
 @pytest.mark.parametrize("character", ["\0", "\r", "\x0b", "\x1b"])
-def test_a_control_character_in_a_field(bucket: Bucket, character: str):
+def test_a_control_character_in_a_field(bucket: Bucket, character: str) -> None:
     refused(bucket, changed(stanza=STANZA.replace("A virtual", f"A{character}virtual")))
 
 
-def test_a_stanza_with_none_of_these_is_fine():
+def test_a_stanza_with_none_of_these_is_fine() -> None:
     """A test of the tests."""
     assert packages_index.Stanza.parse(STANZA).package == "hhvm"

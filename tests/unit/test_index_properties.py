@@ -64,7 +64,7 @@ def indexed(*parts: list[packages_index.Stanza]) -> packages_index.Packages:
 @given(st.data(), lists)
 def test_the_index_does_not_depend_on_the_order_of_publishing(
     data: st.DataObject, some: list[packages_index.Stanza]
-):
+) -> None:
     shuffled = data.draw(st.permutations(some))
     cut = data.draw(st.integers(0, len(some)))
     assert indexed(shuffled[:cut], shuffled[cut:]).render() == indexed(some).render()
@@ -72,7 +72,7 @@ def test_the_index_does_not_depend_on_the_order_of_publishing(
 
 @few
 @given(st.lists(versions, min_size=2, max_size=4, unique=True))
-def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]):
+def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]) -> None:
     text = "Package: hhvm\nVersion: {}\nArchitecture: amd64\nFilename: f\nSize: 1\nSHA256: {}"
     entries = [packages_index.Stanza.parse(text.format(version, "a" * 64)) for version in some]
     for lower, higher in itertools.pairwise(indexed(entries).stanzas):
@@ -85,14 +85,14 @@ def test_versions_are_in_the_order_that_dpkg_gives_them(some: list[str]):
 
 @unhurried
 @given(lists)
-def test_adding_again_changes_nothing(some: list[packages_index.Stanza]):
+def test_adding_again_changes_nothing(some: list[packages_index.Stanza]) -> None:
     packages = indexed(some)
     assert packages.add(some) is packages
 
 
 @unhurried
 @given(lists)
-def test_what_is_written_is_read_back(some: list[packages_index.Stanza]):
+def test_what_is_written_is_read_back(some: list[packages_index.Stanza]) -> None:
     packages = indexed(some)
     read = packages_index.Packages.parse(packages.render())
     assert read == packages
@@ -103,7 +103,7 @@ def test_what_is_written_is_read_back(some: list[packages_index.Stanza]):
 @given(st.lists(stanza_texts(), max_size=8), lists)
 def test_what_another_publisher_wrote_stays_byte_for_byte(
     theirs: list[str], ours: list[packages_index.Stanza]
-):
+) -> None:
     unique = {packages_index.Stanza.parse(text).identity: text for text in theirs}
     merged = packages_index.Packages.parse("\n\n".join(unique.values()).encode()).add(ours)
     kept = merged.render().decode()
@@ -116,7 +116,7 @@ def test_what_another_publisher_wrote_stays_byte_for_byte(
 @given(lists, stanzas)
 def test_other_bytes_of_what_is_there_are_refused_and_change_nothing(
     some: list[packages_index.Stanza], one: packages_index.Stanza
-):
+) -> None:
     packages = indexed(some).add([one])
     before = packages.render()
     other = packages_index.Stanza.parse(one.text.replace(one.sha256, "0" * 64))
@@ -129,7 +129,7 @@ def test_other_bytes_of_what_is_there_are_refused_and_change_nothing(
 @given(stanzas, st.from_regex(r"pool/[a-z0-9/+~._-]{1,20}", fullmatch=True))
 def test_a_package_that_moves_changes_its_file_name_and_nothing_else(
     stanza: packages_index.Stanza, filename: str
-):
+) -> None:
     moved = stanza.at(filename)
     assert packages_index.Stanza.parse(moved.text) == moved
     assert moved.filename == filename
@@ -142,7 +142,7 @@ def test_a_package_that_moves_changes_its_file_name_and_nothing_else(
 
 @unhurried
 @given(lists)
-def test_release_has_the_size_and_digest_of_every_variant(some: list[packages_index.Stanza]):
+def test_release_has_the_size_and_digest_of_every_variant(some: list[packages_index.Stanza]) -> None:
     indices = variants(indexed(some))
     content = release_file.render_release("bookworm", indices, date=datetime(2026, 3, 1, tzinfo=UTC))
     entries = {entry["name"]: entry for entry in deb822.Release(content)["SHA256"]}
@@ -154,6 +154,6 @@ def test_release_has_the_size_and_digest_of_every_variant(some: list[packages_in
 
 @unhurried
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))
-def test_a_release_is_dated_to_the_second_wherever_it_is_read(date: datetime):
+def test_a_release_is_dated_to_the_second_wherever_it_is_read(date: datetime) -> None:
     content = release_file.render_release("bookworm", {}, date=date)
     assert release_file.Release.parse(content).date == date.replace(microsecond=0)

@@ -11,6 +11,7 @@ from moto import mock_aws
 from demo import signing_key
 from hhvm_packaging.apt import key_file, signing
 from hhvm_packaging.apt.signing import Signer, UnusableKey
+from typing import Never
 
 TEXT = b"Origin: HHVM\n"
 
@@ -46,7 +47,7 @@ def dearmored(key):
 
 
 @pytest.mark.parametrize("form", [bytes, dearmored])
-def test_an_encrypted_key_signs(kms, encrypted, private_key, form):
+def test_an_encrypted_key_signs(kms, encrypted, private_key, form) -> None:
     path = encrypted(form(private_key))
     assert b"PRIVATE KEY" not in path.read_bytes()
     with Signer(key_file.decrypt(path, kms)) as signer:
@@ -54,25 +55,25 @@ def test_an_encrypted_key_signs(kms, encrypted, private_key, form):
 
 
 @pytest.mark.parametrize("form", [bytes, dearmored])
-def test_a_file_has_room_for_two_keys(kms, encrypted, private_key, form):
+def test_a_file_has_room_for_two_keys(kms, encrypted, private_key, form) -> None:
     other_key, other_public_key = signing_key.make("HHVM tests, too <hhvm@example.org>")
     path = encrypted(form(private_key) + form(other_key.encode()))
     with Signer(key_file.decrypt(path, kms)) as signer:
         assert signing.signed_text(signer.clearsign(TEXT), other_public_key.encode()) == TEXT
 
 
-def test_what_was_encrypted_must_be_a_key(kms, encrypted):
+def test_what_was_encrypted_must_be_a_key(kms, encrypted) -> None:
     with pytest.raises(UnusableKey, match="no gpg key"), Signer(key_file.decrypt(encrypted(b"no key"), kms)):
         pass
 
 
-def test_a_file_that_is_not_there_is_refused_by_its_name(kms, tmp_path):
+def test_a_file_that_is_not_there_is_refused_by_its_name(kms, tmp_path) -> None:
     with pytest.raises(UnusableKey, match=r"absent\.kms-ciphertext cannot be read: No such file"):
         key_file.decrypt(tmp_path / "absent.kms-ciphertext", kms)
 
 
 @pytest.mark.parametrize("content", [b"", b"no ciphertext"])
-def test_a_file_that_kms_did_not_encrypt_is_refused_by_its_name(kms, tmp_path, content):
+def test_a_file_that_kms_did_not_encrypt_is_refused_by_its_name(kms, tmp_path, content) -> None:
     path = tmp_path / "gpg-key.kms-ciphertext"
     path.write_bytes(content)
     with pytest.raises(UnusableKey, match=r"gpg-key\.kms-ciphertext"):
@@ -80,26 +81,26 @@ def test_a_file_that_kms_did_not_encrypt_is_refused_by_its_name(kms, tmp_path, c
 
 
 def answering(kms, monkeypatch, code):
-    def refuse(**_):
+    def refuse(**_) -> Never:
         raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Decrypt")
 
     monkeypatch.setattr(kms, "decrypt", refuse)
     return kms
 
 
-def test_a_denied_key_is_refused_for_good(kms, encrypted, monkeypatch):
+def test_a_denied_key_is_refused_for_good(kms, encrypted, monkeypatch) -> None:
     path = encrypted(b"key")
     with pytest.raises(UnusableKey, match="AccessDeniedException"):
         key_file.decrypt(path, answering(kms, monkeypatch, "AccessDeniedException"))
 
 
-def test_a_busy_kms_may_be_asked_again(kms, encrypted, monkeypatch):
+def test_a_busy_kms_may_be_asked_again(kms, encrypted, monkeypatch) -> None:
     path = encrypted(b"key")
     with pytest.raises(ClientError, match="ThrottlingException"):
         key_file.decrypt(path, answering(kms, monkeypatch, "ThrottlingException"))
 
 
-def test_no_log_holds_any_of_the_key(kms, encrypted, private_key, caplog):
+def test_no_log_holds_any_of_the_key(kms, encrypted, private_key, caplog) -> None:
     path = encrypted(private_key)
     caplog.set_level(logging.DEBUG)
     with Signer(key_file.decrypt(path, kms)) as signer:

@@ -17,7 +17,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class Downloads:
     """A bucket in memory."""
 
-    def __init__(self, *keys):
+    def __init__(self, *keys) -> None:
         self.objects = dict.fromkeys(keys, b"content")
         self.writes = []
 
@@ -27,12 +27,12 @@ class Downloads:
     def get(self, key):
         return self.objects.get(key)
 
-    def put(self, key, content, content_type, *, cache):
+    def put(self, key, content, content_type, *, cache) -> None:
         assert (content_type, cache) == ("text/html; charset=utf-8", CACHE_BRIEFLY)
         self.objects[key] = content
         self.writes.append(key)
 
-    def delete(self, key):
+    def delete(self, key) -> None:
         del self.objects[key]
 
     def links(self, listing):
@@ -60,7 +60,7 @@ def downloads():
     )
 
 
-def test_every_directory_has_a_listing(downloads):
+def test_every_directory_has_a_listing(downloads) -> None:
     written = listings.update_indices(downloads, lambda _: None).written
     assert {key.removesuffix("index.html") for key in written} == {
         "",
@@ -77,41 +77,41 @@ def test_every_directory_has_a_listing(downloads):
     }
 
 
-def test_an_empty_bucket_has_an_empty_listing():
+def test_an_empty_bucket_has_an_empty_listing() -> None:
     downloads = Downloads()
     assert listings.update_indices(downloads, lambda _: None).written == ("index.html",)
     assert downloads.links("index.html") == []
 
 
-def test_a_listing_links_its_directories_then_its_files_then_nothing(downloads):
+def test_a_listing_links_its_directories_then_its_files_then_nothing(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     assert downloads.links("index.html") == ["conf/", "debian/"]
     assert downloads.links("debian/dists/bookworm/index.html") == ["../", "main/", "InRelease"]
 
 
-def test_by_hash_is_not_listed(downloads):
+def test_by_hash_is_not_listed(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     assert downloads.links("debian/dists/bookworm/main/binary-amd64/index.html") == ["../", "Packages"]
 
 
-def test_a_listing_does_not_list_itself(downloads):
+def test_a_listing_does_not_list_itself(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     listings.update_indices(downloads, lambda _: None)
     assert not [key for key in downloads.objects if "index.html" in str(downloads.objects[key])]
 
 
-def test_nothing_is_written_where_nothing_changed(downloads):
+def test_nothing_is_written_where_nothing_changed(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     assert listings.update_indices(downloads, lambda _: None) == listings.Updated(written=(), removed=())
 
 
-def test_only_listings_that_changed_are_written(downloads):
+def test_only_listings_that_changed_are_written(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     downloads.objects["conf/new.key"] = b"content"
     assert listings.update_indices(downloads, lambda _: None).written == ("conf/index.html",)
 
 
-def test_the_listing_of_a_vanished_directory_is_removed(downloads):
+def test_the_listing_of_a_vanished_directory_is_removed(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     del downloads.objects["conf/hhvm.gpg.key"]
     assert listings.update_indices(downloads, lambda _: None).removed == ("conf/index.html",)
@@ -121,7 +121,7 @@ def test_the_listing_of_a_vanished_directory_is_removed(downloads):
 @pytest.mark.parametrize(
     "name", ["a+b~1.deb", "javascript:alert(1)", "a b?c#d%e.deb", '"><script>.deb', "\u00e9.deb"]
 )
-def test_any_name_is_shown_and_linked_as_it_is(name):
+def test_any_name_is_shown_and_linked_as_it_is(name) -> None:
     downloads = Downloads(name)
     listings.update_indices(downloads, lambda _: None)
     (link,) = downloads.links("index.html")
@@ -130,14 +130,14 @@ def test_any_name_is_shown_and_linked_as_it_is(name):
     assert b"<script" not in downloads.objects["index.html"]
 
 
-def test_a_file_has_its_size_and_its_time_in_utc():
+def test_a_file_has_its_size_and_its_time_in_utc() -> None:
     modified = NOON.astimezone(timezone(timedelta(hours=9)))
     page = listings.render("source/", [listings.Row("hhvm.tar.gz", 3 * 1024 * 1024, modified)])
     assert "3.0 MiB" in page
     assert "2026-03-01 12:00" in page
 
 
-def test_a_directory_is_as_new_as_the_newest_file_under_it():
+def test_a_directory_is_as_new_as_the_newest_file_under_it() -> None:
     rows = listings.tree([
         Entry("source/old", 1, NOON),
         Entry("source/nightlies/new", 1, NOON + timedelta(days=2)),
@@ -146,14 +146,14 @@ def test_a_directory_is_as_new_as_the_newest_file_under_it():
     assert rows[""] == [listings.Row("source/", None, NOON + timedelta(days=2))]
 
 
-def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads):
+def test_a_listing_is_readable_on_a_phone_and_runs_nothing(downloads) -> None:
     listings.update_indices(downloads, lambda _: None)
     page = downloads.objects["index.html"].decode()
     assert 'name="viewport"' in page
     assert "<script" not in page
 
 
-def test_a_suites_page_tells_its_users_what_was_withdrawn_and_how_to_go_back(downloads):
+def test_a_suites_page_tells_its_users_what_was_withdrawn_and_how_to_go_back(downloads) -> None:
     asked = []
 
     def read_notice(suite):

@@ -14,11 +14,11 @@ def of(day: str, package: str = "hhvm-nightly", architecture: str = "amd64") -> 
     return package, f"2026.{day}-1~bookworm", architecture
 
 
-def test_a_nightly_of_before_the_first_day_is_too_old():
+def test_a_nightly_of_before_the_first_day_is_too_old() -> None:
     assert nightlies.aged([of("10.31"), of("11.01"), of("11.20")], FIRST) == {of("10.31")}
 
 
-def test_all_packages_and_revisions_of_a_nightly_leave_together():
+def test_all_packages_and_revisions_of_a_nightly_leave_together() -> None:
     old = {
         of("10.31"),
         of("10.31", "hhvm-nightly-dev"),
@@ -28,11 +28,11 @@ def test_all_packages_and_revisions_of_a_nightly_leave_together():
     assert nightlies.aged([*old, of("11.20"), of("11.20", architecture="source")], FIRST) == old
 
 
-def test_the_newest_nightly_stays_however_old_it_is():
+def test_the_newest_nightly_stays_however_old_it_is() -> None:
     assert nightlies.aged([of("01.01"), of("01.02"), of("01.02", "hhvm-nightly-dev")], FIRST) == {of("01.01")}
 
 
-def test_an_architecture_that_is_built_no_longer_keeps_its_newest():
+def test_an_architecture_that_is_built_no_longer_keeps_its_newest() -> None:
     arm = [of("01.01", architecture="arm64"), of("01.02", architecture="arm64")]
     assert nightlies.aged([*arm, of("11.20")], FIRST) == {arm[0]}
 
@@ -47,10 +47,10 @@ def test_an_architecture_that_is_built_no_longer_keeps_its_newest():
         ("hhvm-nightlyish", "2020.01.01-1~bookworm"),
     ],
 )
-def test_what_is_no_nightly_stays_for_good(package, version):
+def test_what_is_no_nightly_stays_for_good(package, version) -> None:
     assert nightlies.nightly((package, version, "amd64")) is None
     assert not nightlies.aged([(package, version, "amd64"), of("11.20")], FIRST)
 
 
-def test_a_package_of_a_nightly_is_known_by_its_name_and_version():
+def test_a_package_of_a_nightly_is_known_by_its_name_and_version() -> None:
     assert nightlies.nightly(of("11.20", "hhvm-nightly-dev")) == Release("2026.11.20", nightly=True)

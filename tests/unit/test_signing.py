@@ -73,26 +73,26 @@ def temporary(monkeypatch):
         yield Path(directory)
 
 
-def test_a_clearsigned_text_is_read_back(signer):
+def test_a_clearsigned_text_is_read_back(signer) -> None:
     assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
 
 
-def test_what_stands_around_a_clearsigned_text_is_not_read(signer):
+def test_what_stands_around_a_clearsigned_text_is_not_read(signer) -> None:
     content = b"Origin: Mallory\n\n" + signer.clearsign(TEXT) + b"\nOrigin: Mallory\n"
     assert signing.signed_text(content, signer.public_key()) == TEXT
 
 
-def test_bytes_verify_against_their_signature(signer):
+def test_bytes_verify_against_their_signature(signer) -> None:
     assert signing.verify(TEXT, signer.detach(TEXT), signer.public_key()) == signer.fingerprint
 
 
-def test_a_file_verifies_against_its_signature(signer, tmp_path):
+def test_a_file_verifies_against_its_signature(signer, tmp_path) -> None:
     path = tmp_path / "hhvm.tar.gz"
     path.write_bytes(TEXT * 100_000)
     assert signing.verify(path, signer.detach(path), signer.public_key()) == signer.fingerprint
 
 
-def test_signatures_use_sha512(signer):
+def test_signatures_use_sha512(signer) -> None:
     packets = subprocess.run(
         ["gpg", "--list-packets"], input=signer.detach(TEXT), capture_output=True, check=True
     )
@@ -100,34 +100,34 @@ def test_signatures_use_sha512(signer):
     assert b"Hash: SHA512" in signer.clearsign(TEXT)
 
 
-def test_keys_and_signatures_are_armored(signer):
+def test_keys_and_signatures_are_armored(signer) -> None:
     assert signer.detach(TEXT).startswith(b"-----BEGIN PGP SIGNATURE-----")
     assert signer.public_key().startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----")
 
 
-def test_changed_bytes_do_not_verify(signer):
+def test_changed_bytes_do_not_verify(signer) -> None:
     with pytest.raises(BadSignature, match="bad"):
         signing.verify(TEXT + b"more", signer.detach(TEXT), signer.public_key())
 
 
-def test_a_changed_clearsigned_text_does_not_verify(signer):
+def test_a_changed_clearsigned_text_does_not_verify(signer) -> None:
     with pytest.raises(BadSignature, match="bad"):
         signing.signed_text(signer.clearsign(TEXT).replace(b"HHVM", b"PHP"), signer.public_key())
 
 
 @pytest.mark.parametrize("signature", [b"", b"not a signature"])
-def test_an_absent_signature_does_not_verify(signer, signature):
+def test_an_absent_signature_does_not_verify(signer, signature) -> None:
     with pytest.raises(BadSignature):
         signing.verify(TEXT, signature, signer.public_key())
 
 
 @pytest.mark.parametrize("content", [b"", TEXT])
-def test_an_unsigned_text_does_not_verify(signer, content):
+def test_an_unsigned_text_does_not_verify(signer, content) -> None:
     with pytest.raises(BadSignature):
         signing.signed_text(content, signer.public_key())
 
 
-def test_the_signature_of_an_unknown_key_does_not_verify(signer, other_key):
+def test_the_signature_of_an_unknown_key_does_not_verify(signer, other_key) -> None:
     with Signer(other_key) as mallory:
         signature, text = mallory.detach(TEXT), mallory.clearsign(TEXT)
     with pytest.raises(BadSignature, match="no public key"):
@@ -136,7 +136,7 @@ def test_the_signature_of_an_unknown_key_does_not_verify(signer, other_key):
         signing.signed_text(text, signer.public_key())
 
 
-def test_the_public_key_of_an_earlier_signer_stays_trusted_and_public(private_key, other_key):
+def test_the_public_key_of_an_earlier_signer_stays_trusted_and_public(private_key, other_key) -> None:
     with Signer(private_key) as old:
         text, old_public_key = old.clearsign(TEXT), old.public_key()
     with Signer(other_key + old_public_key.decode()) as new:
@@ -145,7 +145,7 @@ def test_the_public_key_of_an_earlier_signer_stays_trusted_and_public(private_ke
         assert signing.verify(TEXT, new.detach(TEXT), new.public_key()) == new.fingerprint
 
 
-def test_with_two_private_keys_those_who_know_either_can_verify(private_key, other_key):
+def test_with_two_private_keys_those_who_know_either_can_verify(private_key, other_key) -> None:
     with Signer(private_key + other_key) as both:
         text, signature = both.clearsign(TEXT), both.detach(TEXT)
     for key in (private_key, other_key):
@@ -154,7 +154,9 @@ def test_with_two_private_keys_those_who_know_either_can_verify(private_key, oth
             assert signing.verify(TEXT, signature, one.public_key()) == one.fingerprint
 
 
-def test_with_two_private_keys_both_are_public_and_the_first_is_the_one_that_is_named(private_key, other_key):
+def test_with_two_private_keys_both_are_public_and_the_first_is_the_one_that_is_named(
+    private_key, other_key
+) -> None:
     with Signer(other_key) as other:
         signature = other.detach(TEXT)
     with Signer(private_key) as first, Signer(private_key + other_key) as both:
@@ -162,7 +164,7 @@ def test_with_two_private_keys_both_are_public_and_the_first_is_the_one_that_is_
         assert signing.verify(TEXT, signature, both.public_key()) == other.fingerprint
 
 
-def test_one_bad_signature_spoils_a_good_one(private_key, other_key):
+def test_one_bad_signature_spoils_a_good_one(private_key, other_key) -> None:
     with Signer(private_key) as one, Signer(other_key) as other:
         signatures = one.detach(TEXT) + other.detach(TEXT + b"more")
         public = one.public_key() + other.public_key()
@@ -170,14 +172,14 @@ def test_one_bad_signature_spoils_a_good_one(private_key, other_key):
         signing.verify(TEXT, signatures, public)
 
 
-def test_a_text_that_somebody_else_signed_before_ours_is_not_read(signer, other_key):
+def test_a_text_that_somebody_else_signed_before_ours_is_not_read(signer, other_key) -> None:
     with Signer(other_key) as mallory:
         content = mallory.clearsign(b"Origin: Mallory\n") + signer.clearsign(TEXT)
     with pytest.raises(BadSignature, match="no public key"):
         signing.signed_text(content, signer.public_key())
 
 
-def test_what_a_key_signed_before_it_expired_is_read_but_does_not_verify(expired_key, homes):
+def test_what_a_key_signed_before_it_expired_is_read_but_does_not_verify(expired_key, homes) -> None:
     gpg = ["gpg", "--homedir", homes / "Old", "--batch", "--faked-system-time", "20200101T100000"]
     clear = subprocess.run([*gpg, "--clearsign"], input=TEXT, capture_output=True, check=True).stdout
     detached = subprocess.run([*gpg, "--detach-sign"], input=TEXT, capture_output=True, check=True).stdout
@@ -188,18 +190,18 @@ def test_what_a_key_signed_before_it_expired_is_read_but_does_not_verify(expired
         signing.verify(TEXT, detached, public)
 
 
-def test_verifying_without_a_public_key_is_an_error_of_its_own():
+def test_verifying_without_a_public_key_is_an_error_of_its_own() -> None:
     with pytest.raises(UnusableKey):
         signing.verify(TEXT, b"", b"no key")
 
 
-def test_an_expired_key_does_not_sign(expired_key):
+def test_an_expired_key_does_not_sign(expired_key) -> None:
     with pytest.raises(UnusableKey, match="expired on 2020-01-0"), Signer(expired_key):
         pass
 
 
 @pytest.mark.parametrize(("days", "warned"), [(59, True), (70, False)])
-def test_a_key_that_expires_soon_warns_in_time(homes, caplog, days, warned):
+def test_a_key_that_expires_soon_warns_in_time(homes, caplog, days, warned) -> None:
     key = make_key(homes / f"in{days}days", expires=f"{days}d")
     with Signer(key) as signer:
         assert signer.expires is not None
@@ -207,7 +209,7 @@ def test_a_key_that_expires_soon_warns_in_time(homes, caplog, days, warned):
     assert ("extend it or replace it" in caplog.text) is warned
 
 
-def test_a_key_that_does_not_expire_says_so(signer):
+def test_a_key_that_does_not_expire_says_so(signer) -> None:
     assert signer.expires is None
 
 
@@ -226,49 +228,49 @@ def subkey(homes):
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
 
 
-def test_what_expires_is_the_subkey_that_signs(subkey):
+def test_what_expires_is_the_subkey_that_signs(subkey) -> None:
     with Signer(subkey("--export-secret-keys")) as signer:
         assert signer.expires is not None
         assert signer.expires - datetime.now(UTC) <= timedelta(days=30)
 
 
-def test_the_primary_key_may_stay_offline_where_a_subkey_signs(subkey):
+def test_the_primary_key_may_stay_offline_where_a_subkey_signs(subkey) -> None:
     public = subkey("--export")
     with Signer(subkey("--export-secret-subkeys")) as signer:
         assert signing.verify(TEXT, signer.detach(TEXT), public) == signer.fingerprint
 
 
-def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes):
+def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes) -> None:
     key = make_key(homes / "Locked", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
     with Signer(key) as signer, pytest.raises(UnusableKey, match="passphrase"):
         signer.clearsign(TEXT)
 
 
-def test_a_key_with_a_passphrase_is_not_left_out_either(private_key, homes):
+def test_a_key_with_a_passphrase_is_not_left_out_either(private_key, homes) -> None:
     key = make_key(homes / "Locked2", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
     for keys in (private_key + key, key + private_key):
         with Signer(keys) as signer, pytest.raises(UnusableKey, match="cannot sign"):
             signer.clearsign(TEXT)
 
 
-def test_an_expired_key_is_not_left_out_either(private_key, expired_key):
+def test_an_expired_key_is_not_left_out_either(private_key, expired_key) -> None:
     with pytest.raises(UnusableKey, match="expired on 2020-01-0"), Signer(private_key + expired_key):
         pass
 
 
-def test_the_first_of_several_keys_that_expires_is_the_one_that_counts(private_key, homes):
+def test_the_first_of_several_keys_that_expires_is_the_one_that_counts(private_key, homes) -> None:
     keys = [make_key(homes / f"{days}days", expires=f"{days}d") for days in (200, 100)]
     with Signer("".join([private_key, *keys])) as signer:
         assert signer.expires is not None
         assert signer.expires - datetime.now(UTC) <= timedelta(days=100)
 
 
-def test_a_public_key_does_not_sign(signer):
+def test_a_public_key_does_not_sign(signer) -> None:
     with pytest.raises(UnusableKey, match="none was found"), Signer(signer.public_key().decode()):
         pass
 
 
-def test_no_error_or_log_holds_any_of_the_key(private_key, caplog):
+def test_no_error_or_log_holds_any_of_the_key(private_key, caplog) -> None:
     caplog.set_level(logging.DEBUG)
     first, _, *lines, last = private_key.splitlines()
     # Without the empty line gpg takes the key for headers, and quotes them.
@@ -278,7 +280,7 @@ def test_no_error_or_log_holds_any_of_the_key(private_key, caplog):
     assert not [line for line in lines if line in shown]
 
 
-def test_the_key_is_private_while_it_is_used(private_key, temporary):
+def test_the_key_is_private_while_it_is_used(private_key, temporary) -> None:
     with Signer(private_key):
         (home,) = temporary.iterdir()
         assert home.stat().st_mode & 0o777 == 0o700
@@ -294,7 +296,7 @@ def agents(directory):
     return [line for line in lines if b"gpg-agent" in line and str(directory).encode() in line]
 
 
-def assert_no_agent(directory):
+def assert_no_agent(directory) -> None:
     """The agent is gone, or ends soon: it answers the one who ends it before it does so."""
     deadline = time.monotonic() + 30
     while found := agents(directory):
@@ -302,7 +304,7 @@ def assert_no_agent(directory):
         time.sleep(0.05)
 
 
-def test_neither_key_nor_agent_remains(private_key, temporary):
+def test_neither_key_nor_agent_remains(private_key, temporary) -> None:
     with Signer(private_key) as signer:
         signer.clearsign(TEXT)
         assert agents(temporary)
@@ -310,14 +312,14 @@ def test_neither_key_nor_agent_remains(private_key, temporary):
     assert_no_agent(temporary)
 
 
-def test_neither_key_nor_agent_remains_after_an_error(private_key, temporary):
+def test_neither_key_nor_agent_remains_after_an_error(private_key, temporary) -> None:
     with pytest.raises(FileNotFoundError), Signer(private_key) as signer:
         signer.detach(temporary / "absent")
     assert not list(temporary.iterdir())
     assert_no_agent(temporary)
 
 
-def test_a_refused_key_does_not_remain(expired_key, temporary):
+def test_a_refused_key_does_not_remain(expired_key, temporary) -> None:
     with pytest.raises(UnusableKey), Signer(expired_key):
         pass
     assert not list(temporary.iterdir())
@@ -339,7 +341,7 @@ with Signer(sys.stdin.read()) as signer:
 """
 
 
-def use_and_be_killed(private_key, directory):
+def use_and_be_killed(private_key, directory) -> None:
     """Let another process be killed while it uses the key."""
     python = [sys.executable, "-c", LOSES_ITS_LIFE, directory]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -347,7 +349,7 @@ def use_and_be_killed(private_key, directory):
     assert done.returncode == -signal.SIGKILL
 
 
-def test_the_key_and_the_agent_of_a_killed_process_are_gone_with_the_next_use(private_key, temporary):
+def test_the_key_and_the_agent_of_a_killed_process_are_gone_with_the_next_use(private_key, temporary) -> None:
     use_and_be_killed(private_key, temporary)
     (left,) = temporary.iterdir()
     assert list(left.glob("private-keys-v1.d/*.key"))
@@ -357,20 +359,22 @@ def test_the_key_and_the_agent_of_a_killed_process_are_gone_with_the_next_use(pr
         assert_no_agent(left)
 
 
-def test_a_key_in_use_stays_when_another_process_cleans_up(private_key, temporary):
+def test_a_key_in_use_stays_when_another_process_cleans_up(private_key, temporary) -> None:
     with Signer(private_key) as signer:
         use_and_be_killed(private_key, temporary)
         assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
 
 
-def test_a_directory_that_others_could_read_is_closed_to_them(private_key, temporary):
+def test_a_directory_that_others_could_read_is_closed_to_them(private_key, temporary) -> None:
     temporary.chmod(0o777)
     with Signer(private_key):
         assert temporary.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("what", ["a link", "a file"])
-def test_no_key_is_laid_where_somebody_else_could_replace_it(private_key, temporary, monkeypatch, what):
+def test_no_key_is_laid_where_somebody_else_could_replace_it(
+    private_key, temporary, monkeypatch, what
+) -> None:
     path = temporary / "place"
     if what == "a link":
         path.symlink_to(temporary)

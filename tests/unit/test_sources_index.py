@@ -20,7 +20,7 @@ TEXT = (
 )
 
 
-def test_a_source_is_known_by_its_dsc_and_names_its_files():
+def test_a_source_is_known_by_its_dsc_and_names_its_files() -> None:
     source = Source.parse(TEXT)
     assert source.identity == ("hhvm", "1.0.0-1~bookworm", "source")
     assert source.sha256 == "aa"
@@ -30,13 +30,13 @@ def test_a_source_is_known_by_its_dsc_and_names_its_files():
     ]
 
 
-def test_only_its_directory_changes_in_the_pool():
+def test_only_its_directory_changes_in_the_pool() -> None:
     moved = Source.parse(TEXT).at("pool/main/h/hhvm")
     assert moved.text == TEXT.replace("Directory: elsewhere\n", "") + "Directory: pool/main/h/hhvm"
     assert Source.parse(moved.text) == moved
 
 
-def test_an_index_is_read_back():
+def test_an_index_is_read_back() -> None:
     sources = Sources().add([Source.parse(TEXT).at("pool/main/h/hhvm")])
     assert Sources.parse(sources.render()) == sources
     assert set(variants(sources)) == {f"main/source/Sources{suffix}" for suffix in ("", ".gz", ".xz")}
@@ -51,6 +51,6 @@ def test_an_index_is_read_back():
         (".dsc", ".txt"),
     ],
 )
-def test_contradicting_lists_of_files_are_refused(old, new):
+def test_contradicting_lists_of_files_are_refused(old, new) -> None:
     with pytest.raises(InvalidIndex, match=r"list of files|same files"):
         Source.parse(TEXT.replace(old, new, 2 if old == ".dsc" else 1))
