@@ -2,6 +2,7 @@
 
 import logging
 import subprocess
+from typing import Never
 
 import boto3
 import pytest
@@ -11,7 +12,6 @@ from moto import mock_aws
 from demo import signing_key
 from hhvm_packaging.apt import key_file, signing
 from hhvm_packaging.apt.signing import Signer, UnusableKey
-from typing import Never
 
 TEXT = b"Origin: HHVM\n"
 
