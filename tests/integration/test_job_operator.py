@@ -10,12 +10,12 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from pkgutil import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
-from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import TaskSuccessEvent
 from typing_extensions import override
 
@@ -471,7 +471,7 @@ def test_a_task_that_was_deferred_before_the_modules_moved_is_finished(
 ) -> None:
     task = bench.task(script)
     (path, arguments), ticket = stored_before_the_modules_moved(bench.deferred(task))
-    event = asyncio.run(anext(import_string(path)(**arguments).run()))
+    event = asyncio.run(anext(resolve_name(path)(**arguments).run()))
     if isinstance(event, TaskSuccessEvent):
         said = event.xcoms["return_value"] if event.xcoms else ""
     else:

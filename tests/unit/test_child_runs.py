@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from airflow.sdk.execution_time.comms import TriggerDagRun
     from airflow.triggers.base import TriggerEvent
 
+    from hhvm_packaging.orchestration.task_context import RequestJson
+
 
 def wait_for_turn(map_index: int, *states: str | None) -> None:
     """Return if it is this publish's turn, while those of the run have these states."""
@@ -103,7 +105,7 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
     assert not isinstance(event, TaskSuccessEvent)
     task = BuildOperator(task_id="build", request={"version": "1.0.0"})
     with pytest.raises(AirflowFailException, match=r"hhvm_build run a-run failed\."):
-        task.execute_complete({}, event.payload)  # type: ignore[typeddict-item]
+        task.execute_complete({}, event.payload)
 
 
 def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +117,7 @@ def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pyte
         get_dag=lambda _: SimpleNamespace(is_paused=False),
         xcom_push=lambda **_: None,
     )
-    request = {"version": "1.0.0", "distros": [], "packaging_ref": None, "force": False}
+    request: RequestJson = {"version": "1.0.0", "distros": [], "packaging_ref": None, "force": False}
     before = datetime.now(UTC)
     with pytest.raises(TaskDeferred):
         BuildOperator(task_id="build", request=request).execute({"ti": ti, "run_id": "a-run"})  # type: ignore[typeddict-item]

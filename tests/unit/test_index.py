@@ -12,7 +12,12 @@ from testing.indices import variants
 NOON = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
 
 
-def text(package="hhvm", version="1.0.0-1~bookworm", architecture="amd64", sha256="a" * 64) -> str:
+def text(
+    package: str = "hhvm",
+    version: str = "1.0.0-1~bookworm",
+    architecture: str = "amd64",
+    sha256: str = "a" * 64,
+) -> str:
     return (
         f"Package: {package}\n"
         f"Version: {version}\n"
@@ -28,7 +33,7 @@ def text(package="hhvm", version="1.0.0-1~bookworm", architecture="amd64", sha25
     )
 
 
-def stanza(**fields):
+def stanza(**fields: str) -> packages_index.Stanza:
     return packages_index.Stanza.parse(text(**fields))
 
 
@@ -81,7 +86,7 @@ def test_a_package_is_found_by_name_and_version() -> None:
 
 
 @pytest.mark.parametrize("field", ["Package", "Version", "Architecture", "Filename", "Size", "SHA256"])
-def test_a_package_without_what_apt_needs_is_refused(field) -> None:
+def test_a_package_without_what_apt_needs_is_refused(field: str) -> None:
     lines = [line for line in text().splitlines() if not line.startswith(f"{field}:")]
     with pytest.raises(index.InvalidIndex, match=field):
         packages_index.Stanza.parse("\n".join(lines))
@@ -103,7 +108,7 @@ def test_the_variants_hold_the_same_index() -> None:
     assert plain == gzip.decompress(gz) == lzma.decompress(xz) == packages.render()
 
 
-def test_the_compressed_index_does_not_depend_on_the_clock(monkeypatch) -> None:
+def test_the_compressed_index_does_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     packages = packages_index.Packages().add([stanza()])
     first = variants(packages)
     monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
@@ -134,13 +139,13 @@ def test_a_release_is_read_back() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "GMT", "+0000", "-0000"])
-def test_a_release_of_another_tool_may_spell_utc_differently(zone) -> None:
+def test_a_release_of_another_tool_may_spell_utc_differently(zone: str) -> None:
     release = release_file.Release.parse(f"Date: Sun, 01 Mar 2026 12:00:00 {zone}\nSHA256:\n".encode())
     assert release.date == NOON.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"Date: Sun, 01 Mar 2026 12:00:00 UTC\n", b"Date: soon\nSHA256:\n"])
-def test_a_release_without_date_or_digests_is_refused(content) -> None:
+def test_a_release_without_date_or_digests_is_refused(content: bytes) -> None:
     with pytest.raises(index.InvalidIndex):
         release_file.Release.parse(content)
 
@@ -150,7 +155,7 @@ def test_the_date_is_now() -> None:
 
 
 @pytest.mark.parametrize("ahead", [timedelta(0), timedelta(days=1)])
-def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead) -> None:
+def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead: timedelta) -> None:
     last = NOON.replace(microsecond=0) + ahead
     assert release_file.next_date(NOON, last) == last + timedelta(seconds=1)
 
@@ -167,7 +172,7 @@ def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead) -> None:
         ("-Name: value\n", "is no field"),
     ],
 )
-def test_what_two_parsers_may_read_differently_is_refused(trick, reason) -> None:
+def test_what_two_parsers_may_read_differently_is_refused(trick: str, reason: str) -> None:
     with pytest.raises(index.InvalidIndex, match=reason):
         packages_index.Stanza.parse(text().replace("Size:", f"{trick}Size:"))
 

@@ -47,7 +47,7 @@ def test_an_architecture_that_is_built_no_longer_keeps_its_newest() -> None:
         ("hhvm-nightlyish", "2020.01.01-1~bookworm"),
     ],
 )
-def test_what_is_no_nightly_stays_for_good(package, version) -> None:
+def test_what_is_no_nightly_stays_for_good(package: str, version: str) -> None:
     assert nightlies.nightly((package, version, "amd64")) is None
     assert not nightlies.aged([(package, version, "amd64"), of("11.20")], FIRST)
 

@@ -7,10 +7,10 @@ whose trigger was stored by that revision is in tests/integration/test_job_opera
 from __future__ import annotations
 
 import inspect
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk.module_loading import import_string
 from airflow.serialization.serialized_objects import BaseSerialization
 
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunTrigger, PublishOperator
@@ -82,7 +82,7 @@ def test_a_stored_trigger_is_made_again_as_the_triggerer_does(
     stored: tuple[str, dict[str, Any], type[BaseTrigger]],
 ) -> None:
     path, arguments, kind = stored
-    trigger = import_string(path)(**BaseSerialization.deserialize(BaseSerialization.serialize(arguments)))
+    trigger = resolve_name(path)(**BaseSerialization.deserialize(BaseSerialization.serialize(arguments)))
     assert type(trigger) is kind
     assert trigger.serialize() == (f"{kind.__module__}.{kind.__qualname__}", arguments)
 

@@ -162,13 +162,13 @@ def test_several_versions_are_several_requests_in_the_order_given() -> None:
     assert all(request.require_approval and request.if_a_version_fails == "hold all" for request in found)
 
 
+NO_LISTS: list[Any] = [[], None, "1.0.0", {}]
+
+
 @pytest.mark.parametrize(
     ("versions", "reason"),
     [
-        *(
-            (value, "is not allowed. Allowed: a list of at least one of X.Y.Z")
-            for value in ([], None, "1.0.0", {})
-        ),
+        *((value, "is not allowed. Allowed: a list of at least one of X.Y.Z") for value in NO_LISTS),
         (["1.0.0", "4.26"], "'4.26' is not allowed. Allowed: X.Y.Z"),
         (["1.0.0", None], "None is not allowed. Allowed: X.Y.Z"),
         (["1.0.0", "1.0.1", "1.0.0"], "1.0.0 is there more than once. Allowed: each once"),

@@ -51,6 +51,6 @@ def test_an_index_is_read_back() -> None:
         (".dsc", ".txt"),
     ],
 )
-def test_contradicting_lists_of_files_are_refused(old, new) -> None:
+def test_contradicting_lists_of_files_are_refused(old: str, new: str) -> None:
     with pytest.raises(InvalidIndex, match=r"list of files|same files"):
         Source.parse(TEXT.replace(old, new, 2 if old == ".dsc" else 1))
