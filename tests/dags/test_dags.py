@@ -1,17 +1,18 @@
 """The DAGs as Airflow loads them: complete, named, explained, and strict about what they are given."""
 
 import datetime
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pendulum
 import pytest
+from airflow import plugins_manager
 from airflow.dag_processing.dagbag import DagBag
+from airflow.models.taskinstance import TaskInstance
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import process_params
@@ -39,7 +40,17 @@ DAG_IDS = OF_A_RELEASE | WRAPPERS | {"hhvm_canary", "hhvm_prune", "hhvm_reap_wor
 @pytest.fixture(scope="module")
 def dags() -> dict[str, DAG]:
     """Every DAG of the repository."""
+    with pytest.MonkeyPatch.context() as environment:
+        return load_dags(environment)
+
+
+def load_dags(environment: pytest.MonkeyPatch, **settings_: str) -> dict[str, DAG]:
+    """Every DAG, as a deployment with these settings has it."""
+    for name, value in settings_.items():
+        environment.setenv(name, value)
+    settings.cache_clear()
     bag = DagBag(ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder")
+    settings.cache_clear()
     assert not bag.import_errors
     return bag.dags
 
@@ -64,10 +75,7 @@ def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
     monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG]
 ) -> None:
     assert not any(dag.on_failure_callback for dag in dags.values())
-    monkeypatch.setenv("HHVM_PACKAGING_NOTIFY", '[{"kind": "slack"}]')
-    settings.cache_clear()
-    told = DagBag(ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder").dags
-    settings.cache_clear()
+    told = load_dags(monkeypatch, HHVM_PACKAGING_NOTIFY='[{"kind": "slack"}]')
     assert {name for name, dag in told.items() if dag.on_failure_callback} == DAG_IDS
 
 
@@ -77,11 +85,7 @@ def test_where_a_cdn_is_set_what_is_published_is_looked_at_once_that_has_forgott
     publish = dags["hhvm_publish_release"]
     assert not publish.has_task("invalidate_cdn")
     assert publish.get_task("verify_published").upstream_task_ids == {"plan", "update_repositories"}
-    monkeypatch.setenv("HHVM_PACKAGING_CDN_DISTRIBUTION", "E123")
-    settings.cache_clear()
-    behind = DagBag(ROOT / "dags", bundle_path=ROOT / "dags", bundle_name="dags-folder").dags
-    settings.cache_clear()
-    publish = behind["hhvm_publish_release"]
+    publish = load_dags(monkeypatch, HHVM_PACKAGING_CDN_DISTRIBUTION="E123")["hhvm_publish_release"]
     assert publish.get_task("invalidate_cdn").upstream_task_ids == {"plan", "update_repositories"}
     assert "invalidate_cdn" in publish.get_task("verify_published").upstream_task_ids
 
@@ -206,26 +210,23 @@ def test_twenty_versions_and_some_that_are_held_leave_room_for_the_nightly(
     assert dags[dag_id].max_active_runs > 20 + 10
 
 
-def test_a_free_slot_goes_to_a_publish_then_to_the_nightly_then_to_releases() -> None:
-    """As the scheduler sees it: it loads DAGs from what was serialised, in a process of its own."""
-    script = f"""
-from airflow.dag_processing.dagbag import DagBag
-from airflow.models.taskinstance import TaskInstance
-from airflow.serialization.serialized_objects import DagSerialization
-bag = DagBag({str(ROOT / "dags")!r}, bundle_path={str(ROOT / "dags")!r}, bundle_name="dags-folder")
-dags = {{name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in bag.dags.items()}}
-def weight(dag, task, run):
-    return TaskInstance(dags[dag].get_task(task), run_id=run, dag_version_id=None).priority_weight
-print(
-    weight("hhvm_publish_release", "verify_candidate", "manual__2026__1.0.0"),
-    weight("hhvm_build", "make_binary_package", "scheduled__2026__2026.11.24"),
-    weight("hhvm_build_and_publish", "build", "scheduled__2026"),
-    weight("hhvm_build", "make_binary_package", "manual__2026__1.0.0"),
-    weight("hhvm_build_and_publish_multi", "build", "x"),
-)
-"""
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert printed.stdout.splitlines()[-1] == "3 2 2 1 1"
+def test_a_free_slot_goes_to_a_publish_then_to_the_nightly_then_to_releases(dags: dict[str, DAG]) -> None:
+    """As the scheduler sees it: it loads DAGs from what was serialised."""
+    serialised = {
+        name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in dags.items()
+    }
+
+    def weight(dag: str, task: str, run: str) -> int:
+        operator = serialised[dag].get_task(task)
+        return int(TaskInstance(operator, run_id=run, dag_version_id=uuid4()).priority_weight)
+
+    assert [
+        weight("hhvm_publish_release", "verify_candidate", "manual__2026__1.0.0"),
+        weight("hhvm_build", "make_binary_package", "scheduled__2026__2026.11.24"),
+        weight("hhvm_build_and_publish", "build", "scheduled__2026"),
+        weight("hhvm_build", "make_binary_package", "manual__2026__1.0.0"),
+        weight(OF_SEVERAL, "build", "x"),
+    ] == [3, 2, 2, 1, 1]
 
 
 @pytest.mark.parametrize("dag_id", sorted({"hhvm_build", "hhvm_publish_release", *WRAPPERS}))
@@ -387,34 +388,25 @@ def test_the_form_refuses_a_way_to_build_that_there_is_not(
         dags["hhvm_build"].params.get_param(name).resolve(value)
 
 
-def test_a_faulty_distribution_breaks_the_import_of_no_dag(tmp_path: Path) -> None:
+def test_a_faulty_distribution_breaks_the_import_of_no_dag(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "distros", tmp_path / "distros", symlinks=True)
     (tmp_path / "distros/debian-13-trixie/DOCKER_BASE").unlink()
     (tmp_path / "distros/no distribution at all").mkdir()
-    script = f"""
-from airflow.dag_processing.dagbag import DagBag
-bag = DagBag({str(ROOT / "dags")!r}, bundle_path={str(ROOT / "dags")!r}, bundle_name="dags-folder")
-print(len(bag.dags), bag.import_errors)
-"""
-    environment = os.environ | {
-        "HHVM_PACKAGING_PACKAGING_ROOT": str(tmp_path),
-        "PYTHONPATH": str(ROOT / "plugins"),
-    }
-    bagged = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    ).stdout
-    assert bagged.splitlines()[-1] == f"{len(DAG_IDS)} {{}}"
+    loaded = load_dags(monkeypatch, HHVM_PACKAGING_PACKAGING_ROOT=str(tmp_path))
+    assert set(loaded) == DAG_IDS
+    assert "no distribution at all" in loaded["hhvm_build"].params.get_param("distros").resolve()
 
 
 def test_airflow_takes_no_file_under_plugins_for_a_plugin() -> None:
-    """Airflow would run each by its bare name: store.py as ``store``, for everybody to import."""
-    script = """
-import sys
-from airflow import plugins_manager
-plugins_manager._get_plugins()
-files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
-print(*(name for name, file in files.items() if "hhvm_packaging" in file))
-"""
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    modules = loaded.splitlines()[-1].split()
-    assert [name for name in modules if not name.startswith("hhvm_packaging")] == []
+    """Airflow would run each by its bare name: settings.py as ``settings``, for everybody to import."""
+    plugins_manager.ensure_plugins_loaded()
+    package = str(ROOT / "plugins/hhvm_packaging/")
+    loaded = {
+        name
+        for name, module in list(sys.modules.items())
+        if package in (getattr(module, "__file__", "") or "")
+    }
+    assert "hhvm_packaging.settings" in loaded
+    assert {name for name in loaded if not name.startswith("hhvm_packaging")} == set()
