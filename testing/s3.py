@@ -1,4 +1,4 @@
-"""S3 as the embedded default has it: rclone over a directory, fresh for each test."""
+"""S3 as the embedded default has it, rclone over a directory: one server, and new buckets for each test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from hhvm_packaging.settings import Settings
+from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -31,21 +33,41 @@ class Died(Exception):
     """The process ended here, as far as S3 can tell."""
 
 
-@pytest.fixture
-def s3_directory(tmp_path: Path) -> Path:
-    """Where ``s3`` keeps the objects: a directory for each bucket."""
-    directory = tmp_path / "s3"
-    settings = Settings()
-    for bucket in (settings.scratch_bucket, settings.downloads_bucket):
-        (directory / bucket).mkdir(parents=True)
-    return directory
+@dataclass(frozen=True)
+class Server:
+    """A running S3 server."""
+
+    directory: Path
+    """Where it keeps the objects: a directory for each bucket."""
+    endpoint: str
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that all tests of one process share; each has buckets of its own."""
+    directory = tmp_path_factory.mktemp("s3")
+    with rclone(directory) as endpoint:
+        yield Server(directory, endpoint)
 
 
 @pytest.fixture
-def s3(s3_directory: Path) -> Iterator[S3Client]:
-    """A client of a fresh server with both buckets."""
-    with rclone(s3_directory) as endpoint:
-        yield client(endpoint)
+def s3(s3_server: Server) -> Iterator[S3Client]:
+    """A client, with two new buckets whose names the settings have for this test."""
+    client_ = client(s3_server.endpoint)
+    with pytest.MonkeyPatch.context() as environment:
+        for kind in ("scratch", "downloads"):
+            name = f"{kind}-{uuid.uuid4().hex}"
+            client_.create_bucket(Bucket=name)
+            environment.setenv(f"HHVM_PACKAGING_{kind.upper()}_BUCKET", name)
+        settings.cache_clear()
+        yield client_
+    settings.cache_clear()
+
+
+@pytest.fixture
+def s3_directory(s3: S3Client, s3_server: Server) -> Path:
+    """Where the objects of ``s3`` are: a directory for each bucket, those of other tests among them."""
+    return s3_server.directory
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import pytest
 from botocore.errorfactory import ClientExceptionsFactory
 from botocore.response import StreamingBody
 
+from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Bucket
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Racing:
 
 
 def test_what_is_absent_is_absent_also_for_threads_that_ask_at_once(s3: S3Client) -> None:
-    bucket = Bucket(cast("S3Client", Racing(s3)), "hhvm-scratch")
+    bucket = Bucket(cast("S3Client", Racing(s3)), Settings().scratch_bucket)
     assert bucket.head("absent") is None
     assert bucket.get("absent") is None
     assert bucket.get_from("absent", 7) == b""
@@ -56,7 +57,7 @@ class BreakingOff:
 
 def test_a_small_file_is_fetched_with_one_request(s3: S3Client, tmp_path: Path) -> None:
     requests: list[str] = []
-    bucket = Bucket(s3, "hhvm-scratch")
+    bucket = Bucket(s3, Settings().scratch_bucket)
     bucket.put("small", b"bytes")
     s3.meta.events.register("before-send.s3", lambda request, **_: requests.append(request.method))
     bucket.download("small", tmp_path / "small")
@@ -66,7 +67,7 @@ def test_a_small_file_is_fetched_with_one_request(s3: S3Client, tmp_path: Path) 
 
 @pytest.mark.parametrize("size", [8 << 20, (8 << 20) + 1], ids=["in one piece", "in pieces"])
 def test_a_file_is_fetched_whole_whatever_its_size(s3: S3Client, tmp_path: Path, size: int) -> None:
-    bucket = Bucket(s3, "hhvm-scratch")
+    bucket = Bucket(s3, Settings().scratch_bucket)
     content = bytes(range(256)) * (size // 256) + b"." * (size % 256)
     bucket.put("file", content)
     bucket.download("file", tmp_path / "file")
@@ -74,7 +75,7 @@ def test_a_file_is_fetched_whole_whatever_its_size(s3: S3Client, tmp_path: Path,
 
 
 def test_a_file_whose_fetching_breaks_off_is_fetched_again(s3: S3Client, tmp_path: Path) -> None:
-    bucket = Bucket(cast("S3Client", BreakingOff(s3)), "hhvm-scratch")
+    bucket = Bucket(cast("S3Client", BreakingOff(s3)), Settings().scratch_bucket)
     bucket.put("small", b"bytes")
     bucket.download("small", tmp_path / "small")
     assert (tmp_path / "small").read_bytes() == b"bytes"

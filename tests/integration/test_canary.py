@@ -103,7 +103,7 @@ def test_nothing_is_wrong_with_what_was_published(public: Public) -> None:
 
 
 def test_a_new_deployment_has_nothing_to_look_at(bench: Bench) -> None:
-    with pytest.raises(canary.NothingPublished, match="hhvm-downloads has no suite yet"):
+    with pytest.raises(canary.NothingPublished, match=f"{bench.settings.downloads_bucket} has no suite yet"):
         canary.plan_canary(bench.store, bench.settings)
 
 
@@ -174,10 +174,12 @@ def test_a_key_that_expires_is_named_with_what_it_signs(
     s3: S3Client, s3_directory: Path, tmp_path: Path, after: int, said: str
 ) -> None:
     private, key = signing_key.make("HHVM tests <hhvm@example.org>", "30d")
-    with Signer(private) as signer, website(s3_directory / "hhvm-downloads") as site:
-        bench = Bench(s3, signer, Settings(lock_directory=tmp_path))
+    settings = Settings(lock_directory=tmp_path)
+    directory = s3_directory / settings.downloads_bucket
+    with Signer(private) as signer, website(directory) as site:
+        bench = Bench(s3, signer, settings)
         bench.store.downloads.put(PUBLIC_KEY, key.encode())
-        public = Public(bench, site, s3_directory / "hhvm-downloads")
+        public = Public(bench, site, directory)
         bench.update(bench.build("1.0.0"))
         [finding] = public.check(now=datetime.now(UTC) + timedelta(days=after))
         assert finding.startswith(f"/{PUBLIC_KEY}: the key {signer.fingerprint} {said} ")

@@ -163,7 +163,7 @@ class Site:
             write = ["docker", "exec", "-i", machine.container, "sh", "-c", "cat >/hhvm.asc"]
             subprocess.run(write, input=public_keys, check=True, text=True)
             try:
-                return machine.install(f"{self.url}/hhvm-downloads/debian")
+                return machine.install(f"{self.url}/debian")
             except AptFailed as error:
                 return str(error)
 
@@ -179,7 +179,7 @@ class Site:
 
 @pytest.fixture
 def site(s3: S3Client, s3_directory: Path, machines: list[Machine]) -> Iterator[Site]:
-    with website(s3_directory) as server:
+    with website(s3_directory / Settings().downloads_bucket) as server:
         yield Site(s3, server.url, machines)
 
 
