@@ -1,4 +1,4 @@
-"""What the operators that run other DAGs do by themselves, without a scheduler."""
+"""What the operators that run other DAGs decide."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.sdk import DagRunState
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
-from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.sdk.execution_time.comms import DagRunStateResult, GetDagRunState, OKResponse, TaskStatesResult
 from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunTrigger, PublishOperator
+from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from airflow.sdk.execution_time.comms import TriggerDagRun
     from airflow.triggers.base import TriggerEvent
+    from pydantic import BaseModel
 
     from hhvm_packaging.orchestration.task_context import RequestJson
 
@@ -58,13 +59,12 @@ def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None
 
 
 class Child:
-    """A child run as the trigger sees it: at each look the run's state and that of its last task."""
+    """A child run as the trigger sees it: at each poll the run's state and that of its last task."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *looks: tuple[str, str | None]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *polls: tuple[str, str | None]) -> None:
         self.pauses: list[float] = []
-        self._left = list(looks)
-        monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", self._last_task)
-        monkeypatch.setattr(RuntimeTaskInstance, "get_dagrun_state", lambda *_: self._left.pop(0)[0])
+        self._left = list(polls)
+        Supervisor(monkeypatch, self._answer)
         monkeypatch.setattr(asyncio, "sleep", self._sleep)
 
     def waited_for(self) -> TriggerEvent:
@@ -72,16 +72,17 @@ class Child:
         waiting = ChildRunTrigger("hhvm_build", "a-run", "build_report").run()
         return asyncio.run(anext(waiting))  # type: ignore[arg-type]
 
-    def _last_task(self, *, dag_id: str, run_ids: list[str], task_ids: list[str]) -> object:
-        assert (dag_id, run_ids, task_ids) == ("hhvm_build", ["a-run"], ["build_report"])
+    def _answer(self, asked: BaseModel) -> BaseModel:
+        if isinstance(asked, GetDagRunState):
+            return DagRunStateResult(state=DagRunState(self._left.pop(0)[0]))
         state = self._left[0][1]
-        return {"a-run": {"build_report": state}} if state else {}
+        return TaskStatesResult(task_states={"a-run": {"build_report": state}} if state else {})
 
     async def _sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
 
 
-def test_a_child_is_looked_at_each_second_and_closely_once_only_its_last_task_is_left(
+def test_a_child_is_polled_each_second_and_more_often_while_its_last_task_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     child = Child(
@@ -109,9 +110,8 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
 
 
 def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite's clock has no fractions of it, by which a run that is due now has to wait for the next one."""
-    sent: list[TriggerDagRun] = []
-    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", SimpleNamespace(send=sent.append), raising=False)
+    """SQLite's clock has whole seconds: with a fraction, the run would wait for the next second."""
+    supervisor = Supervisor(monkeypatch, lambda _: OKResponse(ok=True))
     ti = SimpleNamespace(
         get_dr_count=lambda **_: 0,
         get_dag=lambda _: SimpleNamespace(is_paused=False),
@@ -121,7 +121,7 @@ def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pyte
     before = datetime.now(UTC)
     with pytest.raises(TaskDeferred):
         BuildOperator(task_id="build", request=request).execute({"ti": ti, "run_id": "a-run"})  # type: ignore[typeddict-item]
-    [trigger] = sent
+    [trigger] = supervisor.sent
     assert trigger.run_after
     assert before.replace(microsecond=0) <= trigger.run_after <= datetime.now(UTC)
     assert trigger.run_after.microsecond == 0

@@ -1,4 +1,4 @@
-"""The operators with which a wrapper DAG runs other DAGs, and resumes and cancels them."""
+"""The operators with which a wrapper DAG runs other DAGs, resumes them and cancels them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
-from airflow.sdk.exceptions import (
-    AirflowException,
-    AirflowFailException,
-    AirflowRescheduleException,
-    DagRunTriggerException,
-)
+from airflow.sdk import DagRunState
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, DagRunTriggerException
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
-from airflow.utils.state import DagRunState
 from typing_extensions import override
 
-from hhvm_packaging.orchestration import connections, task_context
+from hhvm_packaging.orchestration import _airflow_internals, connections, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
 from hhvm_packaging.runs.run import UNDER_WAY, child_of
@@ -28,30 +23,31 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-_LOOK = 1.0
-"""Seconds between looks at a child run, each of which is two short queries."""
-_LOOK_CLOSELY = 0.1
-"""Likewise, once nothing but its last task is left."""
-_NOT_AT_IT = (None, "up_for_retry")
-"""States of a task that will not end before the next look."""
-_OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
-"""States of a task instance that nothing but a person changes."""
+_POLL_INTERVAL = 1.0
+"""Seconds between two polls of a child run. Each poll makes two short queries."""
+_LAST_POLL_INTERVAL = 0.1
+"""The same while the child's last task is scheduled or running."""
+_NOT_SCHEDULED = (None, "up_for_retry")
+"""States of a task that will not end before the next poll."""
+_FINAL = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""States of a task instance that only a person changes."""
 
 
 class ChildRunOperator(TriggerDagRunOperator):
-    """Run another DAG for one ``request`` under a run id that stays the same, and wait for it, deferred.
+    """Run another DAG for one ``request``, and wait for it deferred.
 
-    A child that is under way is waited for: the stock operator would reset it and lose hours of builds.
-    One that finished, well or not, is run again from its start; what is done in it passes at once.
-    A child ends with its parent: see ChildRunTrigger.
+    The child's run id is always the same for a run of the wrapper and a version. If the child is queued or
+    running, the task attaches to it; the stock operator would reset it and lose hours of builds. If the child
+    has finished, successfully or not, it runs again from its first task; finished work in it passes at once.
+    If a person ends the task, the child ends too: see ChildRunTrigger.
     """
 
     template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "request")
 
     passed_on: ClassVar[tuple[str, ...]]
-    """What the child is told of the request."""
+    """The fields of the request that the child gets."""
     last_task: ClassVar[str]
-    """The child's one task that ends after all the others."""
+    """The id of the task that ends after all others in the child."""
 
     def __init__(self, *, request: Mapping[str, Any], **kwargs: Any) -> None:
         super().__init__(
@@ -66,11 +62,11 @@ class ChildRunOperator(TriggerDagRunOperator):
         self.request = request
 
     def execute(self, context: Context) -> None:
-        """Attach to the child if it is under way, else trigger or reset it."""
+        """Attach to the child if it is queued or running. Otherwise create or reset it. Then wait."""
         ti, run_id = context["ti"], child_of(str(context["run_id"]), self.request["version"])
         self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNDER_WAY)):
-            self.log.info("%s run %s is under way: waiting for it", self.trigger_dag_id, run_id)
+            self.log.info("%s run %s is queued or running: waiting for it", self.trigger_dag_id, run_id)
         else:
             self._start(context)
         ti.xcom_push(key=XCOM_RUN_ID, value=run_id)
@@ -80,33 +76,22 @@ class ChildRunOperator(TriggerDagRunOperator):
         )
 
     def _start(self, context: Context) -> None:
-        """Do what Airflow does for the stock operator, which would then wait with the stock trigger."""
-        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
         try:
             super().execute(context)
         except DagRunTriggerException as wanted:
-            answer = SUPERVISOR_COMMS.send(
-                TriggerDagRun(
-                    dag_id=wanted.trigger_dag_id,
-                    run_id=wanted.dag_run_id,
-                    conf=wanted.conf,
-                    logical_date=wanted.logical_date,
-                    # SQLite's clock has whole seconds: with a fraction it would wait for the next one.
-                    run_after=datetime.datetime.now(datetime.UTC).replace(microsecond=0),
-                    reset_dag_run=wanted.reset_dag_run,
-                )
-            )
-            if isinstance(answer, ErrorResponse):
-                raise AirflowException(f"{self.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
+            # SQLite's clock has whole seconds: with a fraction, the run would wait for the next second.
+            now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+            _airflow_internals.start_run(wanted, run_after=now)
 
     @override
     def execute_complete(self, context: Context, event: str) -> None:  # type: ignore[override]  # ours
-        """Fail as the child did, whose run id is the ``event``; no retry starts that child again."""
+        """Fail without a retry, because the child failed. ``event`` is the child's run id.
+
+        Airflow's database names this method for tasks that are deferred.
+        """
         raise AirflowFailException(
             f"{self.trigger_dag_id} run {event} failed. This task's link Triggered DAG leads to what failed "
-            "there; once that is mended, clear this task"
+            "there. When the cause is fixed, clear this task"
         )
 
 
@@ -121,11 +106,11 @@ class BuildOperator(ChildRunOperator):
 
 
 class PublishOperator(ChildRunOperator):
-    """Publish one version, unless it is not built or is held, and not before those before it.
+    """Publish one version, after the mapped instances before it have ended.
 
-    It asks the store, not the tasks before it, whether the version may be published. Mapped with
-    ``max_active_tis_per_dagrun=1``, each runs after the one before; the scheduler alone would let the
-    next one pass one that waits for a retry.
+    It fails if the version is not built or is held; it reads that from the store, not from the tasks before
+    it. ``max_active_tis_per_dagrun=1`` alone does not keep the order: the scheduler starts the next instance
+    while one waits for a retry.
     """
 
     passed_on = ("version", "distros", "if_one_fails")
@@ -135,7 +120,7 @@ class PublishOperator(ChildRunOperator):
         super().__init__(trigger_dag_id="hhvm_publish_release", **kwargs)
 
     def execute(self, context: Context) -> None:
-        """Fail at once, saying why, if the version may not be published."""
+        """Check the order and whether the version may be published. Then run the child."""
         from hhvm_packaging.publishing import holds
 
         self.await_turn(context)
@@ -153,20 +138,20 @@ class PublishOperator(ChildRunOperator):
         super().execute(context)
 
     def await_turn(self, context: Context) -> None:
-        """Return if all before this one are over. Raises AirflowRescheduleException."""
+        """Return if all instances before this one have ended; otherwise raise AirflowRescheduleException."""
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id])
         earlier = [f"{ti.task_id}_{index}" for index in range(ti.map_index or 0)]
-        if waiting := [name for name in earlier if states[ti.run_id].get(name) not in _OVER]:
-            self.log.info("%s comes first", ", ".join(waiting))
+        if waiting := [name for name in earlier if states[ti.run_id].get(name) not in _FINAL]:
+            self.log.info("Waiting for %s", ", ".join(waiting))
             again = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.poke_interval)
             raise AirflowRescheduleException(again)
 
 
 class ChildRunTrigger(BaseTrigger):
-    """Waits for the child run, and cancels it where a person ended the task that waits.
+    """Wait until the child run ends. If a person fails the task that waits, fail the child too.
 
-    ``last_task`` is the child's one task that ends after all the others.
+    ``last_task`` is the id of the task that ends after all others in the child.
     """
 
     def __init__(self, dag_id: str, run_id: str, last_task: str) -> None:
@@ -176,16 +161,16 @@ class ChildRunTrigger(BaseTrigger):
         self.last_task = last_task
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What the triggerer keeps of this trigger."""
+        """The class path and the arguments, as Airflow's database stores them."""
         names = ("dag_id", "run_id", "last_task")
         return "hhvm_packaging.orchestration.child_runs.ChildRunTrigger", {
             name: getattr(self, name) for name in names
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait; where the child succeeded so does the task, without a process of its own for that."""
+        """Poll the child. If it succeeds, the task succeeds without another process of it."""
         while True:
-            state, pause = await asyncio.to_thread(self._look)
+            state, pause = await asyncio.to_thread(self._poll)
             if state == DagRunState.SUCCESS:
                 yield TaskSuccessEvent()
                 return
@@ -194,17 +179,14 @@ class ChildRunTrigger(BaseTrigger):
                 return
             await asyncio.sleep(pause)
 
-    def _look(self) -> tuple[str, float]:
-        """The child's state, and how many seconds to wait until the next look."""
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-        of_child: Any = {"dag_id": self.dag_id, "task_ids": [self.last_task], "run_ids": [self.run_id]}
-        last = RuntimeTaskInstance.get_task_states(**of_child).get(self.run_id, {}).get(self.last_task)
-        pause = _LOOK if last in _NOT_AT_IT else _LOOK_CLOSELY
-        return RuntimeTaskInstance.get_dagrun_state(self.dag_id, self.run_id), pause
+    def _poll(self) -> tuple[str, float]:
+        """The child's state, and the seconds until the next poll."""
+        last = _airflow_internals.read_task_state(self.dag_id, self.run_id, self.last_task)
+        pause = _POLL_INTERVAL if last in _NOT_SCHEDULED else _LAST_POLL_INTERVAL
+        return _airflow_internals.read_run_state(self.dag_id, self.run_id), pause
 
     async def on_kill(self) -> None:
-        """Mark the child failed, which ends its workers, if the task was; a cleared task attaches again."""
+        """Fail the child if the task has failed, which ends its workers. A cleared task attaches again."""
         await asyncio.to_thread(self._cancel)
 
     def _cancel(self) -> None:

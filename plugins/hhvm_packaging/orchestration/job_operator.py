@@ -15,8 +15,7 @@ from airflow.providers.amazon.aws.links.base_aws import (  # ruff: ignore[banned
 from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-module-level-imports] - takes no time
     EC2InstanceLink,
 )
-from airflow.sdk import BaseOperator, RetryPolicy
-from airflow.sdk.definitions.retry_policy import RetryDecision
+from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
 from airflow.triggers.base import TaskSuccessEvent
 from typing_extensions import override
 

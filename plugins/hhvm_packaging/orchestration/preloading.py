@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 
-if TYPE_CHECKING:
-    from airflow.jobs.job import Job
-    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+from hhvm_packaging.orchestration import _airflow_internals
 
 _LAZY = (
     "airflow.sdk.definitions.connection",
@@ -28,11 +25,9 @@ _LAZY = (
 
 
 @hookimpl
-def on_starting(component: Job | TaskRunnerMarker) -> None:
+def on_starting(component: object) -> None:
     """Airflow calls this when a scheduler or a triggerer begins, and when a task does, which is too late."""
-    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
-
-    if not isinstance(component, TaskRunnerMarker):
+    if not _airflow_internals.is_task(component):
         load()
 
 

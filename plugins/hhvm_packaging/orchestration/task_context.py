@@ -7,7 +7,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
-from airflow.sdk import get_current_context
+from airflow.sdk import conf, get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
 from hhvm_packaging import distros
@@ -50,8 +50,6 @@ def read_run(context: Mapping[str, Any]) -> Run:
 
     The context of a callback may have no ``ti``; then there are no states and no reasons.
     """
-    from airflow.configuration import conf
-
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     states: dict[str, Any] = {}
     if "ti" in context:

@@ -1,0 +1,62 @@
+"""Every use of a private name of Airflow.
+
+A new version of Airflow may move or change these without notice. tests/unit/test_airflow_internals.py checks
+each against the installed Airflow, and fails if another module of ours imports a private name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.sdk.exceptions import AirflowException
+
+if TYPE_CHECKING:
+    import datetime
+
+    from airflow.sdk.exceptions import DagRunTriggerException
+
+
+def start_run(wanted: DagRunTriggerException, run_after: datetime.datetime) -> None:
+    """Create the run that TriggerDagRunOperator asks for, due at ``run_after``; or reset the one that exists.
+
+    The operator raises ``wanted``. Airflow's task runner handles it in the same way, but then it waits for
+    the run with a trigger of its own. Raises AirflowException if Airflow refuses.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+
+    answer = task_runner.SUPERVISOR_COMMS.send(
+        TriggerDagRun(
+            dag_id=wanted.trigger_dag_id,
+            run_id=wanted.dag_run_id,
+            conf=wanted.conf,
+            logical_date=wanted.logical_date,
+            run_after=run_after,
+            reset_dag_run=wanted.reset_dag_run,
+        )
+    )
+    if isinstance(answer, ErrorResponse):
+        raise AirflowException(f"{wanted.trigger_dag_id} run {wanted.dag_run_id}: {answer}") from wanted
+
+
+def read_run_state(dag_id: str, run_id: str) -> str:
+    """The state of a run. Triggers, which have no task instance to ask, can call this in a thread."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    return RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
+
+
+def read_task_state(dag_id: str, run_id: str, task_id: str) -> str | None:
+    """The state of a task that is not mapped; None if it has none yet. Otherwise like read_run_state."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id])
+    state: str | None = states.get(run_id, {}).get(task_id)
+    return state
+
+
+def is_task(component: object) -> bool:
+    """Whether a listener's ``on_starting`` was called by the process of a task."""
+    from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
+
+    return isinstance(component, TaskRunnerMarker)
