@@ -194,7 +194,9 @@ def test_a_deployment_that_is_new_right_after_a_turn_waits_for_the_next(
 ) -> None:
     """As the scheduler computes it, which has its own class of each schedule."""
     schedule = DagSerialization.from_dict(DagSerialization.to_dict(dags[dag_id])).timetable
-    anytime = TimeRestriction(earliest=dags[dag_id].start_date, latest=None, catchup=False)
+    start = dags[dag_id].start_date
+    earliest = pendulum.instance(start) if start else None
+    anytime = TimeRestriction(earliest, latest=None, catchup=False)
     for minute in range(0, 24 * 60, 30):
         now = pendulum.datetime(2026, 11, 25).add(minutes=minute, seconds=1)
         monkeypatch.setattr("airflow.timetables.trigger.utcnow", lambda now=now: now)
@@ -216,9 +218,9 @@ def test_a_free_slot_goes_to_a_publish_then_to_the_nightly_then_to_releases(dags
         name: DagSerialization.from_dict(DagSerialization.to_dict(dag)) for name, dag in dags.items()
     }
 
-    def weight(dag: str, task: str, run: str) -> int:
+    def weight(dag: str, task: str, run: str) -> int | None:
         operator = serialised[dag].get_task(task)
-        return int(TaskInstance(operator, run_id=run, dag_version_id=uuid4()).priority_weight)
+        return TaskInstance(operator, run_id=run, dag_version_id=uuid4()).priority_weight
 
     assert [
         weight("hhvm_publish_release", "verify_candidate", "manual__2026__1.0.0"),
@@ -233,7 +235,7 @@ def test_a_free_slot_goes_to_a_publish_then_to_the_nightly_then_to_releases(dags
 def test_an_api_server_that_is_away_for_minutes_costs_no_release(dags: dict[str, DAG], dag_id: str) -> None:
     """Meanwhile each try of a task is lost within seconds."""
     for task in dags[dag_id].tasks:
-        assert task.retries * task.retry_delay >= datetime.timedelta(minutes=5), task.task_id
+        assert (task.retries or 0) * task.retry_delay >= datetime.timedelta(minutes=5), task.task_id
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_a_stopped_build_leaves_no_container(packaging: Path, sent: signal.Signa
 
     script = packaging / "bin/make-package-in-throwaway-container"
     # Tests that run in a shell's background have it ignored, and what they start inherits that.
-    command = ["env", f"--default-signal={sent.name}", script, "test-1"]
+    command = ["env", f"--default-signal={sent.name}", str(script), "test-1"]
     with subprocess.Popen(command, env=os.environ | {"VERSION": "1.0.0", "HHVM_JOB": job}) as build:
         deadline = time.monotonic() + 30
         try:

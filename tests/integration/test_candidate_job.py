@@ -19,7 +19,6 @@ from hhvm_packaging.workers.job import JobFailed
 from testing.built import BOOKWORM, TRIXIE, Bench, bench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from hhvm_packaging.planning.plans import PublishPlan
@@ -30,7 +29,7 @@ ATTEMPT = AttemptId.new()
 
 
 @pytest.fixture
-def worker(job_image: str, bench: Bench, tmp_path: Path) -> Iterator[DockerWorker]:
+def worker(job_image: str, bench: Bench, tmp_path: Path) -> DockerWorker:
     settings = bench.settings.model_copy(update={"docker_work_directory": tmp_path / "work"})
     return DockerWorker(connections.docker_worker().engine, settings)
 

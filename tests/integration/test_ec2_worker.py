@@ -272,7 +272,7 @@ def test_one_task_launches_waits_takes_in_and_terminates(deployed: Bench) -> Non
     [launched] = deployed.ec2.launches
     assert launched.caller == "airflow"
     assert launched.instances[0] in str(instance.pushed)
-    event: Any = asyncio.run(anext(deferred.value.trigger.run()))  # type: ignore[attr-defined]
+    event: Any = asyncio.run(anext(deferred.value.trigger.run()))
     assert "done" in event.xcoms["return_value"]
     deployed.ec2.wait(launched.instances[0], "terminated")
 
@@ -286,5 +286,5 @@ def test_a_task_that_is_run_again_attaches_to_its_instance_also_when_its_answer_
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute({"ti": TaskInstance()})
     assert len({name for launch in deployed.ec2.launches for name in launch.instances}) == 1
-    asyncio.run(deferred.value.trigger.on_kill())  # type: ignore[attr-defined]
+    asyncio.run(deferred.value.trigger.on_kill())
     deployed.ec2.wait(deployed.instance(), "terminated")

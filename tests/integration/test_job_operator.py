@@ -110,12 +110,17 @@ class Bench:
 
     def fired(self, deferred: TaskDeferred) -> TriggerEvent:
         """Wait as the triggerer does."""
-        event: TriggerEvent = asyncio.run(anext(deferred.trigger.run()))  # type: ignore[attr-defined]
+        event: TriggerEvent = asyncio.run(anext(deferred.trigger.run()))
         return event
 
     def ended(self, deferred: TaskDeferred) -> Any:
         """Wait as the triggerer does. Returns what it tells the task."""
         return self.fired(deferred).payload
+
+    def directory(self, deferred: TaskDeferred) -> Path:
+        """The work directory of the job that the task waits for."""
+        assert deferred.kwargs
+        return self.worker.directory(deferred.kwargs["name"])
 
     def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
         """Wait, and go on as the task then does, if it has to. Returns what it returns."""
@@ -167,7 +172,7 @@ def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_se
     bench.ended(bench.deferred(task))
     deferred = bench.deferred(task)
     bench.ended(deferred)
-    assert len((bench.root / "work" / deferred.kwargs["name"] / "ran").read_text().split()) == 1
+    assert len((bench.directory(deferred) / "ran").read_text().split()) == 1
     assert bench.take_in(task, deferred) == "HHVM 1.0.0, a-job: done"
 
 
@@ -214,7 +219,7 @@ def test_a_run_of_the_same_name_in_another_deployment_leaves_the_job_alone(
     monkeypatch.setenv("HHVM_PACKAGING_DOCKER_WORK_DIRECTORY", str(bench.root / "work/of-another"))
     settings.cache_clear()
     other = bench.deferred(task)
-    asyncio.run(other.trigger.on_kill())  # type: ignore[attr-defined]
+    asyncio.run(other.trigger.on_kill())
     assert bench.containers() == before
 
 
@@ -339,7 +344,7 @@ def test_a_brief_job_that_takes_long_is_waited_for_deferred_and_no_line_of_its_l
     task = bench.task('echo one; until [ -e "$OUT/../go-on" ]; do sleep 0.1; done; echo two')
     waiting = bench.deferred(task)
     assert lines == ["one"]
-    (bench.root / "work" / waiting.kwargs["name"] / "go-on").touch()
+    (bench.directory(waiting) / "go-on").touch()
     bench.take_in(task, waiting)
     assert lines == ["one", "two", "HHVM 1.0.0, a-job: done"]
 
@@ -395,7 +400,7 @@ def test_a_task_goes_on_only_once_airflows_scheduler_can_know_that_it_waited(
 def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
     task = bench.task("sleep 600")
     deferred = bench.deferred(task)
-    deferred.trigger.deadline = time.time() - 1  # type: ignore[attr-defined]
+    deferred.trigger.deadline = time.time() - 1
     with pytest.raises(AirflowFailException, match="nor did its own timer end it"):
         bench.take_in(task, deferred)
     assert bench.containers() == []
@@ -403,7 +408,7 @@ def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
 
 def test_ending_the_task_ends_its_job(bench: Bench) -> None:
     deferred = bench.deferred(bench.task("sleep 600"))
-    asyncio.run(deferred.trigger.on_kill())  # type: ignore[attr-defined]
+    asyncio.run(deferred.trigger.on_kill())
     assert bench.containers() == []
 
 
@@ -473,7 +478,7 @@ def test_a_task_that_was_deferred_before_the_modules_moved_is_finished(
     (path, arguments), ticket = stored_before_the_modules_moved(bench.deferred(task))
     event = asyncio.run(anext(resolve_name(path)(**arguments).run()))
     if isinstance(event, TaskSuccessEvent):
-        said = event.xcoms["return_value"] if event.xcoms else ""
+        said = str((event.xcoms or {})["return_value"])
     else:
         with pytest.raises(AirflowFailException) as failure:
             task.resume_execution("take_in", ticket | {"event": event.payload}, CONTEXT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -53,7 +53,7 @@ def a_dag() -> DAG:
 
 def context(**params: Any) -> Context:
     """What Airflow gives a callback."""
-    found: Any = {
+    found = {
         "dag": a_dag(),
         "run_id": "manual__2026-11-24T00:00:00+00:00",
         "dag_run": SimpleNamespace(run_after=datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)),
@@ -62,7 +62,7 @@ def context(**params: Any) -> Context:
         "params": params,
         "reason": "task_failure",
     }
-    return found
+    return cast("Context", found)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.unit.test_packaging_files import git
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hhvm_packaging.planning.plans import BuildPlan
+    from hhvm_packaging.planning.plans import BuildPlan, Plan
 
 __all__ = ["bench"]
 
@@ -53,7 +53,7 @@ def branch(root: Path, name: str = BRANCH, *, pkgver: str = "7~bookworm", withou
     return head
 
 
-def unpacked(bench: Bench, plan: BuildPlan, directory: Path) -> Path:
+def unpacked(bench: Bench, plan: Plan, directory: Path) -> Path:
     """What the plan's workers get."""
     packaging_archive.unpack(bench.store, plan.packaging, directory)
     return directory

@@ -379,7 +379,7 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive) -> N
 
 
 @pytest.mark.parametrize("days", [0, KEPT + 1, KEPT + 2])
-def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: Archive, days: float) -> None:
+def test_pruning_may_die_after_any_write_and_is_completed_by_the_next(archive: Archive, days: int) -> None:
     archive.publish(RELEASE, OLD)
     source(archive, OLD)
     archive.publish(RECENT)

@@ -174,7 +174,7 @@ class Suite:
         """These versions are offered, and the names without a digest are what InRelease says, too."""
         self.assert_whole()
         release = self.path / "Release"
-        gpgv = ["gpgv", "--quiet", "--keyring", keyring]
+        gpgv = ["gpgv", "--quiet", "--keyring", str(keyring)]
         text = subprocess.run(
             [*gpgv, "--output", "-", self.path / "InRelease"], check=True, capture_output=True
         )
