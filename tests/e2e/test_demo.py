@@ -313,5 +313,6 @@ def test_make_down_leaves_no_process_container_or_lock(newcomer: Newcomer) -> No
     newcomer.make("down")
     assert newcomer.stack.processes() == []
     assert newcomer.containers() == []
+    assert not (newcomer.stack.var / "run/lock").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(newcomer.stack.ui_url)
