@@ -1,4 +1,4 @@
-"""Nightlies in a suite: which of them are too old to be offered."""
+"""The nightlies of a suite, and which of them are too old to be offered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.change import Change
+from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.undo import upstream
 from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from hhvm_packaging.settings import Settings
 
 
-def nightly(identity: Identity) -> Release | None:
-    """The nightly that the package is of; None if it is of none."""
+def find_nightly(identity: Identity) -> Release | None:
+    """The nightly that the package belongs to; None if it belongs to none."""
     if not f"{identity[0]}-".startswith(f"{NIGHTLY_PACKAGE}-"):
         return None
     release = Release.find(upstream(identity))
@@ -27,24 +28,32 @@ def nightly(identity: Identity) -> Release | None:
 
 
 def first_day(now: datetime, settings: Settings) -> date:
-    """The day of the oldest nightly that is offered without being the newest."""
+    """The first day whose nightlies are offered. An older nightly is offered only if it is the newest."""
     return now.date() - timedelta(days=settings.nightly_days)
 
 
-def aged(identities: Iterable[Identity], first: date) -> frozenset[Identity]:
-    """The packages of nightlies of before the day ``first``.
+def find_aged(identities: Iterable[Identity], first: date) -> frozenset[Identity]:
+    """The packages of nightlies from before the day ``first``.
 
-    Of each architecture the newest nightly is left out: where nightlies have stopped, users keep the last.
+    Each architecture keeps its newest nightly, so that users have one if nightlies stop. The packages for
+    all architectures and the source stay as long as one architecture keeps the nightly.
     """
-    days = {identity: found.date for identity in identities if (found := nightly(identity))}
+    days = {identity: found.date for identity in identities if (found := find_nightly(identity))}
     newest: dict[str, date] = {}
     for (_, _, architecture), day in days.items():
         newest[architecture] = max(day, newest.get(architecture, day))
-    return frozenset(identity for identity, day in days.items() if day < first and day not in newest.values())
+
+    def is_newest(identity: Identity, day: date) -> bool:
+        architecture = identity[2]
+        return day in newest.values() if architecture in ("all", SOURCE) else day == newest[architecture]
+
+    return frozenset(
+        identity for identity, day in days.items() if day < first and not is_newest(identity, day)
+    )
 
 
-def ageing(current: State, first: date) -> Change:
-    """The change that takes such packages out of a suite, without withdrawing them: they are not bad."""
-    gone = aged(current.identities, first)
+def remove_aged(current: State, first: date) -> Change:
+    """The change that removes aged nightlies from a suite. It does not withdraw them: they are not bad."""
+    gone = find_aged(current.identities, first)
     indices = {name: entries.without(gone) for name, entries in current.indices.items()}
     return Change(current, indices, current.withdrawn, f"prune nightlies of before {first:%Y.%m.%d}")

@@ -79,7 +79,7 @@ def change(
     wanted = add_packages(current, new, settings.architectures, str(target), reinstate=again)
     # What users had and lost must not come back for a day because an old run was resumed.
     first = nightlies.first_day(datetime.now(UTC), settings)
-    if wanted.added & nightlies.aged(wanted.identities, first):
+    if wanted.added & nightlies.find_aged(wanted.identities, first):
         raise AgedOut(
             f"HHVM {plan.version}, {distro.name}: {target} offers nightlies from {first:%Y.%m.%d} on and the "
             f"newest one; nightly_days is {settings.nightly_days}"

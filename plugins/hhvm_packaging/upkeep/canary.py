@@ -356,7 +356,9 @@ class _Check:
         for name in target_suites.choose_suites(release, distro, settings):
             suite = f"{distro.repository} {name}"
             days = [
-                found.date for entry in self.offered.get(suite, ()) if (found := nightlies.nightly(entry))
+                found.date
+                for entry in self.offered.get(suite, ())
+                if (found := nightlies.find_nightly(entry))
             ]
             if not days:
                 # A new deployment has none before its first scheduled run.

@@ -71,11 +71,11 @@ class Pruning:
 
     def _age_out(self, target: Suite, signer: Signer) -> list[str]:
         # A suite without nightlies may well be signed by a key of long ago.
-        if not any(map(nightlies.nightly, target.read().identities)):
+        if not any(map(nightlies.find_nightly, target.read().identities)):
             return []
         first = nightlies.first_day(self.now, self.settings)
         with target.lock():
-            change = nightlies.ageing(target.read(signer=signer), first)
+            change = nightlies.remove_aged(target.read(signer=signer), first)
             if change:
                 log.info("%s", difference.describe(target, change, ()))
             if not self.dry_run:
@@ -131,7 +131,7 @@ class Pruning:
     def _tarballs(self, histories: Iterable[History], since: datetime) -> Iterator[Entry]:
         """Each before its signature, without which none may be public."""
         packages = {package for history in histories for package in history.packages}
-        named = set(map(nightlies.nightly, packages))
+        named = set(map(nightlies.find_nightly, packages))
         for entry in unnamed(self.store.downloads, keys.nightly_tarballs(), (), since):
             release = _nightly(entry.key)
             if release and release not in named:
