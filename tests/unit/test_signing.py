@@ -101,6 +101,16 @@ def test_bytes_verify_against_their_signature(signer: Signer) -> None:
     assert signing.verify(TEXT, signer.detach(TEXT), signer.public_key()) == signer.fingerprint
 
 
+def test_signing_does_not_change_the_key_that_others_sign_with(private_key: str, temporary: Path) -> None:
+    """Gpg's agent rewrites an imported key when it is first used: who reads it then cannot sign."""
+    with Signer(private_key) as signer:
+        [home] = temporary.iterdir()
+        before = {path: path.read_bytes() for path in home.glob("private-keys-v1.d/*.key")}
+        assert before
+        signer.clearsign(TEXT)
+        assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_file_verifies_against_its_signature(signer: Signer, tmp_path: Path) -> None:
     path = tmp_path / "hhvm.tar.gz"
     path.write_bytes(TEXT * 100_000)
@@ -263,15 +273,15 @@ def test_the_primary_key_may_stay_offline_where_a_subkey_signs(subkey: Callable[
 
 def test_a_key_with_a_passphrase_does_not_sign_and_does_not_wait(homes: Path) -> None:
     key = make_key(homes / "Locked", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
-    with Signer(key) as signer, pytest.raises(UnusableKey, match="passphrase"):
-        signer.clearsign(TEXT)
+    with pytest.raises(UnusableKey, match="passphrase"), Signer(key):
+        pass
 
 
 def test_a_key_with_a_passphrase_is_not_left_out_either(private_key: str, homes: Path) -> None:
     key = make_key(homes / "Locked2", passphrase="open sesame")  # ruff: ignore[hardcoded-password-func-arg]
     for keys in (private_key + key, key + private_key):
-        with Signer(keys) as signer, pytest.raises(UnusableKey, match="cannot sign"):
-            signer.clearsign(TEXT)
+        with pytest.raises(UnusableKey, match="cannot sign"), Signer(keys):
+            pass
 
 
 def test_an_expired_key_is_not_left_out_either(private_key: str, expired_key: str) -> None:

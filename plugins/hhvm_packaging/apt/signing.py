@@ -49,7 +49,7 @@ class Signer:
     Public keys may be among the private ones: those of earlier signers. They are in ``public_key()`` too,
     so that what they signed still verifies.
 
-    Entering raises UnusableKey if there is no private key, or if one is expired or revoked.
+    Entering raises UnusableKey if there is no private key, or if one is expired or revoked or cannot sign.
     """
 
     fingerprints: list[str]
@@ -69,6 +69,9 @@ class Signer:
                 raise UnusableKey("a private key is needed to sign with, and none was found")
             ends = [_check(key) for key in self._gpg.list_keys(keys=self.fingerprints)]
             self.expires = min((end for end in ends if end), default=None)
+            # At the first signature gpg's agent rewrites the file of an imported key. Another signature that
+            # was made at the same time would read half of it and fail.
+            self.clearsign(b"")
             self._exit = stack.pop_all()
         return self
 
