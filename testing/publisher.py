@@ -67,7 +67,8 @@ class PublisherProcess:
     ) -> None:
         """Start to change suites of Debian, one after the other.
 
-        The operation is ``publish`` or ``undo``, which goes back to the first state that there was.
+        The operation is ``publish``, ``undo`` (to the first state that there was), ``reinstate`` (what was
+        withdrawn), ``sign again`` or ``age out``. Only ``publish`` takes files.
         """
         files = {suite: {file.key: file.artifact.model_dump() for file in files} for suite, files in suites}
         order = {
@@ -196,25 +197,38 @@ def attempt(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str] | str
         return f"{type(error).__name__}: {error}"
 
 
-def carry_out(s3: S3Client, signer: Any, order: dict[str, Any]) -> list[str]:
-    """Do what the order says. Returns the identities of what users are offered since, in words."""
+def carry_out(s3: S3Client, signer: Signer, order: dict[str, Any]) -> list[str]:
+    """Do what the order says. Returns what users are offered since, as "package version architecture"."""
     from hhvm_packaging.apt import undo
     from hhvm_packaging.apt.index import words
+    from hhvm_packaging.apt.sign_again import sign_again
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store.buckets import Bucket
+    from hhvm_packaging.store.buckets import Store
+    from hhvm_packaging.upkeep.pruning import Pruning
     from hhvm_packaging.workers.job import Artifact
 
+    bucket, locks = order["bucket"], Path(os.environ["LOCKS"])
+    # The bucket is scratch, too: the keys are others.
+    settings = Settings(scratch_bucket=bucket, downloads_bucket=bucket, lock_directory=locks)
+    store, at_once = Store(s3, settings), settings.requests_at_once
     added: list[str] = []
-    bucket, at_once = Bucket(s3, order["bucket"]), Settings().requests_at_once
     for name, files in order["suites"].items():
-        # The bucket is scratch, too: the keys are others.
-        suite = Suite(bucket, bucket, "debian", name, at_once=at_once, locks=Path(os.environ["LOCKS"]))
-        if order["operation"] == "undo":
-            added += undo.undo(suite, undo.read_history(suite)[-1].name, signer).added
-        else:
-            built = {key: Artifact(**file) for key, file in files.items()}
-            added += words(publish(suite, built, signer).added)
+        suite = Suite(store.downloads, store.scratch, "debian", name, at_once=at_once, locks=locks)
+        match order["operation"]:
+            case "publish":
+                built = {key: Artifact(**file) for key, file in files.items()}
+                added += words(publish(suite, built, signer).added)
+            case "undo":
+                added += undo.undo(suite, undo.read_history(suite)[-1].name, signer).added
+            case "reinstate":
+                removed = {words for snapshot in undo.read_history(suite) for words in snapshot.removed}
+                for version in {words.split()[1] for words in removed}:
+                    undo.reinstate(suite, version, signer)
+            case "sign again":
+                sign_again(suite, signer)
+            case "age out":
+                Pruning(store, settings, dry_run=False).age_out(signer)
     return added
 
 

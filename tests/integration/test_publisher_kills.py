@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +23,7 @@ from testing import publisher
 from testing.apt_client import AptFailed, Machine, Website, machine, website
 from testing.debs import Deb, source
 from testing.publisher import MUTANTS, PublisherProcess
-from testing.s3 import rclone
+from testing.s3 import client, rclone
 from testing.s3_proxy import Proxy
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from testing.debs import Built
 
 SUITES = ("bookworm", "trixie")
-OTHER = "noble"
-"""A suite in which nothing is published yet."""
+FRESH, WITHDRAWN, NIGHTLIES = "fresh", "withdrawn", "nightlies"
+"""Suites in which nothing is published yet, something is withdrawn, and an old nightly is offered."""
 OLDEST = {suite: Deb(f"0.9.0-1~{suite}") for suite in SUITES}
 OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}
-NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in (*SUITES, OTHER)}
+NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in (*SUITES, FRESH)}
 """One release: a package for each suite, and its source."""
+AGED, LAST = (Deb(f"2020.01.0{day}-1", package="hhvm-nightly") for day in (1, 2))
+"""Two nightlies that are older than a suite keeps any but the newest one."""
 APT_COMPLAINS = r"Hash Sum mismatch|unexpected size|404"
 
 
@@ -62,26 +64,57 @@ def machines(base_images: None, key: tuple[str, str]) -> Iterator[list[Machine]]
 
 
 @dataclass(frozen=True)
+class State:
+    """What InRelease says of a suite: versions of packages and of withdrawn packages."""
+
+    offered: list[str]
+    withdrawn: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Operation:
-    """What a publisher does, and what the suites offer before and after it."""
+    """What a publisher does, and what the suites offer before and after it, by their states."""
 
     name: str
     suites: tuple[str, ...]
-    before: Callable[[str], list[Deb]]
-    after: Callable[[str], list[Deb]]
+    before: Callable[[str], State]
+    after: Callable[[str], State]
 
     def __str__(self) -> str:
         return f"{self.name} {' and '.join(self.suites)}"
 
 
+def old_state(suite: str) -> State:
+    """What the suites have before anything happens."""
+    return State([OLDEST[suite].version, OLD[suite].version])
+
+
 PUBLISH = Operation(
     "publish",
     SUITES,
-    lambda suite: [OLDEST[suite], OLD[suite]],
-    lambda suite: [OLDEST[suite], OLD[suite], NEW[suite]],
+    old_state,
+    lambda suite: State([*old_state(suite).offered, NEW[suite].version]),
 )
-FIRST_PUBLISH = Operation("publish", (OTHER,), lambda _: [], lambda suite: [NEW[suite]])
-UNDO = Operation("undo", SUITES, PUBLISH.before, lambda suite: [OLDEST[suite]])
+FIRST_PUBLISH = Operation("publish", (FRESH,), lambda _: State([]), lambda suite: State([NEW[suite].version]))
+UNDO = Operation(
+    "undo",
+    SUITES,
+    old_state,
+    lambda suite: State([OLDEST[suite].version], [OLD[suite].version]),
+)
+REINSTATE = Operation(
+    "reinstate",
+    (WITHDRAWN,),
+    lambda _: State([OLDEST["bookworm"].version], [OLD["bookworm"].version]),
+    lambda _: State([OLDEST["bookworm"].version]),
+)
+SIGN_AGAIN = Operation("sign again", SUITES, old_state, old_state)
+AGE_OUT = Operation(
+    "age out",
+    (NIGHTLIES,),
+    lambda _: State([AGED.version, LAST.version]),
+    lambda _: State([LAST.version]),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +135,9 @@ class Stage:
         self.proxy.reset()
         if die_after is not None:
             self.proxy.end_after(die_after, lambda: os.kill(started.get(), signal.SIGKILL))
-        release = [(suite, built(NEW[suite])) for suite in operation.suites]
+        release = [
+            (suite, built(NEW[suite]) if operation.name == "publish" else []) for suite in operation.suites
+        ]
         self.process.start(*release, bucket=bucket, mutant=mutant, fork=True, operation=operation.name)
         started.put(self.process.answer())
         status: int = self.process.answer()
@@ -136,11 +171,24 @@ class Suite:
     def path(self) -> Path:
         return self.repository / "dists" / self.suite
 
-    def offered(self) -> list[str]:
-        """The versions that InRelease offers, once all that it names is proven to be there."""
-        if not (self.path / "InRelease").exists():
-            return []
+    def in_release(self) -> bytes:
+        """The signed file; empty if nothing is published."""
+        path = self.path / "InRelease"
+        return path.read_bytes() if path.exists() else b""
+
+    def state(self) -> State:
+        """What InRelease says, once all that it names is proven to be there."""
+        if not self.in_release():
+            return State([])
         self.assert_whole()
+        release = deb822.Deb822(self.in_release())
+        withdrawn = [line.split() for line in release.get("HHVM-Withdrawn", "").strip().splitlines()]
+        return State(
+            self._offered(),
+            [version for _, version, architecture in withdrawn if architecture == "amd64"],
+        )
+
+    def _offered(self) -> list[str]:
         [name] = [entry for entry in self.entries() if entry["name"] == "main/binary-amd64/Packages.gz"]
         packages = (self.path / "main/binary-amd64/by-hash/SHA256" / name["sha256"]).read_bytes()
         stanzas = deb822.Packages.iter_paragraphs(gzip.decompress(packages), use_apt_pkg=False)
@@ -170,9 +218,9 @@ class Suite:
         content = (self.repository / name).read_bytes()
         assert (len(content), sha256(content)) == (int(size), digest)
 
-    def assert_complete(self, versions: list[str], keyring: Path) -> None:
-        """These versions are offered, and the names without a digest are what InRelease says, too."""
-        self.assert_whole()
+    def assert_complete(self, state: State, keyring: Path) -> None:
+        """This is the suite's state, signatures are good, and the plain names agree with InRelease."""
+        assert self.state() == state
         release = self.path / "Release"
         gpgv = ["gpgv", "--quiet", "--keyring", str(keyring)]
         text = subprocess.run(
@@ -184,10 +232,10 @@ class Suite:
             assert sha256((self.path / entry["name"]).read_bytes()) == entry["sha256"]
         packages = (self.path / "main/binary-amd64/Packages").read_bytes()
         offered = deb822.Packages.iter_paragraphs(packages, use_apt_pkg=False)
-        assert [stanza["Version"] for stanza in offered] == versions
+        assert [stanza["Version"] for stanza in offered] == state.offered
 
     def entries(self) -> list[dict[str, str]]:
-        entries: list[dict[str, str]] = deb822.Release((self.path / "InRelease").read_bytes())["SHA256"]
+        entries: list[dict[str, str]] = deb822.Release(self.in_release())["SHA256"]
         assert entries
         return entries
 
@@ -203,10 +251,10 @@ def built(deb: Deb) -> list[Built]:
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
-    """A bucket's directory with two old releases, published, and the new one, built."""
+    """A bucket's directory: two old releases and two nightlies, published, and the new release, built."""
     directory = tmp_path_factory.mktemp("old")
     bucket = directory / "bucket"
-    for deb in [*OLDEST.values(), *OLD.values(), *NEW.values()]:
+    for deb in [*OLDEST.values(), *OLD.values(), *NEW.values(), AGED, LAST]:
         for file in built(deb):
             path = bucket / file.key
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,17 +266,37 @@ def old(tmp_path_factory: pytest.TempPathFactory, key: tuple[str, str]) -> Path:
         for release in (OLDEST, OLD):
             process.start(*((suite, built(release[suite])) for suite in SUITES), bucket="bucket", fork=False)
             assert len(process.answer()) == 2 * len(SUITES)
+        for suite, deb in (
+            (WITHDRAWN, OLDEST["bookworm"]),
+            (WITHDRAWN, OLD["bookworm"]),
+            (NIGHTLIES, AGED),
+            (NIGHTLIES, LAST),
+        ):
+            process.start((suite, [deb]), bucket="bucket", fork=False)
+            assert len(process.answer()) == 1
+        process.start((WITHDRAWN, []), bucket="bucket", fork=False, operation="undo")
+        assert process.answer() == []
     return bucket
 
 
 @pytest.fixture
-def stage(old: Path, key: tuple[str, str], machines: list[Machine], tmp_path: Path) -> Iterator[Stage]:
+def conditional() -> bool:
+    """Whether the store supports conditional writes."""
+    return False
+
+
+@pytest.fixture
+def stage(
+    old: Path, key: tuple[str, str], machines: list[Machine], tmp_path: Path, conditional: bool
+) -> Iterator[Stage]:
     # The server has to see no change but its own, so all buckets are there before it starts.
-    for bucket in ["counted", *(f"point-{point}" for point in range(1, MOST_WRITES + 1))]:
+    for bucket in ["untouched", "counted", *(f"point-{point}" for point in range(1, MOST_WRITES + 1))]:
         shutil.copytree(old, tmp_path / bucket)
     with (
         rclone(tmp_path) as endpoint,
-        Proxy(endpoint, one_write_at_a_time=True).running() as proxy,
+        Proxy(
+            endpoint, one_write_at_a_time=True, looking=client(endpoint) if conditional else None
+        ).running() as proxy,
         publisher.running(proxy.endpoint, key[0], tmp_path / "locks") as process,
         website(tmp_path) as server,
     ):
@@ -242,38 +310,53 @@ MOST_WRITES = 80
 def count_writes(stage: Stage, operation: Operation = PUBLISH, *, mutant: str = "") -> int:
     """How many writes the operation takes if nobody kills its publisher."""
     assert stage.run("counted", operation, mutant=mutant) == 0
-    assert 10 < stage.proxy.traffic.writes <= MOST_WRITES
+    assert 4 < stage.proxy.traffic.writes <= MOST_WRITES
     return stage.proxy.traffic.writes
 
 
-@pytest.mark.parametrize("operation", [PUBLISH, FIRST_PUBLISH, UNDO], ids=str)
+@pytest.mark.parametrize(
+    ("operation", "conditional"),
+    [
+        (PUBLISH, False),
+        (FIRST_PUBLISH, True),
+        (UNDO, False),
+        (REINSTATE, True),
+        (SIGN_AGAIN, False),
+        (AGE_OUT, True),
+    ],
+    ids=str,
+)
 def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_completes_it(
     stage: Stage, keyring: Path, operation: Operation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = range(1, count_writes(stage, operation) + 1)
-    before, after = (
-        [[deb.version for deb in debs(suite)] for suite in operation.suites]
-        for debs in (operation.before, operation.after)
-    )
+    before = [operation.before(suite) for suite in operation.suites]
+    after = [operation.after(suite) for suite in operation.suites]
     runs_before = sum(machine.runs for machine in stage.machines)
-    states: list[list[list[str]]] = []
+    left: list[list[State]] = []
     for point in points:
         bucket = stage.die(point, operation)
-        left = [stage.suite(bucket, suite).offered() for suite in operation.suites]
+        states = [stage.suite(bucket, suite).state() for suite in operation.suites]
         # All that apt reads was looked at. It reads each state once itself, and all of a publish.
-        if operation == PUBLISH or (operation == UNDO and left not in states):
-            assert stage.installed(bucket) == [versions[-1] for versions in left]
-        states.append(left)
+        if operation.suites == SUITES and (operation == PUBLISH or states not in left):
+            assert stage.installed(bucket) == [state.offered[-1] for state in states]
+        left.append(states)
 
         assert stage.run(bucket, operation) == 0
-        for suite, versions in zip(operation.suites, after, strict=True):
-            stage.suite(bucket, suite).assert_complete(versions, keyring)
+        for suite, state in zip(operation.suites, after, strict=True):
+            stage.suite(bucket, suite).assert_complete(state, keyring)
+            untouched = stage.suite("untouched", suite).in_release()
+            assert stage.suite(bucket, suite).in_release() != untouched
     # Each suite has the old state up to some write and the new one from then on, one suite after the other.
     steps = [[*after[:count], *before[count:]] for count in range(len(before) + 1)]
-    assert [state for state, _ in itertools.groupby(states)] == steps
+    assert without_repeats(left) == without_repeats(steps)
     runs = sum(machine.runs for machine in stage.machines) - runs_before
     with capsys.disabled():
         print(f"\n{operation}: killed at {len(points)} points; apt installed {runs} times, never wrongly")
+
+
+def without_repeats(states: list[list[State]]) -> list[list[State]]:
+    return [state for state, _ in itertools.groupby(states)]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

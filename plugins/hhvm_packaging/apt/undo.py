@@ -100,15 +100,14 @@ def withdraw(suite: Suite, current: State, version: str) -> Change:
 def reinstate(suite: Suite, version: str, signer: Signer) -> tuple[str, ...]:
     """Let the packages of a withdrawn Debian version be published again. The next publish offers them.
 
-    Returns them as "package version architecture"; none if nothing of that version is withdrawn. Raises
-    Damaged; signing.BadSignature; Conflict if another publisher was faster.
+    Returns them as "package version architecture"; none if nothing of that version is withdrawn. Running it
+    again does no harm. Raises Damaged; signing.BadSignature; Conflict if another publisher was faster.
     """
     with suite.lock():
         current = suite.read(signer=signer)
         reinstated = frozenset(identity for identity in current.withdrawn if identity[1] == version)
-        if reinstated:
-            withdrawn = current.withdrawn - reinstated
-            suite.commit(Change(current, current.indices, withdrawn, f"release {version}"), signer)
+        withdrawn = current.withdrawn - reinstated
+        suite.carry_out(Change(current, current.indices, withdrawn, f"release {version}"), signer)
     return index.words(reinstated)
 
 
