@@ -80,7 +80,7 @@ async def wait_textbook(number: int, instance: str, poll: int) -> None:
     from airflow.providers.amazon.aws.triggers.ec2 import EC2StateSensorTrigger
     from airflow.providers.amazon.aws.triggers.s3 import S3KeyTrigger
 
-    key = f"{keys.job('1.0.0', name(number), ATTEMPT)}result.json"
+    key = keys.job_file("1.0.0", name(number), ATTEMPT, keys.RESULT)
     ended = EC2StateSensorTrigger(instance, "terminated", "hhvm_aws", REGION, poll)
     result = S3KeyTrigger(Settings().scratch_bucket, key, aws_conn_id="hhvm_aws", poke_interval=poll)
     await asyncio.gather(anext(aiter(ended.run())), anext(aiter(result.run())))
@@ -158,7 +158,7 @@ def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: 
     store = Store(s3, Settings())
     s3.create_bucket(Bucket=store.scratch.name, CreateBucketConfiguration={"LocationConstraint": REGION})
     instances = launched(ec2, size)
-    directories = [keys.job("1.0.0", name(number), ATTEMPT) for number in range(size)]
+    directories = [keys.attempt("1.0.0", name(number), ATTEMPT) for number in range(size)]
     for directory in directories:
         store.scratch.put(f"{directory}log.txt", LOG)
     with Waiting(endpoint, system, instances, libraries) as process:

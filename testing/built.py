@@ -46,7 +46,7 @@ def fail(
     """What a worker leaves of an attempt at 1.0.0 that fails, having said that. Returns where its log is."""
     job = Job(version="1.0.0", script=script, distro=distro, packaging="", environment={}, time_limit=60)
     name, attempt = run.job(task, "1.0.0", script, distro), AttemptId.new()
-    log = f"{keys.job('1.0.0', name, attempt)}log.txt"
+    log = keys.job_file("1.0.0", name, attempt, keys.LOG)
     store.scratch.put(log, said.encode())
     attempts.failed(store, job, name, attempt, failure, "a reason", said.encode())
     return f"s3://{store.scratch.name}/{log}"
@@ -85,7 +85,7 @@ class Bench:
             debs = [
                 Deb(package_version, release.package, architecture, extra) for architecture in architectures
             ]
-            directory = keys.build(plan.release, distro.name, AttemptId.new())
+            directory = keys.outputs(plan.release, distro.name, AttemptId.new())
             for deb in debs:
                 self.store.scratch.put(directory + deb.name, deb.content)
             PackageManifest(

@@ -75,9 +75,9 @@ def _run(api: AirflowApi, ec2: EC2, limit: float) -> Outcome:
     tasks = api.tasks("builds", "run")
     store = Store(ec2.client("s3"), Settings())
     results = {
-        entry.key.split("/")[2].removeprefix("hhvm-1.0.0-a-build-").rpartition("-")[0]: entry.modified
+        fields["job"].removeprefix("hhvm-1.0.0-a-build-").rpartition("-")[0]: entry.modified
         for entry in store.scratch.entries(keys.jobs("1.0.0"))
-        if entry.key.endswith("/result.json")
+        if (fields := keys.Scratch.JOB_FILE.match(entry.key)) and fields["job_file"] == keys.RESULT
     }
     return Outcome(
         states={task.label: task.state for task in tasks},

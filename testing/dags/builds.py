@@ -34,7 +34,7 @@ class ABuild(DistroStep[BuildPlan]):
             distro=self.distro.name,
             packaging=self.plan.packaging,
             environment={"DISTRO": self.distro.name},
-            outputs=keys.build(self.plan.release, self.distro.name, attempt),
+            outputs=keys.outputs(self.plan.release, self.distro.name, attempt),
             time_limit=1200,
         )
 

@@ -36,7 +36,6 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
-from hhvm_packaging.workers import attempts
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 from testing.unhurried import TLS, UNHURRIED
@@ -329,10 +328,10 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
         "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
         "hhvm_1.0.0-1~bookworm_amd64.deb",
     ]
-    assert store.scratch.head(f"{keys.tarball(release)}.sig")
-    last = attempts.last(store, "1.0.0", "make-binary-package", DISTRO)
-    assert last is not None
-    log = (store.scratch.get(f"{last.directory}log.txt") or b"").decode()
+    assert store.scratch.head(keys.tarball_signature(release))
+    logs = [key for key in store.scratch.keys(keys.jobs("1.0.0")) if key.endswith(f"/{keys.LOG}")]
+    [key] = [key for key in logs if f"make-binary-package-{DISTRO}-" in key]
+    log = (store.scratch.get(key) or b"").decode()
     assert "1.0.0, debian-12-bookworm, fresh install: 1.0.0-1~bookworm installs and runs" in log
     assert len(run.instances()) == 2
     deployment.nothing_is_left("a whole build", time.monotonic())

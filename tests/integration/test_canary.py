@@ -318,7 +318,7 @@ def test_the_report_is_green_where_all_is_well(public: Public) -> None:
 
 def test_the_logs_of_the_canary_age_out(public: Public) -> None:
     store, settings = public.bench.store, public.bench.settings
-    store.scratch.put(f"{keys.job('canary', 'a-job', ATTEMPT)}log.txt", b"")
+    store.scratch.put(keys.job_file("canary", "a-job", ATTEMPT, keys.LOG), b"")
     later = datetime.now(UTC) + timedelta(days=settings.scratch_days - 1)
     for now in (later, later + timedelta(days=2)):
         kept = list(store.scratch.keys(keys.jobs("canary")))

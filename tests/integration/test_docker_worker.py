@@ -112,6 +112,14 @@ def test_a_removed_container_is_a_failure_with_a_reason(bench: Bench) -> None:
         bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
 
 
+def test_a_job_that_leaves_a_file_with_a_name_that_no_artifact_may_have_fails(bench: Bench) -> None:
+    job = bench.job('touch "$OUT/manifest.json"')
+    bench.run(job)
+    with pytest.raises(JobFailed, match=r"the job failed: name: 'manifest\.json' is not allowed"):
+        bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
+    assert list(bench.store.scratch.keys(str(job.outputs))) == []
+
+
 def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
     settings = bench.settings.model_copy(update={"docker_network": "host"})
     bench.worker = DockerWorker(bench.worker.engine, settings)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).resolve().parents[2]
+OUTPUTS = f"1.0.0/debian-12-bookworm/{AttemptId.new()}/"
 # A run of its own: the engine is shared, and containers are named for the run.
 CONTEXT: Any = {
     "ti": SimpleNamespace(
@@ -53,7 +54,7 @@ class AJob(Step[BuildPlan]):
 
     script = "a-job"
     plan_type = BuildPlan
-    outputs: ClassVar[str | None] = "made/"
+    outputs: ClassVar[str | None] = OUTPUTS
 
     def done(self) -> str | None:
         return "it is done" if self.store.scratch.get("done") else None
@@ -272,7 +273,7 @@ def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyP
     assert lines == ["one", "two", "and no newline", "HHVM 1.0.0, a-job: done"]
 
 
-@pytest.mark.parametrize("outputs", [None, "made/"])
+@pytest.mark.parametrize("outputs", [None, OUTPUTS])
 def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, outputs: str | None
 ) -> None:
@@ -281,7 +282,7 @@ def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms == {"return_value": "HHVM 1.0.0, a-job: done"}
     assert bench.store.scratch.get("done")
-    assert bench.store.scratch.get("made/a-file") == (b"made\n" if outputs else None)
+    assert bench.store.scratch.get(f"{OUTPUTS}a-file") == (b"made\n" if outputs else None)
     assert bench.containers() == []
     assert list((bench.root / "work").iterdir()) == []
 
@@ -293,9 +294,9 @@ def test_files_that_take_long_to_send_are_left_to_the_task(
     task = bench.task('echo made >"$OUT/a-file"')
     waiting = bench.deferred(task)
     assert bench.ended(waiting) == "ended"
-    assert bench.store.scratch.get("made/a-file") is None
+    assert bench.store.scratch.get(f"{OUTPUTS}a-file") is None
     assert task.take_in(CONTEXT, event="ended", **(waiting.kwargs or {})) == "HHVM 1.0.0, a-job: done"
-    assert bench.store.scratch.get("made/a-file") == b"made\n"
+    assert bench.store.scratch.get(f"{OUTPUTS}a-file") == b"made\n"
 
 
 @pytest.mark.parametrize(("script", "outcome"), [("true", "done"), ("exit 2", "the job failed")])

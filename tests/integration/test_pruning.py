@@ -14,7 +14,8 @@ from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.publishing import candidates, listings
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
-from hhvm_packaging.upkeep.pruning import NotPruned, Pruning
+from hhvm_packaging.store.keys import Scratch
+from hhvm_packaging.upkeep.pruning import RULES, NotPruned, Pruning
 from testing.built import BOOKWORM, Bench, bench
 from testing.debs import Deb
 from testing.publisher import publish
@@ -368,7 +369,7 @@ def test_an_empty_store_has_nothing_to_prune(archive: Archive) -> None:
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
-    archive.store.scratch.put("jobs/1.0.0/a-job/log.txt", b"log")
+    archive.store.scratch.put(keys.job_file("1.0.0", "a-job", AttemptId.new(), keys.LOG), b"log")
     before = archive.everything()
     dry = archive.after(KEPT + 1, dry_run=True)
     assert "1 packages of nightlies" in dry.age_out(archive.signer)[0]
@@ -412,7 +413,7 @@ def test_deleting_may_stop_after_any_file_and_is_completed_by_the_next_run(
 def test_a_version_that_nobody_works_on_leaves_only_its_manifests_and_its_source(archive: Archive) -> None:
     archive.update(archive.build("1.0.0"))
     for key in (
-        f"jobs/1.0.0/a-job/{AttemptId.new()}/log.txt",
+        keys.job_file("1.0.0", "a-job", AttemptId.new(), keys.LOG),
         "hhvm-1.0.0.tar.gz",
         "1.0.0/source.json",
         "1.0.0/plan.json",
@@ -439,7 +440,7 @@ def test_a_published_version_counts_as_built_without_its_scratch(archive: Archiv
 
 def test_a_version_that_somebody_works_on_keeps_all(archive: Archive) -> None:
     archive.build("1.0.0")
-    archive.store.scratch.put(f"jobs/1.0.1/a-job/{AttemptId.new()}/log.txt", b"log")
+    archive.store.scratch.put(keys.job_file("1.0.1", "a-job", AttemptId.new(), keys.LOG), b"log")
     last = max(entry.modified for entry in archive.store.scratch.entries("1.0.0/"))
     pruning = Pruning(archive.store, archive.settings, dry_run=False, now=last + timedelta(days=KEPT))
     before = set(archive.store.scratch.keys("1.0.0/"))
@@ -450,7 +451,7 @@ def test_a_version_that_somebody_works_on_keeps_all(archive: Archive) -> None:
 def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive) -> None:
     release = Release(OLD.version.partition("-")[0], nightly=True)
     source(archive, OLD)
-    for key in (keys.tarball(release), f"{keys.tarball(release)}.sig"):
+    for key in (keys.tarball(release), keys.tarball_signature(release)):
         archive.store.scratch.put(key, b"")
     assert archive.after(KEPT + 1).delete_scratch() == []
     archive.after(KEPT + 1).delete_files()
@@ -458,16 +459,57 @@ def test_a_nightlys_source_in_scratch_goes_after_the_public_one(archive: Archive
     assert list(archive.store.scratch.keys("hhvm-nightly")) == []
 
 
-def test_what_is_of_no_version_stays(archive: Archive) -> None:
-    keys = {
+OLD_RELEASE, OLD_NIGHTLY = Release("1.0.0", nightly=False), Release("2026.01.02", nightly=True)
+ATTEMPT = AttemptId(datetime(2026, 1, 2, tzinfo=UTC))
+OUTPUTS = keys.outputs(OLD_RELEASE, BOOKWORM, ATTEMPT)
+CANDIDATE = keys.candidate_files(OLD_RELEASE, BOOKWORM, ATTEMPT)
+GOES = {
+    Scratch.NIGHTLY_TARBALL: keys.tarball(OLD_NIGHTLY),
+    Scratch.NIGHTLY_SIGNATURE: keys.tarball_signature(OLD_NIGHTLY),
+    Scratch.FORCED: keys.forced(OLD_RELEASE, "a-run"),
+    Scratch.ARTIFACT: keys.output(OUTPUTS, "hhvm_1.0.0-1~bookworm_amd64.deb"),
+    Scratch.CANDIDATE: keys.candidate(OLD_RELEASE, BOOKWORM),
+    Scratch.CANDIDATE_FILE: keys.candidate_file(CANDIDATE, "dists/bookworm/InRelease"),
+    Scratch.CANDIDATE_ACCEPTED: keys.candidate_accepted(CANDIDATE),
+    Scratch.JOB_FILE: keys.job_file("1.0.0", "a-job", ATTEMPT, keys.LOG),
+}
+STAYS = {
+    Scratch.RELEASE_TARBALL: keys.tarball(OLD_RELEASE),
+    Scratch.RELEASE_SIGNATURE: keys.tarball_signature(OLD_RELEASE),
+    Scratch.PLAN: keys.plan(OLD_RELEASE),
+    Scratch.SOURCE: keys.source(OLD_RELEASE),
+    Scratch.MANIFEST: keys.manifest(OLD_RELEASE, BOOKWORM),
+    Scratch.ATTEMPT_MANIFEST: keys.attempt_manifest(OUTPUTS),
+    Scratch.APPROVAL: keys.approval("1.0.0", "hhvm_build_and_publish", "a-run"),
+    Scratch.PACKAGING: keys.packaging("0" * 64),
+    Scratch.SNAPSHOT: keys.snapshot("debian", "bookworm", "20260102T000000Z-0123456789ab"),
+    Scratch.CONDITIONAL_WRITES: keys.CONDITIONAL_WRITES,
+}
+
+
+def test_of_an_old_version_every_key_is_deleted_or_stays_on_purpose(archive: Archive):
+    assert GOES.keys().isdisjoint(STAYS)
+    assert {*GOES, *STAYS} == set(Scratch) == set(RULES)
+    for key in (*GOES.values(), *STAYS.values()):
+        archive.store.scratch.put(key, b"")
+    archive.after(10 * KEPT).delete_scratch()
+    assert set(archive.store.scratch.keys()) == set(STAYS.values())
+
+
+def test_an_object_with_an_unknown_key_stays_and_is_named(archive: Archive, caplog: pytest.LogCaptureFixture):
+    unknown = {
         "packaging/0.tar.gz",
         "approvals/1.0.0",
         "hhvm-nightly-x.tar.gz",
         "1.0/x",
-        "2026.02.30/x",
+        "1.0.0/x",
+        "2026.02.30/plan.json",
         "nightly/x",
+        "jobs/1.0.0/a-job/log.txt",
     }
-    for key in keys:
+    for key in unknown:
         archive.store.scratch.put(key, b"")
     archive.after(10 * KEPT).delete_scratch()
-    assert keys <= set(archive.store.scratch.keys())
+    assert set(archive.store.scratch.keys()) == unknown
+    for key in unknown:
+        assert f"s3://hhvm-scratch/{key} has an unknown key" in caplog.text

@@ -92,7 +92,7 @@ class Deployment:
 
     def kept(self, script: str, file: str) -> bytes:
         """A file of the job's own directory in the store."""
-        return self.store.scratch.get(keys.job("1.0.0", self.name(script), ATTEMPT) + file) or b""
+        return self.store.scratch.get(keys.job_file("1.0.0", self.name(script), ATTEMPT, file)) or b""
 
     def artifacts(self, script: str) -> dict[str, bytes]:
         """What the job made, by name."""
@@ -227,7 +227,7 @@ def test_a_failed_job_is_told_with_what_it_was_its_class_last_lines_and_log(work
     assert told.startswith("HHVM 1.0.0, debian-12-bookworm, fails: the job failed")
     assert "exit status 3" in told
     assert lines.split("\n") == [f"line {number}" for number in range(11, 41)]
-    log = keys.job("1.0.0", worker.name("fails"), ATTEMPT) + "log.txt"
+    log = keys.job_file("1.0.0", worker.name("fails"), ATTEMPT, keys.LOG)
     assert told.endswith(f"The whole log: s3://{worker.store.scratch.name}/{log}")
     assert worker.kept("fails", "log.txt").splitlines()[0] == b"line 1"
 

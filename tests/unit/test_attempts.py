@@ -99,26 +99,33 @@ def test_a_failure_is_told_with_version_distribution_step_class_reason_last_line
     )
 
 
-def test_the_last_try_of_a_distribution_is_found_whichever_run_it_was_of(store: Store, fail: Fail) -> None:
-    fail(Failure.LOST)
-    later = NAME.replace("0123456789ab", "ba9876543210")
-    attempts.failed(store, JOB, later, attempt(5), Failure.DISK, "no space")
-    last = attempts.last(store, "1.0.0", "make-binary-package", "debian-12-bookworm")
-    assert last is not None
-    assert (last.name, last.id) == (later, attempt(5))
-    assert last.failed(store) == attempts.Failed(Failure.DISK, "no space")
-    assert last.log(store) is None
+def test_the_attempts_at_a_job_are_listed_oldest_first_with_their_failures(store: Store) -> None:
+    for number, failure in ((10, Failure.DISK), (2, Failure.LOST)):
+        attempts.failed(store, JOB, NAME, attempt(number), failure, "a reason")
+    found = attempts.of_job(store, "1.0.0", NAME)
+    assert [one.id for one in found] == [attempt(2), attempt(10)]
+    assert [one.failed(store) for one in found] == [
+        attempts.Failed(Failure.LOST, "a reason"),
+        attempts.Failed(Failure.DISK, "a reason"),
+    ]
+    assert [one.log(store) for one in found] == [None, None]
 
 
-def test_a_try_without_a_failure_has_none_and_its_log_is_named(store: Store, fail: Fail) -> None:
+def test_an_attempt_without_a_failure_has_none_and_its_log_is_named(store: Store, fail: Fail) -> None:
     fail(Failure.LOST)
-    store.scratch.put(f"{keys.job('1.0.0', NAME, attempt(2))}log.txt", b"")
-    last = attempts.last(store, "1.0.0", "make-binary-package", "debian-12-bookworm")
-    assert last is not None
+    store.scratch.put(keys.job_file("1.0.0", NAME, attempt(2), keys.LOG), b"")
+    last = attempts.of_job(store, "1.0.0", NAME)[-1]
     assert last.failed(store) is None
     assert last.log(store) == f"s3://hhvm-scratch/jobs/1.0.0/{NAME}/{attempt(2)}/log.txt"
 
 
-def test_another_distribution_whose_name_begins_alike_is_not_taken_for_it(store: Store, fail: Fail) -> None:
+def test_the_attempts_at_another_job_whose_name_begins_alike_are_not_listed(store: Store, fail: Fail) -> None:
     fail(Failure.LOST)
-    assert attempts.last(store, "1.0.0", "make-binary-package", "debian-12") is None
+    assert attempts.of_job(store, "1.0.0", NAME.removesuffix("b")) == []
+
+
+def test_what_a_worker_writes_beside_the_attempts_is_not_taken_for_one(store: Store, fail: Fail) -> None:
+    fail(Failure.LOST)
+    for name in ("99999999T999999.999999Z-1/failure.json", "x/y/failure.json", "failure.json"):
+        store.scratch.put(keys.attempts("1.0.0", NAME) + name, b"{}")
+    assert [one.id for one in attempts.of_job(store, "1.0.0", NAME)] == [attempt(1)]

@@ -63,19 +63,19 @@ class History:
             try:
                 release = target.parse_release(snapshot.in_release.encode())
                 state = _beyond(seen, target, release)
-            except (Damaged, index.InvalidIndex) as error:
+                indices |= {
+                    keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
+                }
+                files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
+            except (Damaged, index.InvalidIndex, keys.InvalidField) as error:
                 raise UnknownHistory(f"{target}: the state {snapshot.name} is not whole: {error}") from error
-            indices |= {
-                keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
-            }
-            files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
             packages |= state.identities
         return cls(target, since, snapshots, frozenset(indices), frozenset(files), frozenset(packages))
 
     def unnamed_indices(self) -> list[Entry]:
         """The suite's by-hash files that none of these states names."""
         entries = unnamed(self.target.downloads, self.target.directory, self.indices, self.since)
-        return [entry for entry in entries if "/by-hash/" in entry.key]
+        return [entry for entry in entries if keys.Downloads.BY_HASH.match(entry.key)]
 
     def outdated(self) -> list[Entry]:
         """The snapshots of states that were replaced before ``since``, or that users never had.

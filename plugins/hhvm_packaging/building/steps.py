@@ -129,7 +129,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
             ),
-            outputs=keys.build(release, self.distro.name, attempt),
+            outputs=keys.outputs(release, self.distro.name, attempt),
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,
         )

@@ -238,7 +238,7 @@ class JobOperator(BaseOperator):
             "region_name": region,
             "aws_partition": s3.meta.partition,
         }
-        log = f"{keys.job(step.plan.subject, name, attempt)}log.txt"
+        log = keys.job_file(step.plan.subject, name, attempt, keys.LOG)
         LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
         if instance := self._launched or worker.instance(name, attempt):
             EC2InstanceLink.persist(**common, instance_id=instance)

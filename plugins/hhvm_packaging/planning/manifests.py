@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from hhvm_packaging.apt.sources_index import Source
-from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Artifact
 
 if TYPE_CHECKING:
+    from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.release import Release
     from hhvm_packaging.store.buckets import Bucket, Store
 
@@ -75,12 +75,12 @@ class PackageManifest(BaseModel):
         writes.
         """
         content = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
-        store.scratch.put(f"{self.directory}manifest.json", content, "application/json")
+        store.scratch.put(keys.attempt_manifest(self.directory), content, "application/json")
         store.scratch.replace(keys.manifest(release, self.distro), content, "application/json", etag=etag)
 
     def is_since(self, earliest: AttemptId | None) -> bool:
         """Whether the attempt that made the packages is ``earliest`` or a later one; None is before all."""
-        return earliest is None or AttemptId.parse(self.directory.split("/")[-2]) >= earliest
+        return earliest is None or keys.attempt_of(self.directory) >= earliest
 
     @property
     def packages(self) -> tuple[Artifact, ...]:
@@ -97,7 +97,8 @@ class PackageManifest(BaseModel):
     def is_built(self, store: Store, release: Release) -> bool:
         """Whether every artifact is in scratch, or every package is published: scratch is pruned."""
         return all(
-            _has(store.scratch, self.directory + artifact.name, artifact) for artifact in self.artifacts
+            _has(store.scratch, keys.output(self.directory, artifact.name), artifact)
+            for artifact in self.artifacts
         ) or self.is_published(store, release)
 
     def is_published(self, store: Store, release: Release) -> bool:

@@ -106,15 +106,15 @@ def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManif
     manifest = SourceManifest.read(store, release)
     if manifest is None or manifest.signed_by is None:
         return None
-    for bucket, key in (
-        (store.scratch, keys.tarball(release)),
-        (store.downloads, keys.public_tarball(release)),
+    for bucket, key, signature_key in (
+        (store.scratch, keys.tarball(release), keys.tarball_signature(release)),
+        (store.downloads, keys.public_tarball(release), keys.public_signature(release)),
     ):
         head = bucket.head(key)
         tarball = manifest.tarball
         if head is None or not head.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
             continue
-        signature = bucket.get(f"{key}.sig")
+        signature = bucket.get(signature_key)
         if signature is None:
             continue
         with tempfile.TemporaryDirectory(prefix="hhvm-verify-") as directory:
@@ -152,7 +152,7 @@ def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManife
                 f"{manifest.tarball.sha256} was made; clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
             )
         signature = signer.detach(path)
-    store.scratch.put(f"{key}.sig", signature, "application/pgp-signature")
+    store.scratch.put(keys.tarball_signature(release), signature, "application/pgp-signature")
     manifest = manifest.model_copy(update={"signed_by": signer.fingerprint})
     manifest.write(store, release)
     if release.nightly:
@@ -179,12 +179,13 @@ def publish(store: Store, release: Release) -> None:
                 f"({tarball.sha256}). What is published is immutable."
             )
         return
-    signature = store.scratch.get(f"{key}.sig")
+    signature_key = keys.tarball_signature(release)
+    signature = store.scratch.get(signature_key)
     if signature is None:
         raise SourceError(
-            f"HHVM {release.version}: {key}.sig is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
+            f"HHVM {release.version}: {signature_key} is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
         )
-    store.downloads.put(f"{public}.sig", signature, "application/pgp-signature")
+    store.downloads.put(keys.public_signature(release), signature, "application/pgp-signature")
     store.downloads.copy_from(
         store.scratch, key, public, content_type="application/gzip", sha256=tarball.sha256
     )

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEY = "hhvm.gpg.key"
-"""The name of the public key among a candidate's files."""
-
 
 class Suite(BaseModel):
     """What one suite is to become."""
@@ -91,11 +88,11 @@ class Candidate(BaseModel):
 
     def accept(self, store: Store) -> None:
         """Record that apt accepted it."""
-        store.scratch.put(f"{self.directory}accepted", b"")
+        store.scratch.put(keys.candidate_accepted(self.directory), b"")
 
     def is_accepted(self, store: Store) -> bool:
         """Whether apt accepted it."""
-        return self.fault is None and store.scratch.head(f"{self.directory}accepted") is not None
+        return self.fault is None and store.scratch.head(keys.candidate_accepted(self.directory)) is not None
 
 
 class NoCandidate(PackagingError):
@@ -131,7 +128,7 @@ def make(
 
     Where the suites cannot become that, the candidate says why.
     """
-    directory = f"{keys.candidates(plan.release, distro.name)}{attempt}/"
+    directory = keys.candidate_files(plan.release, distro.name, attempt)
     try:
         candidate = _make(plan, distro, directory, store, signer, settings)
     except PackagingError as error:
@@ -143,7 +140,12 @@ def make(
 def _make(
     plan: PublishPlan, distro: Distro, directory: str, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
-    suites, files, differences, downgrades = {}, {KEY: source_tarball.public_keys(store)}, [], []
+    suites, files, differences, downgrades = (
+        {},
+        {keys.PUBLIC_KEY_FILE: source_tarball.public_keys(store)},
+        [],
+        [],
+    )
     targets = [
         target_suites.open_suite(store, distro, name, settings)
         for name in target_suites.choose_suites(plan.release, distro, settings)
@@ -166,7 +168,10 @@ def _make(
         compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
         files |= {f"dists/{name}/{file}": content for file, content in compressed.items()}
     run_all(
-        (partial(store.scratch.put, directory + name, content) for name, content in files.items()),
+        (
+            partial(store.scratch.put, keys.candidate_file(directory, name), content)
+            for name, content in files.items()
+        ),
         at_once=settings.requests_at_once,
     )
     return Candidate(
@@ -174,7 +179,8 @@ def _make(
         directory=directory,
         suites=suites,
         files=tuple(
-            Input(key=directory + name, name=name, sha256=sha256(content)) for name, content in files.items()
+            Input(key=keys.candidate_file(directory, name), name=name, sha256=sha256(content))
+            for name, content in files.items()
         ),
         difference="\n".join(differences),
         downgrade=next(filter(None, downgrades), ""),

@@ -12,15 +12,15 @@ import jinja2
 
 from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import CACHE_BRIEFLY
+from hhvm_packaging.store.keys import Downloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hhvm_packaging.apt.undo import Notice
     from hhvm_packaging.store.buckets import Bucket, Entry
-
-LISTING = "index.html"
 
 _TEMPLATE = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -65,13 +65,15 @@ def update_indices(
     """
     entries = list(downloads.entries())
     wanted = {
-        directory + LISTING: render(directory, rows, _notice(downloads, directory, read_notice)).encode()
+        keys.listing(directory): render(directory, rows, _notice(downloads, directory, read_notice)).encode()
         for directory, rows in tree(entries).items()
     }
     written = [key for key, content in wanted.items() if downloads.get(key) != content]
     for key in written:
         downloads.put(key, wanted[key], "text/html; charset=utf-8", cache=CACHE_BRIEFLY)
-    removed = [entry.key for entry in entries if _is_listing(entry.key) and entry.key not in wanted]
+    removed = [
+        entry.key for entry in entries if Downloads.LISTING.match(entry.key) and entry.key not in wanted
+    ]
     for key in removed:
         downloads.delete(key)
     return Updated(tuple(written), tuple(removed))
@@ -86,7 +88,7 @@ def tree(entries: Iterable[Entry]) -> Mapping[str, Sequence[Row]]:
     for entry in entries:
         *parents, name = entry.key.split("/")
         # An empty name is the marker that some S3 tools leave for a directory.
-        if "by-hash" in parents or _is_listing(entry.key) or not name:
+        if not name or Downloads.BY_HASH.match(entry.key) or Downloads.LISTING.match(entry.key):
             continue
         path = ""
         for parent in parents:
@@ -111,11 +113,5 @@ def render(directory: str, rows: Sequence[Row], notice: Notice | None = None) ->
 def _notice(
     downloads: Bucket, directory: str, read_notice: Callable[[Suite], Notice | None]
 ) -> Notice | None:
-    match directory.split("/"):
-        case [repository, "dists", suite, ""]:
-            return read_notice(Suite(downloads, downloads, repository, suite))
-    return None
-
-
-def _is_listing(key: str) -> bool:
-    return key.rpartition("/")[2] == LISTING
+    suite = keys.suite_of(directory)
+    return read_notice(Suite(downloads, downloads, *suite)) if suite else None

@@ -40,7 +40,7 @@ class PublishReleaseSource(Step[PublishPlan]):
         if self.plan.action == UNDO:
             return f"HHVM {release.version}: an undo leaves the source as it is: what is public stays so"
         public = keys.public_tarball(release)
-        if not all(self.store.downloads.head(key) for key in (f"{public}.sig", public)):
+        if not all(self.store.downloads.head(key) for key in (keys.public_signature(release), public)):
             return None
         if source_tarball.published_tag(release, self.settings.public_repository) != self.plan.commit:
             return None

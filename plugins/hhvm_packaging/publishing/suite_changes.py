@@ -65,8 +65,8 @@ def change(
         str(target),
         distro.repository,
         keys.pool(plan.release),
-        {manifest.directory + package.name: package for package in manifest.packages},
-        {manifest.directory + file.name: file for file in manifest.sources},
+        {keys.output(manifest.directory, package.name): package for package in manifest.packages},
+        {keys.output(manifest.directory, file.name): file for file in manifest.sources},
         settings.architectures,
     )
     again = plan.action == "release again"

@@ -171,7 +171,9 @@ class Bucket:
 
     def _refuses(self) -> bool:
         try:
-            self.s3.put_object(Bucket=self.name, Key=keys.CONDITIONS, Body=b"", IfMatch=f'"{"0" * 32}"')
+            self.s3.put_object(
+                Bucket=self.name, Key=keys.CONDITIONAL_WRITES, Body=b"", IfMatch=f'"{"0" * 32}"'
+            )
         except self.s3.exceptions.ClientError as error:
             if _status(error) not in (*_CONDITION_FAILED, _NOT_IMPLEMENTED):
                 raise

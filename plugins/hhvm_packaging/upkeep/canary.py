@@ -282,7 +282,10 @@ class _Check:
             key = suite.directory + name
             wanted[key] = (name, digest)
             if b"\nAcquire-By-Hash: yes\n" in text:
-                wanted[keys.by_hash(key, digest)] = (name, digest)
+                try:
+                    wanted[keys.by_hash(key, digest)] = (name, digest)
+                except keys.InvalidField as error:
+                    self.found.append(f"{suite}: InRelease: {error}")
         calls: list[Callable[[], bytes | None]] = [
             partial(self._try, partial(self._fetch_index, key, digest), f"{suite}: ")
             for key, (_, digest) in wanted.items()
@@ -316,11 +319,16 @@ class _Check:
                 continue
             identities.update(stanza.identity for stanza in entries.stanzas)
             for filename, size in _files(entries):
-                self._add_size(keys.in_repository(suite.repository, filename), suite, size)
+                self._add_size(filename, suite, name, size)
         return frozenset(identities)
 
-    def _add_size(self, key: str, suite: Suite, size: int) -> None:
+    def _add_size(self, filename: str, suite: Suite, index_name: str, size: int) -> None:
         """Add a file to ``sizes``. Check that all indices have the same size for it."""
+        try:
+            key = keys.in_repository(suite.repository, filename)
+        except keys.InvalidField as error:
+            self.found.append(f"{suite}: {index_name}: {error}")
+            return
         first, known = self.sizes.setdefault(key, (str(suite), size))
         if known != size:
             self.found.append(f"{suite}: {self.website.url(key)} has {size} bytes, but {first} says {known}")

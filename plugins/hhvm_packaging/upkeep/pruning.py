@@ -6,9 +6,9 @@ Each part can die anywhere and be run again: it finds anew what is left to do.
 from __future__ import annotations
 
 import logging
-import re
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import difference
@@ -16,23 +16,55 @@ from hhvm_packaging.apt.retention import History, UnknownHistory, unnamed
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
 from hhvm_packaging.publishing import nightlies
-from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
+from hhvm_packaging.release import NIGHTLY_PACKAGE
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.keys import CANARY, REPOSITORIES
+from hhvm_packaging.store.keys import CANARY, REPOSITORIES, Downloads, Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.suite import Suite
+    from hhvm_packaging.release import Release
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Bucket, Entry, Store
 
 log = logging.getLogger(__name__)
 
-_TARBALL = re.compile(rf"(?:.+/)?{NIGHTLY_PACKAGE}-([0-9.]+)\.tar\.gz(?:\.sig)?")
-_IN_SCRATCH = re.compile(r"(?:(?:jobs|candidate)/)?([0-9.]+)/.+")
-_MANIFEST = re.compile(r"[0-9.]+/(?:.+/)?(?:plan|source|manifest)\.json")
+_NIGHTLY_SOURCES = (Downloads.NIGHTLY_TARBALL, Downloads.NIGHTLY_SIGNATURE)
+
+
+class Rule(Enum):
+    """What becomes of the objects in scratch that have keys of one template."""
+
+    STAYS = "is never deleted"
+    WITH_VERSION = "is deleted scratch_days after the last write of its version"
+    WITH_SOURCE = "is deleted like WITH_VERSION, but not before the public source of its nightly"
+    WITH_HISTORY = "is deleted with the outdated states of its suite"
+
+
+RULES = {
+    Scratch.RELEASE_TARBALL: Rule.STAYS,
+    Scratch.RELEASE_SIGNATURE: Rule.STAYS,
+    Scratch.NIGHTLY_TARBALL: Rule.WITH_SOURCE,
+    Scratch.NIGHTLY_SIGNATURE: Rule.WITH_SOURCE,
+    Scratch.PLAN: Rule.STAYS,
+    Scratch.SOURCE: Rule.STAYS,
+    Scratch.FORCED: Rule.WITH_VERSION,
+    Scratch.MANIFEST: Rule.STAYS,
+    Scratch.ATTEMPT_MANIFEST: Rule.STAYS,
+    Scratch.ARTIFACT: Rule.WITH_VERSION,
+    Scratch.CANDIDATE: Rule.WITH_VERSION,
+    Scratch.CANDIDATE_FILE: Rule.WITH_VERSION,
+    Scratch.CANDIDATE_ACCEPTED: Rule.WITH_VERSION,
+    # Those of the canary have no version: each is deleted scratch_days after it was written.
+    Scratch.JOB_FILE: Rule.WITH_VERSION,
+    Scratch.APPROVAL: Rule.STAYS,
+    Scratch.PACKAGING: Rule.STAYS,
+    Scratch.SNAPSHOT: Rule.WITH_HISTORY,
+    Scratch.CONDITIONAL_WRITES: Rule.STAYS,
+}
+"""For each template. Objects with other keys stay: nobody knows what they are."""
 
 
 class NotPruned(PackagingError):
@@ -133,36 +165,40 @@ class Pruning:
         packages = {package for history in histories for package in history.packages}
         named = set(map(nightlies.find_nightly, packages))
         for entry in unnamed(self.store.downloads, keys.nightly_tarballs(), (), since):
-            release = _nightly(entry.key)
-            if release and release not in named:
+            found = keys.parse(Downloads, entry.key)
+            if found and found.template in _NIGHTLY_SOURCES and found.release not in named:
                 yield entry
 
     def delete_scratch(self) -> list[str]:
-        """Delete what was left in scratch by the versions that nobody has worked on for long.
+        """Delete from scratch what is left of versions that nobody has worked on for ``scratch_days``.
 
-        Manifests stay, and so does the source of a version whose packages may still be built again: of
-        every release, and of a nightly until its public source is gone.
+        RULES says what stays.
         """
         before = self.now - timedelta(days=self.settings.scratch_days)
-        public = set(self.store.downloads.keys(keys.nightly_tarballs()))
-        versions: dict[Release, list[Entry]] = defaultdict(list)
-        for entry in self.store.scratch.entries():
-            if release := _release(entry.key):
-                versions[release].append(entry)
-        old = (
-            entry
-            for release, entries in versions.items()
-            if max(entry.modified for entry in entries) < before
-            for entry in entries
-            if not _MANIFEST.fullmatch(entry.key)
-            and not (_nightly(entry.key) and keys.public_tarball(release) in public)
-        )
         why = f"their versions were last worked on before {before:%Y-%m-%d}"
-        done = self._delete(self.store.scratch, old, "objects in scratch", why)
+        done = self._delete(self.store.scratch, self._outdated(before), "objects in scratch", why)
         looks = (entry for entry in self.store.scratch.entries(keys.jobs(CANARY)) if entry.modified < before)
         return done + self._delete(
             self.store.scratch, looks, "logs of the canary", f"they are of before {before:%Y-%m-%d}"
         )
+
+    def _outdated(self, before: datetime) -> Iterator[Entry]:
+        """What the rules let go of versions whose last write was ``before`` that time."""
+        versions: dict[Release, list[tuple[Entry, Rule]]] = defaultdict(list)
+        for entry in self.store.scratch.entries():
+            found = keys.parse(Scratch, entry.key)
+            if found is None:
+                log.warning("s3://%s/%s has an unknown key: it stays", self.store.scratch.name, entry.key)
+            elif found.release:
+                versions[found.release].append((entry, RULES[found.template]))
+        public = set(self.store.downloads.keys(keys.nightly_tarballs()))
+        for release, entries in versions.items():
+            if max(entry.modified for entry, _ in entries) >= before:
+                continue
+            goes = {Rule.WITH_VERSION}
+            if keys.public_tarball(release) not in public:
+                goes.add(Rule.WITH_SOURCE)
+            yield from (entry for entry, rule in entries if rule in goes)
 
     def _delete(self, bucket: Bucket, entries: Iterable[Entry], what: str, why: str) -> list[str]:
         count = size = 0
@@ -173,16 +209,3 @@ class Pruning:
             log.info("%s s3://%s/%s, %s bytes", verb, bucket.name, entry.key, f"{entry.size:,}")
             count, size = count + 1, size + entry.size
         return [f"{what}: {verb} {count}, {size:,} bytes: {why}"] if count else []
-
-
-def _release(key: str) -> Release | None:
-    """The release that the object in scratch belongs to; None where it is of none, or none to be pruned."""
-    found = _IN_SCRATCH.fullmatch(key)
-    return Release.find(found[1]) if found else _nightly(key)
-
-
-def _nightly(key: str) -> Release | None:
-    """The nightly whose source tarball or signature that is; None for anything else."""
-    found = _TARBALL.fullmatch(key)
-    release = Release.find(found[1]) if found else None
-    return release if release and release.nightly else None

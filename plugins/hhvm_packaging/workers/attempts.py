@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Job
 
 LAST_LINES = 30
-"""How much of a failed job's log its error shows."""
+"""How many lines of a failed job's log its error shows."""
 
 _SOON = 15
-"""Seconds until another attempt at a job that lost its worker."""
+"""Seconds until the next attempt at a job whose worker was lost or too small."""
 _FIRST_WAIT, _LONGEST_WAIT = 30, 10 * 60
-"""Seconds between attempts to get a worker: doubled each time, and up to half more or less by chance."""
+"""Seconds until the next attempt if no worker was to be had. Doubled each time, then varied at random."""
 
 _ELSEWHERE = frozenset({Failure.LOST, Failure.RECLAIMED})
 _BIGGER = frozenset({Failure.MEMORY, Failure.DISK})
 _LATER = frozenset({Failure.CAPACITY, Failure.THROTTLED, Failure.LIMIT})
 _LIMITS = {**dict.fromkeys(_ELSEWHERE, 3), **dict.fromkeys(_BIGGER, 2)}
-"""How many failures of such a class are one too many; a person who clears the task grants as many again."""
+"""After how many failures of a class no attempt follows. Clearing the task allows as many again."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Why an attempt did not succeed: the content of its failure.json."""
+    """Why an attempt failed: the content of its failure.json."""
 
     failure: Failure
     reason: str
@@ -42,62 +42,60 @@ class Failed:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a job."""
+    """One attempt at a job, with the files that are stored of it."""
 
-    name: str
-    """The job's."""
+    subject: str
+    """The version, or the canary."""
+    job: str
+    """The job's name."""
     id: AttemptId
-    directory: str
-    """In scratch, with a trailing slash."""
     files: frozenset[str]
 
     def failed(self, store: Store) -> Failed | None:
-        """Why it failed; None where it did not, or has not yet."""
-        known = store.scratch.get_json(f"{self.directory}failure.json") if self._has("failure.json") else None
+        """Read why it failed. Returns None if no failure is recorded."""
+        known = store.scratch.get_json(self.key(keys.FAILURE)) if keys.FAILURE in self.files else None
         return Failed(Failure[known["failure"]], known["reason"]) if known else None
 
     def log(self, store: Store) -> str | None:
-        """Where its log is, None where it left none."""
-        return f"s3://{store.scratch.name}/{self.directory}log.txt" if self._has("log.txt") else None
+        """The URL of its log; None if there is no log."""
+        return f"s3://{store.scratch.name}/{self.key(keys.LOG)}" if keys.LOG in self.files else None
 
-    def _has(self, file: str) -> bool:
-        return file in self.files
+    def key(self, file: str) -> str:
+        """The key of one of its files, such as keys.LOG."""
+        return keys.job_file(self.subject, self.job, self.id, file)
 
 
-def of_job(store: Store, version: str, name: str) -> list[Attempt]:
+def of_job(store: Store, subject: str, job: str) -> list[Attempt]:
     """The attempts at one job, oldest first."""
-    return _read(store, keys.attempts(version, name))
-
-
-def last(store: Store, version: str, script: str, distro: str | None = None) -> Attempt | None:
-    """The last attempt at ``script`` for ``distro``, whichever run it was of; None where there was none."""
-    name = re.compile(re.escape("-".join(filter(None, ["hhvm", version, script, distro]))) + "-[0-9a-f]{12}")
-    found = [one for one in _read(store, keys.jobs(version)) if name.fullmatch(one.name)]
-    return max(found, key=lambda one: one.id, default=None)
+    files: dict[AttemptId, set[str]] = defaultdict(set)
+    for key in store.scratch.keys(keys.attempts(subject, job)):
+        # Workers may write other keys here.
+        if fields := keys.Scratch.JOB_FILE.match(key):
+            files[AttemptId.parse(fields["attempt"])].add(fields["job_file"])
+    return [Attempt(subject, job, id_, frozenset(found)) for id_, found in sorted(files.items())]
 
 
 def failures(store: Store, known: Iterable[Attempt]) -> list[Failure]:
-    """The failures among the attempts, in their order."""
-    return [failed.failure for one in known if (failed := one.failed(store))]
+    """The recorded failures of the attempts, in their order."""
+    return [failed.failure for attempt in known if (failed := attempt.failed(store))]
 
 
 def final_failure(store: Store, job: Job, name: str, since: int) -> JobFailed | None:
-    """How the job's last attempt failed if that is recorded and of a class that only a person has done again.
+    """The recorded failure of the job's last attempt, if no attempt follows a failure of its class.
 
-    Attempts before Airflow's number ``since`` do not count.
+    Attempts before number ``since`` do not count.
     """
-    known = [one for one in of_job(store, job.version, name) if one.id.number >= since]
+    known = [attempt for attempt in of_job(store, job.version, name) if attempt.id.number >= since]
     failed = known[-1].failed(store) if known else None
     if failed is None or failed.failure in _LIMITS or failed.failure in _LATER:
         return None
-    directory = known[-1].directory
-    log = store.scratch.get(f"{directory}log.txt")
-    return JobFailed(_message(store, job, directory, failed.failure, failed.reason, log))
+    key = known[-1].key(keys.LOG)
+    return JobFailed(_message(store, job, key, failed.failure, failed.reason, store.scratch.get(key)))
 
 
 def is_failed(store: Store, job: Job, name: str, attempt: AttemptId) -> bool:
-    """Whether it is recorded that this attempt failed."""
-    return store.scratch.head(f"{keys.job(job.version, name, attempt)}failure.json") is not None
+    """Whether a failure of this attempt is recorded."""
+    return store.scratch.head(keys.job_file(job.version, name, attempt, keys.FAILURE)) is not None
 
 
 def failed(
@@ -109,31 +107,32 @@ def failed(
     reason: str,
     log: bytes | None = None,
 ) -> JobFailed | TryAgain:
-    """Record why an attempt failed. Returns what to raise: TryAgain where the class says that another may do.
+    """Record why an attempt failed. Returns what to raise: TryAgain if another attempt follows.
 
-    The message has version, distribution, step, class and reason; the last lines and the place of the log,
-    where there is one.
+    The message has the version, distribution, step, class and reason. If there is a ``log``, it also has the
+    last lines and the log's URL.
     """
-    directory = keys.job(job.version, name, attempt)
-    store.scratch.put_json(f"{directory}failure.json", {"failure": failure.name, "reason": reason})
+    key = keys.job_file(job.version, name, attempt, keys.FAILURE)
+    store.scratch.put_json(key, {"failure": failure.name, "reason": reason})
     known = failures(store, of_job(store, job.version, name))
     delay = _delay(failure, known)
     if delay is None and failure in _LIMITS:
         reason += ". Clear this task to run it again"
-    message = _message(store, job, directory, failure, reason, log)
+    log_key = keys.job_file(job.version, name, attempt, keys.LOG)
+    message = _message(store, job, log_key, failure, reason, log)
     return JobFailed(message) if delay is None else TryAgain(message, delay)
 
 
-def _message(store: Store, job: Job, directory: str, failure: Failure, reason: str, log: bytes | None) -> str:
+def _message(store: Store, job: Job, log_key: str, failure: Failure, reason: str, log: bytes | None) -> str:
     message = f"{job.title}: {failure}: {reason}"
     if log is not None:
         lines = "\n".join(log.decode(errors="replace").splitlines()[-LAST_LINES:])
-        message += f". The whole log: s3://{store.scratch.name}/{directory}log.txt\nIts last lines:\n{lines}"
+        message += f". The whole log: s3://{store.scratch.name}/{log_key}\nIts last lines:\n{lines}"
     return message
 
 
 def _delay(failure: Failure, known: list[Failure]) -> float | None:
-    """Seconds until another attempt, after all these failures; None where there is to be none."""
+    """Seconds until the next attempt after all these failures; None if none follows."""
     if failure in _LATER:
         waited = next((n for n, one in enumerate(reversed(known)) if one not in _LATER), len(known))
         wait = float(min(_FIRST_WAIT << max(waited - 1, 0), _LONGEST_WAIT))
@@ -142,16 +141,3 @@ def _delay(failure: Failure, known: list[Failure]) -> float | None:
         if failure in group and sum(one in group for one in known) % _LIMITS[failure]:
             return _SOON
     return None
-
-
-def _read(store: Store, prefix: str) -> list[Attempt]:
-    """All whose directories begin so, oldest first."""
-    files: dict[str, set[str]] = {}
-    for key in store.scratch.keys(prefix):
-        directory, _, file = key.rpartition("/")
-        files.setdefault(f"{directory}/", set()).add(file)
-    found = []
-    for directory, names in files.items():
-        *_, name, attempt, _ = directory.split("/")
-        found.append(Attempt(name, AttemptId.parse(attempt), directory, frozenset(names)))
-    return sorted(found, key=lambda one: one.id)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
-    from hhvm_packaging.workers.job import Input
+    from hhvm_packaging.workers.job import Artifact, Input
 
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
@@ -185,20 +185,26 @@ class DockerWorker(Worker):
 
         Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
-        key, state, result = keys.job(job.version, name, attempt), self.state(name), self.result(name)
+        state, result = self.state(name), self.result(name)
         log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
-        store.scratch.put(f"{key}log.txt", log, "text/plain; charset=utf-8")
+        store.scratch.put(
+            keys.job_file(job.version, name, attempt, keys.LOG), log, "text/plain; charset=utf-8"
+        )
         if result is None or result.exit_status:
             raise attempts.failed(store, job, name, attempt, *_fault(state, result, job), log)
-        if job.outputs is not None:
-            for artifact in result.artifacts:
-                store.scratch.upload(
-                    self.directory(name) / "out" / artifact.name,
-                    job.outputs + artifact.name,
-                    content_type="application/octet-stream",
-                    sha256=artifact.sha256,
-                )
-        store.scratch.put_json(f"{key}result.json", result.model_dump(mode="json"))
+        try:
+            uploads = {} if job.outputs is None else _uploads(job.outputs, result)
+        except keys.InvalidField as error:
+            raise attempts.failed(store, job, name, attempt, Failure.JOB, str(error), log) from error
+        for key, artifact in uploads.items():
+            store.scratch.upload(
+                self.directory(name) / "out" / artifact.name,
+                key,
+                content_type="application/octet-stream",
+                sha256=artifact.sha256,
+            )
+        key = keys.job_file(job.version, name, attempt, keys.RESULT)
+        store.scratch.put_json(key, result.model_dump(mode="json"))
         return result
 
     def remove(self, name: str) -> None:
@@ -323,6 +329,11 @@ def _fetch(item: Input, directory: Path, store: Store) -> str | None:
     if sha256 == item.sha256:
         return None
     return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
+
+
+def _uploads(directory: str, result: Result) -> dict[str, Artifact]:
+    """The artifacts by their keys. Raises keys.InvalidField: the job chose their names."""
+    return {keys.output(directory, artifact.name): artifact for artifact in result.artifacts}
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:

@@ -162,7 +162,7 @@ class Ec2Worker(Worker):
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """What came into the job's log after ``since`` bytes."""
-        return self.store.scratch.get_from(f"{self._directory(name, job, attempt)}log.txt", since)
+        return self.store.scratch.get_from(keys.job_file(job.version, name, attempt, keys.LOG), since)
 
     @override
     async def pause(self, name: str, seconds: float) -> None:
@@ -188,7 +188,7 @@ class Ec2Worker(Worker):
         where nobody knows whether EC2 launched it.
         """
         content = job.model_dump_json(indent=2).encode()
-        store.scratch.put(f"{self._directory(name, job, attempt)}job.json", content, "application/json")
+        store.scratch.put(keys.job_file(job.version, name, attempt, keys.JOB), content, "application/json")
         failure, reasons = Failure.CAPACITY, []
         for parameters in self._ways(name, attempt, job, labels, hashlib.sha256(content).hexdigest()):
             try:
@@ -220,13 +220,12 @@ class Ec2Worker(Worker):
 
         Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
         """
-        directory, result = self._directory(name, job, attempt), self._result(name, job, attempt)
+        result = self._result(name, job, attempt)
         if result is not None and result.exit_status == 0:
             return result
         failure, reason = self._fault(name, attempt, job, result)
-        raise attempts.failed(
-            store, job, name, attempt, failure, reason, store.scratch.get(f"{directory}log.txt")
-        )
+        log = store.scratch.get(keys.job_file(job.version, name, attempt, keys.LOG))
+        raise attempts.failed(store, job, name, attempt, failure, reason, log)
 
     def remove(self, name: str) -> None:
         """Terminate the job's instances, whichever attempt they are of."""
@@ -257,7 +256,7 @@ class Ec2Worker(Worker):
         self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], job_sha256: str
     ) -> Iterator[dict[str, Any]]:
         """The parameters of RunInstances for each way to get an instance, in order of preference."""
-        directory = self._directory(name, job, attempt)
+        directory = keys.attempt(job.version, name, attempt)
         script, image = user_data(job, name, directory, job_sha256, self.settings), self.image()
         machine = self.settings.ec2.machine(job.script)
         known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
@@ -355,21 +354,18 @@ class Ec2Worker(Worker):
         pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters)
         return [found for page in pages for group in page["Reservations"] for found in group["Instances"]]
 
-    def _directory(self, name: str, job: Job, attempt: AttemptId) -> str:
-        return keys.job(job.version, name, attempt)
-
     def _does(self, last: attempts.Attempt, job: Job) -> bool:
         """Whether the attempt does this very job now, or did it and nobody recorded that it failed."""
-        if "job.json" not in last.files or last.failed(self.store):
+        if keys.JOB not in last.files or last.failed(self.store):
             return False
-        known = self.store.scratch.get(f"{last.directory}job.json") or b"{}"
+        known = self.store.scratch.get(last.key(keys.JOB)) or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
         # In this order: an instance leaves its result before it ends.
-        return self._alive(last.name, last.id) or self._result(last.name, job, last.id) is not None
+        return self._alive(last.job, last.id) or self._result(last.job, job, last.id) is not None
 
     def _result(self, name: str, job: Job, attempt: AttemptId) -> Result | None:
-        content = self.store.scratch.get(f"{self._directory(name, job, attempt)}result.json")
+        content = self.store.scratch.get(keys.job_file(job.version, name, attempt, keys.RESULT))
         return None if content is None else Result.model_validate_json(content)
 
     def _fault(self, name: str, attempt: AttemptId, job: Job, result: Result | None) -> tuple[Failure, str]:
