@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUTS = f"1.0.0/debian-12-bookworm/{AttemptId.new()}/"
+OUTPUTS = "1.0.0/debian-12-bookworm/20261128T072619.123456Z-1/"
 # A run of its own: the engine is shared, and containers are named for the run.
 CONTEXT: Any = {
     "ti": SimpleNamespace(
