@@ -487,7 +487,7 @@ STAYS = {
 }
 
 
-def test_of_an_old_version_every_key_is_deleted_or_stays_on_purpose(archive: Archive):
+def test_of_an_old_version_every_key_is_deleted_or_stays_on_purpose(archive: Archive) -> None:
     assert GOES.keys().isdisjoint(STAYS)
     assert {*GOES, *STAYS} == set(Scratch) == set(RULES)
     for key in (*GOES.values(), *STAYS.values()):
@@ -496,7 +496,9 @@ def test_of_an_old_version_every_key_is_deleted_or_stays_on_purpose(archive: Arc
     assert set(archive.store.scratch.keys()) == set(STAYS.values())
 
 
-def test_an_object_with_an_unknown_key_stays_and_is_named(archive: Archive, caplog: pytest.LogCaptureFixture):
+def test_an_object_with_an_unknown_key_stays_and_is_named(
+    archive: Archive, caplog: pytest.LogCaptureFixture
+) -> None:
     unknown = {
         "packaging/0.tar.gz",
         "approvals/1.0.0",
@@ -512,4 +514,4 @@ def test_an_object_with_an_unknown_key_stays_and_is_named(archive: Archive, capl
     archive.after(10 * KEPT).delete_scratch()
     assert set(archive.store.scratch.keys()) == unknown
     for key in unknown:
-        assert f"s3://hhvm-scratch/{key} has an unknown key" in caplog.text
+        assert f"s3://{archive.store.scratch.name}/{key} has an unknown key" in caplog.text
