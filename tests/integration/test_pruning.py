@@ -83,7 +83,7 @@ class Archive(Bench):
         """What both buckets hold, but for what tells whether the store knows conditional writes."""
         buckets = (self.store.scratch, self.store.downloads)
         found = {key: digest(bucket, key) for bucket in buckets for key in bucket.keys("")}
-        found.pop(keys.CONDITIONS, None)
+        found.pop(keys.CONDITIONAL_WRITES, None)
         return found
 
 
