@@ -282,7 +282,7 @@ def test_a_state_whose_indices_are_gone_is_not_known(archive: Archive) -> None:
     for key in lost:
         archive.store.downloads.delete(key)
     [said] = archive.after(KEPT + 1).delete_files()
-    assert "is not whole" in said
+    assert "is incomplete" in said
     assert archive.in_pool() == {OLD.name, RECENT.name}
 
 

@@ -167,9 +167,9 @@ def test_the_date_is_later_than_the_last_whatever_the_clock_says(ahead: timedelt
         ("filename: evil.deb\n", "the field filename twice"),
         ("\r\nHomepage: evil\n", "control character"),
         ("Homepage: a\rFilename: evil.deb\n", "control character"),
-        (" \n", "is no field"),
-        ("no field at all\n", "is no field"),
-        ("-Name: value\n", "is no field"),
+        (" \n", "is not a field"),
+        ("no field at all\n", "is not a field"),
+        ("-Name: value\n", "is not a field"),
     ],
 )
 def test_what_two_parsers_may_read_differently_is_refused(trick: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The difference that a change makes, for people, before anything of it is exposed."""
+"""A description of a change for people, made before users see any of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe(target: Suite, change: Change, missing: Collection[PoolFile]) -> str:
-    """All that changes in a suite: packages, indices, and the files that the pool is ``missing``."""
+    """Describe all that changes in a suite: packages, indices, and the files that the pool is ``missing``."""
     lines = [f"{target}, now {change.current.snapshot or 'not there'}:"]
     if not change and not missing:
         return f"{lines[0]} nothing changes"

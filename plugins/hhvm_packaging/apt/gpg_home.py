@@ -1,4 +1,4 @@
-"""A home for gpg that exists only while it is used, however its user ends."""
+"""A temporary home directory for gpg, which is removed even if the process that uses it is killed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _PREFIX = "gpg-"
 
 @contextmanager
 def temporary_home() -> Generator[Path]:
-    """An empty GNUPGHOME that only this user can read; it and its agent are gone in the end.
+    """An empty GNUPGHOME that only this user can read. It is removed after the block, and its agent ended.
 
-    A process that is killed leaves its own, but not the lock on it: that one goes when the next is made.
+    A process that is killed leaves its home, but the kernel releases the lock on it. The next process that
+    makes a home removes those without a lock.
     """
-    # Alone, or another process would take a home that is not locked yet for one that was left.
+    # One process at a time: another one would remove a home that is made but not locked yet.
     with private_directory.alone() as directory:
         _sweep(directory)
         made = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=directory)
@@ -41,24 +42,24 @@ def temporary_home() -> Generator[Path]:
 
 
 def _sweep(directory: Path) -> None:
-    """Remove the homes that nobody uses any more, and end their agents."""
+    """Remove the homes that no process uses, and end their agents."""
     for home in directory.glob(f"{_PREFIX}*"):
-        # Its user may be removing it just now.
+        # The process that uses it may be removing it.
         with suppress(FileNotFoundError):
             lock = _open(home)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _end_agent(home)
-                # The agent removes its sockets meanwhile. Whatever stays is the next one's to remove.
+                # The agent removes its sockets at the same time. The next process removes whatever is left.
                 shutil.rmtree(home, ignore_errors=True)
             except BlockingIOError:
-                pass  # In use.
+                pass  # A process uses it.
             finally:
                 os.close(lock)
 
 
 def _open(home: Path) -> int:
-    # The agent, which outlives a killed process, must not inherit it: the lock would stay.
+    # The agent outlives a killed process. If it inherited the descriptor, the lock would stay.
     return os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

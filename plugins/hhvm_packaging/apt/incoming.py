@@ -1,4 +1,4 @@
-"""What a build made: checked before any of it becomes part of a repository."""
+"""The files of a build, checked before any of them becomes part of a repository."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Incoming:
     """What a publish adds: entries of the indices, with the files of each."""
 
     content: Mapping[str, tuple[Stanza | Source, tuple[PoolFile, ...]]]
-    """By the name of the .deb or .dsc."""
+    """Entry and files, by the file name of the .deb or .dsc."""
 
     @classmethod
     def check(
@@ -59,7 +59,7 @@ class Incoming:
         return cls(content)
 
     def without(self, identities: Collection[index.Identity]) -> Incoming:
-        """All but the packages of these identities."""
+        """All but these packages."""
         return Incoming({
             name: (entry, files)
             for name, (entry, files) in self.content.items()
@@ -83,7 +83,7 @@ class Incoming:
 
 
 def _package(where: str, artifact: Artifact, pool: str, architectures: Collection[str]) -> Stanza:
-    """The .deb's entry in the index. Raises Unpublishable if anything in it contradicts the rest."""
+    """The entry of a .deb. Raises Unpublishable if its stanza, its name and its digests disagree."""
     name = _DEB.fullmatch(artifact.name)
     if name is None:
         raise Unpublishable(f"{f'{where}: {artifact.name}'!r} is not a Debian package's file name")
@@ -106,9 +106,10 @@ def _package(where: str, artifact: Artifact, pool: str, architectures: Collectio
 def _sources(
     where: str, artifacts: Mapping[str, Artifact], pool: str
 ) -> Iterator[tuple[str, Source, list[str]]]:
-    """Each .dsc's name, its entry in the index, and the keys of its files; ``artifacts`` are by key.
+    """For each .dsc: its name, its entry, and the keys of its files. ``artifacts`` are by key.
 
-    Raises Unpublishable if anything contradicts the rest, or if a file is missing or belongs nowhere.
+    Raises Unpublishable if an entry, a name and the digests disagree, if a file of a .dsc is missing, or if
+    no .dsc names a file.
     """
     left = {artifact.name: key for key, artifact in artifacts.items()}
     for name in left:

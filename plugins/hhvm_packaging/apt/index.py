@@ -1,6 +1,7 @@
-"""What apt's indices of packages have in common: paragraphs of fields, in order. Bytes in, bytes out.
+"""What the indices of binary packages and of source packages have in common.
 
-The rules are those of the Debian wiki's page DebianRepository/Format.
+An index is a file of paragraphs, one for each package; a paragraph is a list of fields. The format is
+described in the Debian wiki, on the page DebianRepository/Format.
 """
 
 from __future__ import annotations
@@ -23,43 +24,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
 COMPONENT = "main"
+"""The only component of our suites."""
 
 Identity: TypeAlias = tuple[str, str, str]
-"""What apt tells packages apart by: name, version, architecture."""
+"""What identifies a package for apt: name, version, architecture."""
 
 _NAME = re.compile(r"[!-,.-9;-~][!-9;-~]*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class InvalidIndex(PackagingError):
-    """Not a Packages, Sources or Release file. The message says what is wrong with it."""
+    """A Packages, Sources or Release file is invalid. The message says what is wrong."""
 
 
 class AlreadyPublished(PackagingError):
-    """The name is published with other bytes. The message has the digests of both."""
+    """A file or a package of the same name is published with other bytes. The message has both digests."""
 
 
 def fields(text: str) -> dict[str, str]:
-    """The fields of one paragraph with their continuation lines, by their names as they are written.
+    """The fields of one paragraph, by name. A value includes its continuation lines.
 
-    Strict where parsers differ, so that all of them read the same (Debian policy 5.1): no empty line, no
-    field twice, no control character. Raises InvalidIndex. By hand, because python-debian takes seconds
-    for some thousand packages.
+    Rejects text that parsers read differently (Debian policy 5.1): an empty line, a repeated field, a control
+    character. Raises InvalidIndex.
     """
+    # python-debian does the same, but takes seconds for some thousand packages.
     found: dict[str, str] = {}
     seen: set[str] = set()
     name = ""
     if control := _CONTROL.search(text):
-        raise InvalidIndex(f"the control character {control[0]!r}")
+        raise InvalidIndex(f"it has the control character {control[0]!r}")
     for line in text.split("\n"):
         if line[:1] in (" ", "\t") and name and not line.isspace():
             found[name] += f"\n{line}"
             continue
         name, colon, value = line.partition(":")
         if not colon or not _NAME.fullmatch(name):
-            raise InvalidIndex(f"{line[:80]!r} is no field")
+            raise InvalidIndex(f"{line[:80]!r} is not a field")
         if name.lower() in seen:
-            raise InvalidIndex(f"the field {name} twice")
+            raise InvalidIndex(f"it has the field {name} twice")
         seen.add(name.lower())
         found[name] = value.strip()
     return found
@@ -67,28 +69,31 @@ def fields(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Entry(ABC):
-    """One paragraph of an index. All that is not read here is kept byte for byte."""
+    """One paragraph of an index. Its text is kept byte for byte, with the fields that are not parsed."""
 
     text: str
-    """Without its last newline."""
+    """The paragraph without its last newline."""
     package: str
     version: str
     architecture: str
-    """As a .deb has it; ``source`` for a source package."""
+    """The architecture of the .deb; ``source`` for a source package."""
     sha256: str
-    """Of the file that stands for all of it."""
+    """The digest of the .deb or .dsc, in hexadecimal."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """One paragraph. Raises InvalidIndex if it is not one, or lacks what apt needs of it."""
+        """Parse one paragraph. Raises InvalidIndex if it is malformed or lacks a field that apt needs."""
         text = text.strip("\n")
         if "\n\n" in text:
-            raise InvalidIndex("more than one paragraph where one package is described")
+            raise InvalidIndex("it has more than one paragraph, but describes one package")
         return cls._from(text, fields(text))
 
     @classmethod
-    def published(cls, text: str) -> Self:
-        """As ``parse``, of an index whose paragraphs were checked when they came."""
+    def parse_published(cls, text: str) -> Self:
+        """Parse a paragraph of a published index, which was checked before it was published.
+
+        Raises InvalidIndex if it lacks a field that apt needs.
+        """
         return cls.parse(text)
 
     @classmethod
@@ -96,16 +101,16 @@ class Entry(ABC):
         try:
             return cls._of(text, found)
         except KeyError as error:
-            raise InvalidIndex(f"{found.get('Package', text[:80])!r}: no field {error}") from error
+            raise InvalidIndex(f"{found.get('Package', text[:80])!r}: field {error} is missing") from error
 
     @classmethod
     @abstractmethod
     def _of(cls, text: str, found: Mapping[str, str]) -> Self:
-        """From the text and its fields. Raises KeyError or InvalidIndex."""
+        """Make an entry of a paragraph's text and fields. Raises KeyError if one is missing; InvalidIndex."""
 
     @property
     def identity(self) -> Identity:
-        """What apt tells packages apart by."""
+        """Name, version and architecture."""
         return self.package, self.version, self.architecture
 
 
@@ -114,37 +119,36 @@ E = TypeVar("E", bound=Entry)
 
 @dataclass(frozen=True)
 class Index(ABC, Generic[E]):
-    """The packages of a suite, in order: by name, then version in Debian's order, then architecture."""
+    """The packages of a suite, sorted by name, then version in Debian's order, then architecture."""
 
     stanzas: tuple[E, ...] = ()
 
     NAME: ClassVar[str]
-    """Where it is by default, relative to its suite, as Release names it."""
+    """The default path of the uncompressed index, relative to its suite."""
 
     @staticmethod
     @abstractmethod
     def _entry() -> type[E]:
-        """What its paragraphs are."""
+        """The class of the entries."""
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """Read an index that is not compressed. Raises InvalidIndex."""
+        """Parse an uncompressed index. Raises InvalidIndex."""
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
-            raise InvalidIndex(f"not UTF-8: {error}") from error
+            raise InvalidIndex(f"it is not UTF-8: {error}") from error
         entry = cls._entry()
-        return cls(tuple(entry.published(part) for part in text.split("\n\n") if part.strip("\n")))
+        return cls(tuple(entry.parse_published(part) for part in text.split("\n\n") if part.strip("\n")))
 
     def render(self) -> bytes:
-        """The index as a file: each paragraph is followed by an empty line."""
+        """The uncompressed index. An empty line follows each paragraph."""
         return "\n\n".join([*(stanza.text for stanza in self.stanzas), ""]).encode()
 
     def add(self, stanzas: Iterable[E]) -> Self:
-        """With the stanzas that are new, each at its place.
+        """A new index with these entries too, or this one if it has all of them.
 
-        This very index if it has them all. Raises AlreadyPublished, with both digests, if it has the
-        same package, version and architecture with another SHA-256.
+        Raises AlreadyPublished if it has an entry of the same identity with another SHA-256.
         """
         known = {stanza.identity: stanza for stanza in self.stanzas}
         merged = list(self.stanzas)
@@ -152,7 +156,7 @@ class Index(ABC, Generic[E]):
             there = known.get(stanza.identity)
             if there is None:
                 known[stanza.identity] = stanza
-                # Comparing versions is slow, so the thousands that are in order are not sorted again.
+                # To compare versions is slow, and the entries that are there are sorted already.
                 bisect.insort(merged, stanza, key=_order)
             elif there.sha256 != stanza.sha256:
                 raise AlreadyPublished(
@@ -162,24 +166,25 @@ class Index(ABC, Generic[E]):
         return self if len(merged) == len(self.stanzas) else type(self)(tuple(merged))
 
     def without(self, identities: Collection[Identity]) -> Self:
-        """All but these packages; this very index if it has none of them."""
+        """A new index without these packages, or this one if it has none of them."""
         left = tuple(stanza for stanza in self.stanzas if stanza.identity not in identities)
         return self if len(left) == len(self.stanzas) else type(self)(left)
 
     def forms(self, name: str | None = None) -> dict[str, Callable[[], bytes]]:
-        """What makes the index, by each name that users get it by; the same bytes whenever it is called.
+        """Functions that render the index plain, gzipped and xzipped, by the path of each form.
 
-        ``name`` is that of the one that is not compressed, relative to the suite.
+        ``name`` is the path of the plain form, relative to the suite. A function returns the same bytes each
+        time that it is called.
         """
         content = self.render()
-        # At thousands of packages their own defaults take as long as all requests to save little.
+        # With thousands of packages the default levels take as long as all requests, and save little.
         gz = partial(gzip.compress, content, compresslevel=6, mtime=0)
         xz = partial(lzma.compress, content, preset=0)
         return dict(zip(names(name or self.NAME), (lambda: content, gz, xz), strict=True))
 
 
 def names(index: str) -> tuple[str, str, str]:
-    """The names under which users get an index."""
+    """The paths of an index's three forms: plain, gzipped, xzipped. ``index`` is the first of them."""
     return index, f"{index}.gz", f"{index}.xz"
 
 
@@ -188,10 +193,10 @@ def _order(stanza: Entry) -> tuple[str, Version, str]:
 
 
 def words(identities: Iterable[Identity]) -> tuple[str, ...]:
-    """Each as "package version architecture", in order."""
+    """Each identity as "package version architecture", sorted."""
     return tuple(" ".join(identity) for identity in sorted(identities))
 
 
 def sha256(content: bytes) -> str:
-    """The digest that indices name files by, in hexadecimal."""
+    """The SHA-256 of the content, in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""The private key as a file that is of use only to those whom AWS KMS lets decrypt it."""
+"""A private key in a file that AWS KMS decrypts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ if TYPE_CHECKING:
 
     from mypy_boto3_kms import KMSClient
 
-# At DEBUG botocore logs the bodies of the answers, and with them the key.
+# At DEBUG botocore logs the bodies of responses, and the key is in one.
 logging.getLogger("botocore.parsers").setLevel(logging.INFO)
 
-_PASSING = {
+_TEMPORARY = {
     "DependencyTimeoutException",
     "KeyUnavailableException",
     "KMSInternalException",
     "LimitExceededException",
     "ThrottlingException",
 }
-"""What KMS says when it would be another answer a little later."""
+"""Errors of KMS that another try may not have."""
 
 
 def decrypt(path: Path, kms: KMSClient) -> bytes:
-    """What was encrypted with ``aws kms encrypt`` into the file.
+    """The content of a file that ``aws kms encrypt`` made.
 
-    Raises UnusableKey if there is no such file or KMS refuses it; ClientError if trying again may help.
+    Raises UnusableKey if there is no such file or KMS refuses to decrypt it; ClientError if another try may
+    succeed.
     """
     try:
         ciphertext = path.read_bytes()
@@ -41,6 +42,6 @@ def decrypt(path: Path, kms: KMSClient) -> bytes:
     try:
         return kms.decrypt(CiphertextBlob=ciphertext)["Plaintext"]
     except ClientError as error:
-        if error.response["Error"]["Code"] in _PASSING:
+        if error.response["Error"]["Code"] in _TEMPORARY:
             raise
         raise UnusableKey(f"KMS does not decrypt the signing key's file {path}: {error}") from error

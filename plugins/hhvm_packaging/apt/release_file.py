@@ -1,6 +1,6 @@
-"""The Release file of a suite: when it was made, its indices by digest, what was withdrawn.
+"""The Release file of a suite: its date, the digests of its indices, and the packages that were withdrawn.
 
-The rules are those of the Debian wiki's page DebianRepository/Format.
+The format is described in the Debian wiki, on the page DebianRepository/Format.
 """
 
 from __future__ import annotations
@@ -19,54 +19,53 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.index import Identity
 
 ORIGIN = "HHVM"
-"""Origin and Label. Apt refuses a repository that changes them, so they stay."""
+"""Origin and Label. They must never change: apt refuses a repository that changes them."""
 
 _WITHDRAWN = "HHVM-Withdrawn"
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a Release file says: when it was made, the digests of the indices, what was withdrawn."""
+    """The fields of a Release file that we read."""
 
     date: datetime
     sha256: Mapping[str, str]
-    """By the index's name, relative to the suite."""
+    """The digest of each form of an index, by its path relative to the suite."""
     withdrawn: frozenset[Identity] = frozenset()
-    """What was taken back and is not to return unasked."""
+    """Packages that were withdrawn. They stay away until somebody reinstates them."""
 
     @classmethod
     def parse(cls, content: bytes) -> Release:
-        """Read a Release file without a signature around it. Raises InvalidIndex."""
+        """Parse a Release file without its signature. Raises InvalidIndex."""
         try:
             found = fields(content.decode().strip("\n"))
             date = email.utils.parsedate_to_datetime(found["Date"])
             digests = {name: sha256 for sha256, _, name in _words(found["SHA256"])}
             withdrawn = frozenset(_words(found.get(_WITHDRAWN, "")))
         except (KeyError, ValueError) as error:
-            raise InvalidIndex(f"Release: Date and SHA256 are needed, but {error!r}") from error
+            raise InvalidIndex(f"Release: it needs the fields Date and SHA256: {error!r}") from error
         return cls(date.replace(tzinfo=date.tzinfo or UTC), digests, withdrawn)
 
     @property
     def architectures(self) -> tuple[str, ...]:
-        """Those that the suite has an index for."""
+        """The architectures that the suite has an index for, sorted."""
         return architectures_of(self.sha256)
 
 
 def _words(field: str) -> list[tuple[str, str, str]]:
-    """Of each line, which has three. Raises ValueError."""
+    """The three words of each line. Raises ValueError if a line has more or fewer."""
     return [(one, two, three) for one, two, three in map(str.split, filter(None, field.split("\n")))]
 
 
 def render_release(
     suite: str, indices: Mapping[str, bytes], *, date: datetime, withdrawn: Iterable[Identity] = ()
 ) -> bytes:
-    """The Release file of ``suite`` for ``indices``, by their names relative to it.
+    """The Release file of a suite. ``indices`` are all files that it names, by path relative to the suite.
 
-    SHA-256 is the only digest: every apt since 2015 takes it, and the weaker ones add nothing to it. Apt
-    passes over the field with what was withdrawn, which belongs here because it must change in the very
-    write that changes what users get.
+    SHA-256 is the only digest: every apt since 2015 supports it. The withdrawn packages are in a field that
+    apt ignores, so that they change in the same write as what users get.
     """
-    taken_back = [f" {' '.join(identity)}" for identity in sorted(withdrawn)]
+    lines_withdrawn = [f" {' '.join(identity)}" for identity in sorted(withdrawn)]
     lines = [
         f"Origin: {ORIGIN}",
         f"Label: {ORIGIN}",
@@ -76,7 +75,7 @@ def render_release(
         "Acquire-By-Hash: yes",
         f"Architectures: {' '.join(architectures_of(indices))}",
         f"Components: {COMPONENT}",
-        *([f"{_WITHDRAWN}:", *taken_back] if taken_back else []),
+        *([f"{_WITHDRAWN}:", *lines_withdrawn] if lines_withdrawn else []),
         "SHA256:",
         *(f" {sha256(content)} {len(content)} {name}" for name, content in indices.items()),
     ]
@@ -84,9 +83,9 @@ def render_release(
 
 
 def next_date(now: datetime, last: datetime | None) -> datetime:
-    """When the next Release is made: now, but later than the last, because apt ignores an older one.
+    """The date of the next Release, in whole seconds: now, but always later than the ``last`` one.
 
-    In whole seconds, as a Release file has them.
+    Apt ignores a Release that is older than the one it has.
     """
     now = now.replace(microsecond=0)
     return now if last is None else max(now, last + timedelta(seconds=1))

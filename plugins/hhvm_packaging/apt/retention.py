@@ -1,9 +1,9 @@
-"""What a suite's users may still need, and what nobody can want any more.
+"""Retention: which files a suite's users may still need, and which may be deleted.
 
-All stays that a kept state names: clients and caches may hold its InRelease, and an undo may go back to it.
-A state is kept as long as its snapshot, and a snapshot is deleted after what it does not name: so whatever
-only that state names goes when a later run finds the snapshot gone, and every snapshot that there is can
-be put back.
+Everything that a kept state names stays: clients and caches may have its InRelease, and an undo may go back
+to it. A state is kept as long as its snapshot exists. Files are deleted before snapshots. So the files that
+only one state names are deleted by the run after the one that deletes its snapshot, and an undo can go back
+to every snapshot that exists.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ if TYPE_CHECKING:
 
 
 class UnknownHistory(PackagingError):
-    """It is not known what users of a suite may have. The message names what is missing."""
+    """The history of a suite is incomplete, so none of its files may be deleted. The message says why."""
 
 
 @dataclass(frozen=True)
 class History:
-    """All states of a suite that are kept, and what they name."""
+    """All kept states of a suite, and the files that they name."""
 
     target: Suite
     since: datetime
-    """A state that was replaced before this need not be kept."""
+    """States that were replaced before this time need not be kept."""
     snapshots: tuple[Snapshot, ...]
-    """Newest first; the first is what users get now."""
+    """Newest first. The first one is what users get now."""
     indices: frozenset[str]
-    """The by-hash files, by their keys."""
+    """The keys of the by-hash files."""
     files: frozenset[str]
-    """The files of the pool, likewise."""
+    """The keys of the files in the pool."""
     packages: frozenset[index.Identity]
 
     @classmethod
     def read(cls, target: Suite, since: datetime) -> History:
-        """The suite's history, with every state that was current ``since``.
+        """Read every state that users got at any time after ``since``, and older ones that still exist.
 
-        Raises UnknownHistory if one of them is gone; Damaged or index.InvalidIndex if the suite is broken.
+        Raises UnknownHistory if one of the former is gone or lacks an index; Damaged or index.InvalidIndex if
+        the suite itself is broken.
         """
         snapshots = tuple(_snapshots(target, since))
         indices: set[str] = set()
@@ -62,25 +63,25 @@ class History:
         for snapshot in snapshots:
             try:
                 release = target.parse_release(snapshot.in_release.encode())
-                state = _beyond(seen, target, release)
+                state = _parse_unseen(seen, target, release)
                 indices |= {
                     keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
                 }
                 files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
             except (Damaged, index.InvalidIndex, keys.InvalidField) as error:
-                raise UnknownHistory(f"{target}: the state {snapshot.name} is not whole: {error}") from error
+                raise UnknownHistory(f"{target}: the state {snapshot.name} is incomplete: {error}") from error
             packages |= state.identities
         return cls(target, since, snapshots, frozenset(indices), frozenset(files), frozenset(packages))
 
     def unnamed_indices(self) -> list[Entry]:
-        """The suite's by-hash files that none of these states names."""
+        """The by-hash files of the suite that no kept state names."""
         entries = unnamed(self.target.downloads, self.target.directory, self.indices, self.since)
         return [entry for entry in entries if keys.Downloads.BY_HASH.match(entry.key)]
 
     def outdated(self) -> list[Entry]:
-        """The snapshots of states that were replaced before ``since``, or that users never had.
+        """The snapshots of states that were replaced before ``since``, or that were never committed.
 
-        Oldest first: whatever is deleted of them in this order, what is left leads back without a gap.
+        Oldest first: if a deletion in this order stops, the remaining snapshots form a chain without a gap.
         """
         where = self.target.repository, self.target.suite
         replaced = zip(self.snapshots[1:], self.snapshots, strict=False)
@@ -90,17 +91,17 @@ class History:
 
 
 def unnamed(bucket: Bucket, prefix: str, named: Collection[str], since: datetime) -> list[Entry]:
-    """The objects under ``prefix`` that are not among ``named`` and were written before ``since``.
+    """The objects under ``prefix`` whose keys are not ``named`` and that were written before ``since``.
 
-    What is newer may be on its way: a publish writes files before it commits what names them.
+    Newer ones may belong to a publish under way: it writes files before it commits the index that names them.
     """
     return [entry for entry in bucket.entries(prefix) if entry.modified < since and entry.key not in named]
 
 
-def _beyond(seen: set[bytes], target: Suite, release: Release) -> State:
-    """What the state names beyond the paragraphs ``seen``, which has all of them afterwards.
+def _parse_unseen(seen: set[bytes], target: Suite, release: Release) -> State:
+    """The entries of a state whose paragraphs are not in ``seen``. Adds its paragraphs to ``seen``.
 
-    Reading a paragraph takes long, and states that follow each other have nearly all of them in common.
+    To parse a paragraph is slow, and consecutive states share nearly all of them.
     """
 
     def new(name: str) -> bytes:
@@ -116,13 +117,13 @@ def _beyond(seen: set[bytes], target: Suite, release: Release) -> State:
 
 
 def _snapshots(target: Suite, since: datetime) -> list[Snapshot]:
-    """As far back as they were kept. Raises UnknownHistory if that is not as far as ``since``."""
+    """The existing snapshots, newest first. Raises UnknownHistory if they do not reach back to ``since``."""
     found: list[Snapshot] = []
     current = target.read()
     if current.release is None:
         snapshots = keys.snapshots(target.repository, target.suite)
         if any(target.downloads.keys(target.directory)) or any(target.scratch.keys(snapshots)):
-            raise UnknownHistory(f"{target}: it has no InRelease, but had one or was to have one")
+            raise UnknownHistory(f"{target}: it has no InRelease, but it has indices or snapshots")
     name = current.snapshot
     while name:
         snapshot = Snapshot.read(target.scratch, target.repository, target.suite, name)

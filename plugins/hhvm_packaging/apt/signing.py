@@ -1,4 +1,4 @@
-"""Signing with a key that exists only while it is used, and verifying."""
+"""Signing with gpg keys that are on disk only while they are used, and verifying signatures."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ logging.getLogger("gnupg").setLevel(logging.INFO)
 
 _OPTIONS = [
     "--digest-algo=SHA512",
-    # A key that asks for a passphrase fails at once rather than waiting for somebody to type it.
+    # A key with a passphrase fails at once. Otherwise gpg would wait for somebody to type it.
     "--pinentry-mode=loopback",
 ]
 _EXPIRED = "signing key has expired"
-"""In python-gnupg's words."""
+"""A status of python-gnupg."""
 
 log = logging.getLogger(__name__)
 
 EXPIRY_WARNING = timedelta(days=60)
-"""How long before the key expires each use of it warns: users need time to get its successor."""
+"""From how long before a key expires each use of it logs a warning: users need time to get the next key."""
 
 
 class UnusableKey(PackagingError):
-    """The key cannot be read, or cannot sign. The message never holds any of it."""
+    """A key cannot be read, or cannot sign. The message never contains any of the key."""
 
 
 class BadSignature(PackagingError):
-    """The signature is absent, wrong, or made with a key that is not trusted."""
+    """A signature is missing, wrong, or made with an unknown, expired or revoked key."""
 
 
 class Signer:
-    """Signs with private keys that leave no trace once the ``with`` statement ends.
+    """Signs with private keys that are removed from disk after the ``with`` block.
 
-    With several it makes a signature by each, and one is enough for users: so one key replaces another.
-    Public keys may be among the private ones: those of earlier signers. They are in ``public_key()`` too,
-    so that what they signed still verifies.
+    With several private keys it makes a signature with each. One valid signature is enough for users, so that
+    one key can replace another. The keys may include public keys of earlier signers, and ``public_key()`` has
+    them too, so that what those signed still verifies.
 
     Entering raises UnusableKey if there is no private key, or if one is expired or revoked or cannot sign.
     """
 
     fingerprints: list[str]
-    """Of the private keys: their primary keys', as elsewhere."""
+    """The fingerprints of the primary keys of the private keys."""
     expires: datetime | None
-    """When the first of them can no longer sign; None where none expires."""
+    """When the first of the private keys expires; None if none does."""
 
     def __init__(self, keys: str | bytes) -> None:
-        """``keys``: without a passphrase, one after the other; all armored or all binary."""
+        """``keys`` are keys without a passphrase, one after the other; all armored or all binary."""
         self._keys = keys.encode() if isinstance(keys, str) else keys
 
     def __enter__(self) -> Self:
@@ -80,7 +80,7 @@ class Signer:
 
     @property
     def fingerprint(self) -> str:
-        """Of the first private key."""
+        """The fingerprint of the first private key."""
         return self.fingerprints[0]
 
     def clearsign(self, content: bytes) -> bytes:
@@ -95,17 +95,17 @@ class Signer:
             return self._sign(file, detach=True)
 
     def signed_text(self, content: bytes) -> bytes:
-        """The text that one of these keys clearsigned, and nothing that was put around it.
+        """The text that one of these keys clearsigned, without anything outside the signature.
 
-        A key that expired since will do: it was good when it signed, and its successor has to read this.
-        Raises BadSignature.
+        A key that has expired since is accepted: it was valid when it signed, and the publisher with the next
+        key must be able to read this. Raises BadSignature.
         """
         return _signed_text(self._gpg, content)
 
     def _sign(self, file: io.BufferedIOBase, *, detach: bool = False) -> bytes:
         by = [f"--local-user={fingerprint}" for fingerprint in self.fingerprints]
         result = self._gpg.sign_file(file, detach=detach, extra_args=by)
-        # Where one of several keys cannot sign, the others may have done so by then.
+        # If one of several keys cannot sign, there may still be signatures of the others.
         if not result or result.returncode:
             reason = result.status or "is it protected by a passphrase?"
             raise UnusableKey(f"gpg cannot sign with {' and '.join(self.fingerprints)}: {reason}")
@@ -113,7 +113,7 @@ class Signer:
         return signature
 
     def public_key(self) -> bytes:
-        """What users verify with, armored."""
+        """The public keys that users verify with, armored."""
         keys: str = self._gpg.export_keys([key["fingerprint"] for key in self._gpg.list_keys()])
         return keys.encode()
 
@@ -134,7 +134,7 @@ def verify(content: bytes | Path, signature: bytes, public_keys: bytes) -> str:
 
 
 def signed_text(content: bytes, public_keys: bytes) -> bytes:
-    """As Signer.signed_text, by one of ``public_keys``; raises UnusableKey if they have no key."""
+    """As Signer.signed_text, but for ``public_keys``. Raises UnusableKey if they contain no key."""
     with _keyring(public_keys) as gpg:
         return _signed_text(gpg, content)
 
@@ -160,14 +160,15 @@ def signed_by(content: bytes, public_keys: bytes) -> tuple[bytes, dict[str, date
 
 
 def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:
-    """The primary key of a good signature, with no problem ``but_for`` these. Raises BadSignature."""
+    """The fingerprint of a good signature's primary key; see ``_good``. Raises BadSignature."""
     return _good(result, but_for)[0]
 
 
 def _good(result: gnupg.Verify, but_for: Collection[str] = ()) -> list[str]:
-    """The primary keys of the good signatures, with no problem ``but_for`` these.
+    """The fingerprints of the good signatures' primary keys. The statuses ``but_for`` are no problem.
 
-    As with apt, one is enough if none is bad, whoever else signed. Raises BadSignature.
+    As for apt, one good signature is enough if none is bad, also if others are by unknown keys. Raises
+    BadSignature.
     """
     problems = {problem["keyid"]: problem["status"] for problem in result.problems}
     good = [
@@ -183,7 +184,7 @@ def _good(result: gnupg.Verify, but_for: Collection[str] = ()) -> list[str]:
 
 
 def _check(key: dict[str, Any]) -> datetime | None:
-    """When the key expires, with a warning where that is soon. Raises UnusableKey."""
+    """When the key expires; logs a warning if that is soon. Raises UnusableKey if it cannot be used."""
     fingerprint, expires, now = key["fingerprint"], _expiry(key), datetime.now(UTC)
     if key["trust"] == "r":
         raise UnusableKey(f"the signing key {fingerprint} is revoked")
@@ -201,11 +202,11 @@ def _check(key: dict[str, Any]) -> datetime | None:
 
 
 def _expiry(key: dict[str, Any]) -> datetime | None:
-    """When the primary key or the last of the keys that sign in its stead expires, whichever is first."""
+    """When the primary key expires, or the last of its signing subkeys, whichever is earlier."""
     subkeys = [key["subkey_info"][subkey[0]] for subkey in key["subkeys"] if "s" in subkey[1]]
     signing = [_time(subkey["expires"]) for subkey in subkeys if subkey["trust"] != "r"]
     ends = [_time(key["expires"])]
-    # gpg prefers a subkey that signs to the primary key.
+    # gpg signs with a subkey if there is one.
     if signing and None not in signing:
         ends.append(max(end for end in signing if end))
     return min((end for end in ends if end), default=None)
@@ -217,10 +218,10 @@ def _time(seconds: str) -> datetime | None:
 
 @contextmanager
 def _keyring(keys: bytes) -> Generator[gnupg.GPG]:
-    """Gpg with these keys only."""
+    """Run gpg with these keys only."""
     with temporary_home() as home:
         gpg = gnupg.GPG(gnupghome=str(home), options=_OPTIONS)
-        # What gpg says of a broken key quotes lines of it, so that goes nowhere.
+        # gpg quotes lines of a broken key in its messages, so they are dropped.
         if not gpg.import_keys(keys).fingerprints:
             raise UnusableKey("no gpg key was found where one is needed")
         yield gpg

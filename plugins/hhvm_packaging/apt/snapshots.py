@@ -1,4 +1,4 @@
-"""What a suite was: one snapshot for each commit, each naming the one that it replaced."""
+"""Snapshots: the history of a suite. Each commit has one, which names the one before it."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One commit of a suite. Only those that InRelease leads back to were ever seen by users."""
+    """One commit of a suite. Users saw only the commits that the current one leads back to."""
 
     name: str
-    """When it was made and of what: people choose by it."""
+    """Its date and the start of a digest. People choose a snapshot by its name."""
     date: datetime
     reason: str
-    """What made the commit: ``publish``, ``undo to NAME`` or ``release``."""
+    """Why the suite changed, for example ``publish``, ``undo to NAME`` or ``release VERSION``."""
     previous: str | None
-    """The name of the one that this one replaced; None for the first."""
+    """The name of the snapshot before this one; None for the first."""
     added: tuple[str, ...]
-    """As "package version architecture", like ``removed``."""
+    """Packages that the commit added, each as "package version architecture"."""
     removed: tuple[str, ...]
+    """Packages that the commit removed, likewise."""
     in_release: str
-    """InRelease as it was signed."""
+    """The signed InRelease of the commit."""
 
     @staticmethod
     def name_of(date: datetime, release: bytes) -> str:
-        """The name of the snapshot of this Release file."""
+        """The name of the snapshot whose Release file has this date and these bytes."""
         return f"{date.astimezone(UTC):%Y%m%dT%H%M%SZ}-{index.sha256(release)[:12]}"
 
     @classmethod
     def read(cls, scratch: Bucket, repository: str, suite: str, name: str) -> Snapshot | None:
-        """The suite's snapshot of that name, or None where there is none."""
+        """The suite's snapshot of that name; None if there is none."""
         found = scratch.get_json(keys.snapshot(repository, suite, name))
         if found is None:
             return None
@@ -48,13 +49,13 @@ class Snapshot:
         return cls(**found | {"date": date, "added": tuple(added), "removed": tuple(removed)})
 
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
-        """Keep it."""
+        """Store the snapshot in scratch."""
         content = json.dumps(asdict(self) | {"date": self.date.isoformat()}, indent=2).encode()
         scratch.put(keys.snapshot(repository, suite, self.name), content, "application/json")
 
 
 def chain(scratch: Bucket, repository: str, suite: str, newest: str | None) -> Iterator[Snapshot]:
-    """The snapshots from ``newest`` back to the first, as far as they were kept."""
+    """The snapshots from ``newest`` back to the first one, or to the first one that was deleted."""
     while newest and (snapshot := Snapshot.read(scratch, repository, suite, newest)):
         yield snapshot
         newest = snapshot.previous

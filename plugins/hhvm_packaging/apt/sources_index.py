@@ -1,6 +1,7 @@
-"""Apt's index of source packages, Sources: bytes in, bytes out.
+"""The index of source packages, Sources.
 
-The rules are those of the Debian wiki's page DebianRepository/Format and of Debian policy 5.4 and 5.6.21.
+The format is described in the Debian wiki, on the page DebianRepository/Format, and in Debian policy 5.4 and
+5.6.21.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ARCHITECTURE = "source"
-"""In place of an architecture, where packages are told apart."""
+"""The architecture in the identity of a source package."""
 SOURCES = f"{COMPONENT}/source/Sources"
-"""The index of the source packages, relative to its suite, as Release names it."""
+"""The path of the index, relative to its suite."""
 
 _DIRECTORY = re.compile(r"^Directory:.*\n?", re.MULTILINE | re.IGNORECASE)
 
@@ -38,7 +39,7 @@ class Source(Entry):
     """One source package in a Sources index; its SHA-256 is that of its .dsc file."""
 
     directory: str
-    """That of its files, relative to the repository; empty until it has one."""
+    """The directory of its files, relative to the repository; empty if it has none yet."""
     files: tuple[SourceFile, ...]
 
     @classmethod
@@ -58,7 +59,7 @@ class Source(Entry):
         return cls(text, package, version, ARCHITECTURE, dsc[0], directory, files)
 
     def at(self, directory: str) -> Source:
-        """The same package at another place, relative to the repository."""
+        """The same package with its files in another directory, relative to the repository."""
         text = f"{_DIRECTORY.sub('', self.text).rstrip()}\nDirectory: {directory}"
         return replace(self, text=text, directory=directory)
 
@@ -74,8 +75,8 @@ class Sources(Index[Source]):
 
 
 def _lines(field: str) -> list[list[str]]:
-    """The lines "digest size name" of a field."""
+    """The words of each line of a field, "digest size name". Raises InvalidIndex."""
     lines = [line.split() for line in field.strip().split("\n")]
     if any(len(words) != 3 or not words[1].isdecimal() for words in lines):
-        raise InvalidIndex(f"{field!r} is no list of files")
+        raise InvalidIndex(f"{field!r} is not a list of files")
     return lines

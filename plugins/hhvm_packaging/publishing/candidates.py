@@ -1,4 +1,4 @@
-"""Candidates: what a distribution's suites are to become, signed, where no user sees it."""
+"""Candidates: the indices that a publish would expose, signed, in scratch, for apt to check first."""
 
 from __future__ import annotations
 
@@ -35,51 +35,52 @@ log = logging.getLogger(__name__)
 
 
 class Suite(BaseModel):
-    """What one suite is to become."""
+    """What one suite would offer."""
 
     model_config = ConfigDict(frozen=True)
 
     digests: dict[str, str]
-    """SHA-256 of each index that is not compressed, by name."""
+    """SHA-256 of each uncompressed index, by its path relative to the suite."""
     offered: tuple[str, ...]
-    """What apt must offer, as "package=version"."""
+    """Packages that apt must offer, as "package=version"."""
     withdrawn: tuple[str, ...]
-    """What apt must not offer, likewise."""
+    """Packages that apt must not offer, likewise."""
 
 
 class Candidate(BaseModel):
-    """What one distribution's suites are to become, or why they cannot."""
+    """What one distribution's suites would offer, or why no candidate could be made."""
 
     model_config = ConfigDict(frozen=True)
 
     distro: str
     directory: str = ""
-    """In scratch, with a trailing slash: the files' own, and no other candidate's."""
+    """The directory of the files in scratch, with a trailing slash. No other candidate uses it."""
     suites: dict[str, Suite] = {}
     files: tuple[Input, ...] = ()
-    """What apt reads of it, named as a repository has them, and the public key."""
+    """The files that apt reads, by their paths in a repository, and the public key."""
     difference: str = ""
-    """All that changes, for people."""
+    """A description of all changes, for people."""
     downgrade: str = ""
-    """The command for users who have what is withdrawn."""
+    """The command for users who installed packages that the candidate withdraws; empty if there are none."""
     fault: str | None = None
-    """Why there is none."""
+    """Why no candidate could be made; None if one was."""
 
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> Candidate | None:
-        """The distribution's last candidate of this release; None where there never was one."""
+        """The distribution's last candidate of this release; None if there was none."""
         content = store.scratch.get(keys.candidate(release, distro))
         return None if content is None else cls.model_validate_json(content)
 
     def write(self, store: Store, release: Release) -> None:
-        """Make this the distribution's last candidate of this release."""
+        """Store this as the distribution's last candidate of this release."""
         store.scratch.put_json(keys.candidate(release, self.distro), self.model_dump(mode="json"))
 
     @property
     def expected(self) -> str:
         """What apt must offer, for jobs/in-container/check-offer: a line for each suite.
 
-        A line has the suite's name, what apt must offer, and after a ``!`` each what it must not.
+        A line has the suite's name, the packages that apt must offer, and those that it must not offer, each
+        of these with a ``!`` in front.
         """
         return "\n".join(
             " ".join([name, *suite.offered, *(f"!{package}" for package in suite.withdrawn)])
@@ -87,23 +88,23 @@ class Candidate(BaseModel):
         )
 
     def accept(self, store: Store) -> None:
-        """Record that apt accepted it."""
+        """Record that apt accepted the candidate."""
         store.scratch.put(keys.candidate_accepted(self.directory), b"")
 
     def is_accepted(self, store: Store) -> bool:
-        """Whether apt accepted it."""
+        """Whether apt accepted the candidate."""
         return self.fault is None and store.scratch.head(keys.candidate_accepted(self.directory)) is not None
 
 
 class NoCandidate(PackagingError):
-    """No distribution's suites can become what the plan wants. The message says why, for each."""
+    """No distribution has a candidate. The message says why, for each."""
 
 
 def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings) -> list[str]:
-    """Write the plan's candidates, and log what they would change. Returns the distributions with one.
+    """Write the plan's candidates and log what they would change.
 
-    What keeps a distribution from having one is logged, and kept for the report. Raises NoCandidate if
-    none has one.
+    Returns the names of the distributions that have a candidate. If a distribution cannot have one, the
+    reason is logged and kept for the report. Raises NoCandidate if none has one.
     """
     attempt, share = AttemptId.new(), settings.shared_by(len(plan.distros))
     made = run_all(
@@ -124,9 +125,9 @@ def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings
 def make(
     plan: PublishPlan, distro: Distro, attempt: AttemptId, store: Store, signer: Signer, settings: Settings
 ) -> Candidate:
-    """Write what the distribution's suites are to become, and say so in its candidate, last.
+    """Write the files of the distribution's candidate, then the candidate. ``attempt`` names the directory.
 
-    Where the suites cannot become that, the candidate says why.
+    If the files cannot be made, the candidate says why.
     """
     directory = keys.candidate_files(plan.release, distro.name, attempt)
     try:
@@ -151,20 +152,20 @@ def _make(
         for name in target_suites.choose_suites(plan.release, distro, settings)
     ]
     changes = [
-        suite_changes.change(plan, distro, target, target.read(signer=signer), store, signer, settings)
+        suite_changes.make_change(plan, distro, target, target.read(signer=signer), store, signer, settings)
         for target in targets
     ]
-    # They share the pool.
+    # The suites share the pool.
     pool = {file.pool_key: file for change in changes for file in change.files}
-    lacking = {file.pool_key for file in targets[0].find_missing(list(pool.values()))}
+    missing = {file.pool_key for file in targets[0].find_missing(list(pool.values()))}
     for target, change in zip(targets, changes, strict=True):
         name = target.suite
-        new = [file for file in change.files if file.pool_key in lacking]
+        new = [file for file in change.files if file.pool_key in missing]
         differences.append(difference.describe(target, change, new))
         downgrades.append(undo.downgrade(change.indices, change.removed))
         suites[name] = _expected(change, plan.version)
         files[f"dists/{name}/InRelease"] = target.sign(change, signer).in_release
-        # Of the three forms of an index apt takes this one.
+        # Apt fetches this form of an index by default.
         compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
         files |= {f"dists/{name}/{file}": content for file, content in compressed.items()}
     run_all(
@@ -187,14 +188,14 @@ def _make(
     )
 
 
-def accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate | None:
-    """The distribution's candidate, if apt accepted it."""
+def find_accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate | None:
+    """The distribution's candidate if apt accepted it, else None."""
     candidate = Candidate.read(store, plan.release, distro.name)
     return candidate if candidate and candidate.is_accepted(store) else None
 
 
 def _expected(change: Change, version: str) -> Suite:
-    """All of ``version`` that is there; where it was withdrawn, the newest that is left in its place."""
+    """What apt must offer: the packages of ``version``, or if that is withdrawn the newest others."""
     withdrawn = change.removed | {
         identity for identity in change.withdrawn if undo.upstream(identity) == version
     }
@@ -207,7 +208,7 @@ def _expected(change: Change, version: str) -> Suite:
 
 
 def _words(identities: Iterable[Identity]) -> tuple[str, ...]:
-    """Those that the machines can install which look at candidates, as apt-get takes them."""
+    """The packages that the machine that checks candidates can install, as "package=version"."""
     return tuple(
         f"{package}={version}"
         for package, version, architecture in sorted(identities)

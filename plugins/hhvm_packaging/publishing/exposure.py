@@ -1,4 +1,4 @@
-"""Exposing a plan's candidates: the moment from which users get them."""
+"""Exposing candidates: users get what apt has accepted."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ log = logging.getLogger(__name__)
 
 
 class Held(PackagingError):
-    """Nothing is exposed, because not all that was asked for is fit for it."""
+    """Nothing is exposed, because a distribution that the plan asks for has no accepted candidate."""
 
 
 class Outdated(PackagingError):
-    """A suite is no longer what its candidate was made from."""
+    """A suite has changed since its candidate was made."""
 
 
 def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Settings) -> list[str]:
-    """Expose what apt accepted of the plan's candidates, one commit for each suite; again does no harm.
+    """Expose the plan's accepted candidates, with one commit for each suite. Running it again does no harm.
 
-    Returns the distributions. The plan is None where planning itself failed. Raises Held if the plan
-    holds all and not all are accepted, or if none is; Outdated if a suite changed since; and whatever
-    Suite.carry_out raises. By then the other distributions are exposed, and of this one what came before.
+    Returns the names of the exposed distributions. ``plan`` is None if planning failed. Raises Held if the
+    plan holds all distributions and one is not accepted, or if none is; Outdated if a suite has changed since
+    its candidate was made; and what Suite.carry_out raises. In the last two cases the other distributions are
+    exposed, and so are the earlier suites of the failed one.
     """
     if plan is None:
         raise Held("nothing is exposed, because `plan` failed: its log says why")
     found = run_all(
-        (partial(candidates.accepted, plan, distro, store) for distro in plan.distros),
+        (partial(candidates.find_accepted, plan, distro, store) for distro in plan.distros),
         at_once=settings.requests_at_once,
     )
     accepted = dict(zip(plan.distros, found, strict=True))
@@ -51,7 +52,7 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
     if refused and (plan.hold_all or len(refused) == len(plan.asked)):
         raise Held(
             f"HHVM {plan.version}: nothing is exposed, because {', '.join(refused)} failed; `publish_report` "
-            "says why. Mend that and clear the failed tasks"
+            "says why. Fix that and clear the failed tasks"
             + ("; or publish the others with if_one_fails" if len(refused) < len(plan.asked) else "")
         )
     good = {distro: candidate for distro, candidate in accepted.items() if candidate}
@@ -94,7 +95,7 @@ def _expose_suite(
 
     with target.lock():
         current = target.read(signer=signer)
-        change = suite_changes.change(plan, distro, target, current, store, signer, settings)
+        change = suite_changes.make_change(plan, distro, target, current, store, signer, settings)
         if change.digests != expected.digests:
             raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
         target.carry_out(change, signer)

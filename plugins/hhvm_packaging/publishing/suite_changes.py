@@ -1,4 +1,4 @@
-"""What a plan makes of a suite."""
+"""The change of a suite that a plan to publish, undo or release again asks for."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ log = logging.getLogger(__name__)
 
 
 class NotBuilt(PackagingError):
-    """What is to be published is not in the store."""
+    """The packages to publish are not in the store."""
 
 
 class AgedOut(PackagingError):
-    """What is to be published is a nightly that the suite would not keep."""
+    """The nightly to publish is too old for the suite."""
 
 
 class Withdrawn(PackagingError):
-    """What is to be published was taken back, and nobody has released it again."""
+    """The packages to publish were withdrawn, and nobody has released them again."""
 
 
-def change(
+def make_change(
     plan: PublishPlan,
     distro: Distro,
     target: Suite,
@@ -48,9 +48,10 @@ def change(
     signer: Signer,
     settings: Settings,
 ) -> Change:
-    """What the plan's action makes of the suite, which is ``current``.
+    """The change of the suite that the plan's action asks for. Nothing is written.
 
-    Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo, Unpublishable, AlreadyPublished. Nothing is written.
+    ``current`` is the suite's state. Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo,
+    pool.Unpublishable, index.AlreadyPublished.
     """
     if plan.action == "undo":
         if plan.undo_to:
@@ -77,7 +78,7 @@ def change(
             "To offer it again, trigger hhvm_publish_release with the action `release again`"
         )
     wanted = add_packages(current, new, settings.architectures, str(target), reinstate=again)
-    # What users had and lost must not come back for a day because an old run was resumed.
+    # An aged-out nightly must not come back for a day because an old run was resumed.
     first = nightlies.first_day(datetime.now(UTC), settings)
     if wanted.added & nightlies.find_aged(wanted.identities, first):
         raise AgedOut(
