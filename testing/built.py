@@ -45,7 +45,7 @@ def fail(
 ) -> str:
     """What a worker leaves of an attempt at 1.0.0 that fails, having said that. Returns where its log is."""
     job = Job(version="1.0.0", script=script, distro=distro, packaging="", environment={}, time_limit=60)
-    name, attempt = run.job(task, "1.0.0", script, distro), AttemptId.new()
+    name, attempt = run.job_name(task, "1.0.0", script, distro), AttemptId.new()
     log = keys.job_file("1.0.0", name, attempt, keys.LOG)
     store.scratch.put(log, said.encode())
     attempts.failed(store, job, name, attempt, failure, "a reason", said.encode())

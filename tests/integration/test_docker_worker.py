@@ -248,16 +248,16 @@ def test_what_is_left_of_a_job_is_found_with_its_labels_and_ended(bench: Bench) 
     )
     bench.start(job)
     bench.until(lambda: len(bench.containers()) == 2)
-    assert [found.kind for found in bench.worker.found()] == ["container"]
+    assert [found.kind for found in bench.worker.find()] == ["container"]
     bench.worker.engine.remove_container(bench.name, force=True)
-    [left] = bench.worker.found()
+    [left] = bench.worker.find()
     assert (left.name, left.kind, left.labels["hhvm.test"]) == (bench.name, "container", "yes")
     for container in bench.containers():
         bench.worker.engine.remove_container(container, force=True)
-    [left] = bench.worker.found()
+    [left] = bench.worker.find()
     assert (left.name, left.kind, left.labels["hhvm.test"]) == (bench.name, "directory", "yes")
     bench.worker.end(left)
-    assert list(bench.worker.found()) == []
+    assert list(bench.worker.find()) == []
     assert not bench.worker.directory(bench.name).exists()
 
 

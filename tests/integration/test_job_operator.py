@@ -1,12 +1,9 @@
-"""One task, one job: started once, attached to, taken in, cleaned up, whatever dies in between."""
+"""One task, one job: started once, attached to, finished and removed, whatever dies in between."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -20,9 +17,9 @@ from airflow.triggers.base import TaskSuccessEvent
 from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
-from hhvm_packaging.orchestration import connections, job_operator, job_trigger
+from hhvm_packaging.orchestration import connections
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator
-from hhvm_packaging.orchestration.job_trigger import JobTrigger
+from hhvm_packaging.orchestration.job_trigger import JobTrigger, Limits
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.plans import BuildPlan
@@ -31,7 +28,6 @@ from hhvm_packaging.settings import settings
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
 from hhvm_packaging.workers.job import Job, Result, TryAgain
-from testing.ec2 import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +43,12 @@ CONTEXT: Any = {
         dag_id="dag", run_id=str(uuid.uuid4()), task_id="task", map_index=-1, try_number=1, max_tries=RETRIES
     ),
 }
+
+
+AT_ONCE = Limits(settle=0)
+"""No scheduler runs these tasks, so that there is none to wait for."""
+NO_UPLOAD = Limits(settle=0, upload=-1)
+"""The trigger leaves each job to its task."""
 
 
 class AJob(Step[BuildPlan]):
@@ -109,26 +111,28 @@ class Bench:
             task.execute(CONTEXT)
         return deferred.value
 
-    def fired(self, deferred: TaskDeferred) -> TriggerEvent:
-        """Wait as the triggerer does."""
-        event: TriggerEvent = asyncio.run(anext(deferred.trigger.run()))
+    def wait(self, deferred: TaskDeferred, limits: Limits = AT_ONCE) -> TriggerEvent:
+        """Run the trigger to its event, as the triggerer does: made again from what is stored of it."""
+        _, arguments = deferred.trigger.serialize()
+        event: TriggerEvent = asyncio.run(anext(JobTrigger(**arguments, limits=limits).run()))  # type: ignore[arg-type]
         return event
 
-    def ended(self, deferred: TaskDeferred) -> Any:
-        """Wait as the triggerer does. Returns what it tells the task."""
-        return self.fired(deferred).payload
+    def resume(self, task: JobOperator, deferred: TaskDeferred, event: TriggerEvent) -> str:
+        """Go on with the task in a second process, as Airflow does. Returns what the task returns."""
+        arguments = (deferred.kwargs or {}) | {"event": event.payload}
+        return str(task.resume_execution(deferred.method_name, arguments, CONTEXT))
 
     def directory(self, deferred: TaskDeferred) -> Path:
         """The work directory of the job that the task waits for."""
         assert deferred.kwargs
         return self.worker.directory(deferred.kwargs["name"])
 
-    def take_in(self, task: JobOperator, deferred: TaskDeferred) -> str:
-        """Wait, and go on as the task then does, if it has to. Returns what it returns."""
-        event = self.fired(deferred)
+    def finish(self, task: JobOperator, deferred: TaskDeferred) -> str:
+        """Wait, and go on with the task if the trigger left it to that. Returns what the task returns."""
+        event = self.wait(deferred)
         if isinstance(event, TaskSuccessEvent):
             return str((event.xcoms or {})["return_value"])
-        return str(task.take_in(CONTEXT, event=event.payload, **(deferred.kwargs or {})))
+        return self.resume(task, deferred, event)
 
 
 @pytest.fixture
@@ -142,7 +146,6 @@ def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.Monk
     settings.cache_clear()
     monkeypatch.setattr(connections, "store", lambda: Store(s3, settings()))
     monkeypatch.setitem(STEPS, "a-job", AJob)
-    monkeypatch.setattr(job_trigger, "_SETTLED", 0)  # No scheduler runs these tasks.
     bench = Bench(tmp_path, connections.store())
     yield bench
     for container in bench.containers():
@@ -150,9 +153,9 @@ def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.Monk
     settings.cache_clear()
 
 
-def test_a_job_is_started_waited_for_taken_in_and_cleaned_up(bench: Bench) -> None:
+def test_a_job_is_started_waited_for_recorded_and_removed(bench: Bench) -> None:
     task = bench.task("echo working")
-    assert bench.take_in(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
+    assert bench.finish(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
     assert bench.containers() == []
     assert list((bench.root / "work").iterdir()) == []
 
@@ -165,32 +168,30 @@ def test_a_task_that_died_between_starting_its_job_and_waiting_attaches_to_it(be
     assert bench.containers() == before
 
 
-def test_a_task_that_died_before_it_recorded_the_result_takes_it_in_without_a_second_job(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def test_a_task_that_died_before_it_recorded_the_result_records_it_without_a_second_job(
+    bench: Bench,
 ) -> None:
     task = bench.task('date +%N >>"$OUT/../ran"')
-    monkeypatch.setattr(job_trigger, "_LIGHT", -1)
-    bench.ended(bench.deferred(task))
+    bench.wait(bench.deferred(task), NO_UPLOAD)
     deferred = bench.deferred(task)
-    bench.ended(deferred)
+    bench.wait(deferred, NO_UPLOAD)
     assert len((bench.directory(deferred) / "ran").read_text().split()) == 1
-    assert bench.take_in(task, deferred) == "HHVM 1.0.0, a-job: done"
+    assert bench.finish(task, deferred) == "HHVM 1.0.0, a-job: done"
 
 
 def test_a_task_that_died_before_it_recorded_a_failure_fails_for_good_without_a_second_job(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(job_trigger, "_LIGHT", -1)
     task = bench.task("exit 2")
-    bench.ended(bench.deferred(task))
+    bench.wait(bench.deferred(task), NO_UPLOAD)
     before = bench.containers()
     deferred = bench.deferred(task)
     assert bench.containers() == before
     with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
-        bench.take_in(task, deferred)
+        bench.finish(task, deferred)
 
 
-def test_a_failed_job_fails_its_task_without_a_retry_also_where_it_cannot_be_cleaned_up(
+def test_a_failed_job_fails_its_task_without_a_retry_also_if_it_cannot_be_removed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(worker: DockerWorker, name: str) -> None:
@@ -200,7 +201,7 @@ def test_a_failed_job_fails_its_task_without_a_retry_also_where_it_cannot_be_cle
     deferred = bench.deferred(task)
     monkeypatch.setattr(DockerWorker, "remove", refuse)
     with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
-        bench.take_in(task, deferred)
+        bench.finish(task, deferred)
 
 
 def test_a_task_that_died_after_it_recorded_the_result_leaves_nothing_when_it_passes(bench: Bench) -> None:
@@ -224,10 +225,10 @@ def test_a_run_of_the_same_name_in_another_deployment_leaves_the_job_alone(
     assert bench.containers() == before
 
 
-def test_a_failed_job_fails_its_task_without_a_retry_and_is_cleaned_up(bench: Bench) -> None:
+def test_a_failed_job_fails_its_task_without_a_retry_and_is_removed(bench: Bench) -> None:
     task = bench.task("echo the compiler is unhappy; exit 2")
     with pytest.raises(AirflowFailException, match=r"HHVM 1\.0\.0, a-job: the job failed: exit status 2"):
-        bench.take_in(task, bench.deferred(task))
+        bench.finish(task, bench.deferred(task))
     assert bench.containers() == []
 
 
@@ -236,7 +237,7 @@ def test_a_failed_job_is_not_run_again_by_a_retry_of_a_task_that_could_not_tell_
 ) -> None:
     task = bench.task("exit 2")
     with pytest.raises(AirflowFailException):
-        bench.take_in(task, bench.deferred(task))
+        bench.finish(task, bench.deferred(task))
     retry = {"ti": SimpleNamespace(**vars(CONTEXT["ti"]) | {"try_number": 2})}
     with pytest.raises(AirflowFailException, match=r"the job failed: exit status 2\. The whole log: s3://"):
         task.execute(retry)
@@ -251,7 +252,7 @@ def test_what_failed_before_a_person_cleared_the_task_does_not_count_for_the_ret
 ) -> None:
     task = bench.task("exit 2")
     with pytest.raises(AirflowFailException):
-        bench.take_in(task, bench.deferred(task))
+        bench.finish(task, bench.deferred(task))
     retry = SimpleNamespace(**vars(CONTEXT["ti"]) | {"try_number": 3, "max_tries": RETRIES + 1})
     with pytest.raises(TaskDeferred):
         task.execute({"ti": retry})
@@ -260,25 +261,25 @@ def test_what_failed_before_a_person_cleared_the_task_does_not_count_for_the_ret
 def test_a_failed_job_is_run_again_when_its_task_is_cleared(bench: Bench) -> None:
     task = bench.task("exit 2")
     with pytest.raises(AirflowFailException):
-        bench.take_in(task, bench.deferred(task))
+        bench.finish(task, bench.deferred(task))
     task = bench.task("exit 0")
-    assert bench.take_in(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
+    assert bench.finish(task, bench.deferred(task)) == "HHVM 1.0.0, a-job: done"
 
 
 def test_the_jobs_log_is_the_tasks_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
     task = bench.task("echo one; echo two; printf 'and no newline'")
-    bench.take_in(task, bench.deferred(task))
+    bench.finish(task, bench.deferred(task))
     assert lines == ["one", "two", "and no newline", "HHVM 1.0.0, a-job: done"]
 
 
 @pytest.mark.parametrize("outputs", [None, OUTPUTS])
-def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
+def test_a_job_that_succeeded_is_recorded_without_another_process_of_the_task(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, outputs: str | None
 ) -> None:
     monkeypatch.setattr(AJob, "outputs", outputs)
-    event = bench.fired(bench.deferred(bench.task('echo working; echo made >"$OUT/a-file"')))
+    event = bench.wait(bench.deferred(bench.task('echo working; echo made >"$OUT/a-file"')))
     assert isinstance(event, TaskSuccessEvent)
     assert event.xcoms == {"return_value": "HHVM 1.0.0, a-job: done"}
     assert bench.store.scratch.get("done")
@@ -287,97 +288,42 @@ def test_a_job_that_succeeded_is_taken_in_without_another_process_of_the_task(
     assert list((bench.root / "work").iterdir()) == []
 
 
-def test_files_that_take_long_to_send_are_left_to_the_task(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job_trigger, "_LIGHT", 4)
+def test_a_large_upload_is_left_to_the_task(bench: Bench) -> None:
     task = bench.task('echo made >"$OUT/a-file"')
-    waiting = bench.deferred(task)
-    assert bench.ended(waiting) == "ended"
+    deferred = bench.deferred(task)
+    event = bench.wait(deferred, Limits(settle=0, upload=4))
+    assert event.payload == "ended"
     assert bench.store.scratch.get(f"{OUTPUTS}a-file") is None
-    assert task.take_in(CONTEXT, event="ended", **(waiting.kwargs or {})) == "HHVM 1.0.0, a-job: done"
+    assert bench.resume(task, deferred, event) == "HHVM 1.0.0, a-job: done"
     assert bench.store.scratch.get(f"{OUTPUTS}a-file") == b"made\n"
 
 
 @pytest.mark.parametrize(("script", "outcome"), [("true", "done"), ("exit 2", "the job failed")])
-def test_what_the_trigger_cannot_take_in_is_left_to_the_task(
+def test_what_the_trigger_cannot_record_is_left_to_the_task(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, script: str, outcome: str
 ) -> None:
     task = bench.task(script)
-    waiting = bench.deferred(task)
-    with monkeypatch.context() as away:
-        away.setattr(AJob, "accept", lambda *_: 1 / 0)
-        event = bench.ended(waiting)
+    deferred = bench.deferred(task)
+    with monkeypatch.context() as broken:
+        broken.setattr(AJob, "accept", lambda *_: 1 / 0)
+        event = bench.wait(deferred)
     try:
-        said = task.take_in(CONTEXT, event=event, **(waiting.kwargs or {}))
+        said = bench.resume(task, deferred, event)
     except AirflowFailException as error:
         said = str(error)
     assert said.startswith(f"HHVM 1.0.0, a-job: {outcome}")
     assert bench.containers() == []
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job is expected to be over in seconds."""
-    monkeypatch.setattr(AJob, "brief", True)
-
-
-@pytest.mark.usefixtures("brief")
-def test_a_brief_job_is_waited_for_in_the_tasks_one_process(bench: Bench) -> None:
-    assert bench.task("echo working").execute(CONTEXT) == "HHVM 1.0.0, a-job: done"
-    assert bench.containers() == []
-
-
-@pytest.mark.usefixtures("brief")
-def test_a_brief_job_that_fails_fails_its_task_as_any_other_does(bench: Bench) -> None:
-    with pytest.raises(AirflowFailException, match="the job failed: exit status 2"):
-        bench.task("exit 2").execute(CONTEXT)
-    assert bench.containers() == []
-
-
-@pytest.mark.usefixtures("brief")
-def test_a_brief_job_that_takes_long_is_waited_for_deferred_and_no_line_of_its_log_comes_twice(
+def test_the_log_goes_on_from_the_byte_up_to_which_it_was_copied(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
     monkeypatch.setattr(JobTrigger, "log", SimpleNamespace(info=lines.append, warning=print))
-    monkeypatch.setattr(job_operator, "_BRIEFLY", 2)
-    task = bench.task('echo one; until [ -e "$OUT/../go-on" ]; do sleep 0.1; done; echo two')
-    waiting = bench.deferred(task)
-    assert lines == ["one"]
-    (bench.directory(waiting) / "go-on").touch()
-    bench.take_in(task, waiting)
-    assert lines == ["one", "two", "HHVM 1.0.0, a-job: done"]
-
-
-@pytest.mark.usefixtures("brief")
-def test_ending_a_task_that_waits_for_a_brief_job_itself_ends_the_job(bench: Bench) -> None:
-    task = bench.task("sleep 600")
-
-    def end() -> None:
-        until(lambda: bool(bench.containers()))
-        while bench.containers():  # Which is there before anybody waits for its end.
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.2)
-
-    ending = threading.Thread(target=end)
-    before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())  # As Airflow's task process does.
-    try:
-        ending.start()
-        with pytest.raises(TryAgain, match="its container is gone"):
-            task.execute(CONTEXT)
-    finally:
-        ending.join()
-        signal.signal(signal.SIGTERM, before)
-    assert bench.containers() == []
-
-
-def test_ending_a_tasks_process_that_does_not_wait_for_its_job_leaves_the_job_alone(bench: Bench) -> None:
-    task = bench.task("sleep 600")
-    bench.deferred(task)
-    before = bench.containers()
-    task.on_kill()
-    assert bench.containers() == before
+    deferred = bench.deferred(bench.task("echo one; echo two"))
+    deferred.trigger.read = len("one\n")
+    bench.wait(deferred)
+    assert lines == ["two", "HHVM 1.0.0, a-job: done"]
 
 
 def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None:
@@ -388,14 +334,11 @@ def test_the_trigger_is_made_again_from_what_the_triggerer_keeps_of_it() -> None
     assert JobTrigger(**arguments).serialize() == (path, arguments)
 
 
-def test_a_task_goes_on_only_once_airflows_scheduler_can_know_that_it_waited(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job_trigger, "_SETTLED", 2)
+def test_a_task_goes_on_only_when_airflows_scheduler_can_know_that_it_deferred(bench: Bench) -> None:
     deferred = bench.deferred(bench.task("exit 2"))
-    begun = time.monotonic()
-    assert bench.ended(deferred) == "ended"
-    assert time.monotonic() - begun >= 2
+    started = time.monotonic()
+    assert bench.wait(deferred, Limits(settle=2)).payload == "ended"
+    assert time.monotonic() - started >= 2
 
 
 def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
@@ -403,7 +346,7 @@ def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
     deferred = bench.deferred(task)
     deferred.trigger.deadline = time.time() - 1
     with pytest.raises(AirflowFailException, match="nor did its own timer end it"):
-        bench.take_in(task, deferred)
+        bench.finish(task, deferred)
     assert bench.containers() == []
 
 
@@ -416,16 +359,15 @@ def test_ending_the_task_ends_its_job(bench: Bench) -> None:
 def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_trigger, "PATIENCE", 2)
     monkeypatch.setattr(connections, "worker", lambda _launch=None: bench.worker)
     task = bench.task("sleep 600")
-    waiting = bench.deferred(task)
+    deferred = bench.deferred(task)
     before = bench.containers()
-    with monkeypatch.context() as away:
-        away.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
-        event = bench.ended(waiting)
-    with pytest.raises(TryAgain, match=r"HHVM 1\.0\.0, a-job: what runs the job does not answer"):
-        task.take_in(CONTEXT, event=event, **(waiting.kwargs or {}))
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.worker.engine, "inspect_container", lambda _: 1 / 0)
+        event = bench.wait(deferred, Limits(patience=2))
+    with pytest.raises(TryAgain, match=r"HHVM 1\.0\.0, a-job: the Docker engine or AWS does not answer"):
+        bench.resume(task, deferred, event)
     bench.deferred(task)
     assert bench.containers() == before
 
@@ -445,7 +387,7 @@ def stored_before_the_modules_moved(
             "packaging": kwargs["job"]["packaging"],
             "environment": {},
             "inputs": [],
-            "outputs": "made/",
+            "outputs": OUTPUTS,
             "needs_engine": False,
             "needs_keys": False,
             "time_limit": 60,

@@ -155,7 +155,7 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
         worker.collect(name, ATTEMPT, job, bench.store)
         assert worker.adopt(name, job, bench.store) == ATTEMPT
         worker.remove(name)
-    list(worker.found())
+    list(worker.find())
     assert bench.store.scratch.head("hhvm-1.0.1.tar.gz")
 
 

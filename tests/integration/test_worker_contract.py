@@ -260,7 +260,7 @@ def test_a_job_that_is_removed_is_absent(worker: Deployment) -> None:
     worker.worker.remove(name)
     # Those who wait share an answer that may be one poll interval old.
     until(lambda: worker.worker.phase(name, job, ATTEMPT) == "absent")
-    until(lambda: name not in {found.name for found in worker.worker.found()})
+    until(lambda: name not in {found.name for found in worker.worker.find()})
 
 
 def test_the_instances_did_nothing_that_their_policy_does_not_allow(

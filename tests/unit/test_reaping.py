@@ -22,7 +22,7 @@ class Worker:
         self.expires = expires
         self.ended: list[str] = []
 
-    def found(self) -> Iterator[Found]:
+    def find(self) -> Iterator[Found]:
         labels = {
             "hhvm.dag": "a_dag",
             "hhvm.run": "a run",
@@ -75,16 +75,16 @@ def test_a_worker_past_its_expiry_is_ended_whatever_its_task_does() -> None:
 def test_what_has_lost_its_labels_is_ended() -> None:
     worker = Worker()
     lost = Found("a-job", "container", "c0ffee", {})
-    worker.found = lambda: iter([lost])  # type: ignore[method-assign]
+    worker.find = lambda: iter([lost])  # type: ignore[method-assign]
     [line] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
     assert line == "ended container c0ffee of a-job: the worker that started it is gone"
 
 
 def test_only_what_was_found_is_ended_beside_a_newer_try_of_the_same_task() -> None:
     worker = Worker()
-    [new] = worker.found()
+    [new] = worker.find()
     old = Found("a-job", "instance", "i-0", {**new.labels, "hhvm.expires": str(NOW - 1)})
-    worker.found = lambda: iter([old, new])  # type: ignore[method-assign]
+    worker.find = lambda: iter([old, new])  # type: ignore[method-assign]
     [line] = reap(worker, lambda *_: "deferred", now=NOW)  # type: ignore[arg-type]
     assert "i-0" in line
     assert worker.ended == ["i-0"]

@@ -15,7 +15,7 @@ from typing_extensions import override
 from hhvm_packaging.orchestration import _airflow_internals, connections, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
-from hhvm_packaging.runs.run import UNDER_WAY, child_of
+from hhvm_packaging.runs.run import UNFINISHED, child_run_id
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ class ChildRunOperator(TriggerDagRunOperator):
 
     def execute(self, context: Context) -> None:
         """Attach to the child if it is queued or running. Otherwise create or reset it. Then wait."""
-        ti, run_id = context["ti"], child_of(str(context["run_id"]), self.request["version"])
+        ti, run_id = context["ti"], child_run_id(str(context["run_id"]), self.request["version"])
         self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
-        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNDER_WAY)):
+        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNFINISHED)):
             self.log.info("%s run %s is queued or running: waiting for it", self.trigger_dag_id, run_id)
         else:
             self._start(context)

@@ -1,8 +1,7 @@
-"""The operator that runs one step of a plan as a job on a worker, holding no slot while it runs."""
+"""The operator that runs one step of a plan as a job on a worker, and the retries of such tasks."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import random
 from functools import partial
@@ -16,15 +15,14 @@ from airflow.providers.amazon.aws.links.ec2 import (  # ruff: ignore[banned-modu
     EC2InstanceLink,
 )
 from airflow.sdk import BaseOperator, RetryDecision, RetryPolicy
-from airflow.triggers.base import TaskSuccessEvent
 from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import connections, task_context
-from hhvm_packaging.orchestration.job_trigger import PATIENCE, JobTrigger
+from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.runs.run import Run
+from hhvm_packaging.runs.run import name_job
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers import attempts
@@ -35,47 +33,46 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
-    from airflow.triggers.base import TriggerEvent
 
     from hhvm_packaging.planning.step import Step
     from hhvm_packaging.workers.worker import Worker
 
 RETRIES = 12
-"""With the waits for a worker, these are about an hour and a half."""
-_OTHER_TRIES = 4
-"""How often a task is tried that fails for another reason than its job or its worker: S3 does not answer."""
-_OTHER_DELAY = 15
-"""Seconds until the second of these, then twice as long each time, up to half more or less."""
-_BRIEFLY = 30.0
-"""How long a task itself waits for a job that is expected to be over by then, in seconds."""
+"""With the waits for a worker, they take about an hour and a half."""
+_UNEXPECTED_TRIES = 4
+"""The most tries of a task that fails for a reason that is not its job's or its worker's, such as S3."""
+_UNEXPECTED_DELAY = 15
+"""Seconds before the second of these tries. The delay doubles each time, and varies at random by half."""
+_NO_ANSWER_DELAY = 60
+"""Seconds before the next try if the Docker engine or AWS does not answer."""
 
 
 def _first_try(max_tries: int) -> int:
-    """The number of the first try since a person last cleared the task, which grants as many tries again."""
+    """The number of the first try since a person last cleared the task, which grants RETRIES more."""
     return max_tries - RETRIES + 1
 
 
 class RetryByFailure(RetryPolicy):
-    """Tries a task again when what it raised says; what nobody foresaw, a few times."""
+    """Retry when the exception says so: see TryAgain. Retry any other exception a few times."""
 
     @override
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
     ) -> RetryDecision:
-        """Decide on the ``try_number``-th try of at most ``max_tries`` + 1."""
+        """Decide after the try ``try_number``. Airflow allows ``max_tries`` + 1 of them."""
         if isinstance(exception, TryAgain):
             reason = str(exception).partition("\n")[0]
             return RetryDecision.retry(datetime.timedelta(seconds=exception.delay), reason)
         since_cleared = try_number - _first_try(max_tries) + 1
-        if since_cleared >= _OTHER_TRIES:
+        if since_cleared >= _UNEXPECTED_TRIES:
             return RetryDecision.fail(f"It failed {since_cleared} times")
-        # By chance, so that tasks that failed together do not come back together.
-        delay = _OTHER_DELAY * 2 ** (since_cleared - 1) * random.uniform(0.5, 1.5)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
+        # At random, so that tasks that failed together are not tried again together.
+        delay = _UNEXPECTED_DELAY * 2 ** (since_cleared - 1) * random.uniform(0.5, 1.5)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
         return RetryDecision.retry(datetime.timedelta(seconds=delay))
 
 
 ON_A_WORKER: Mapping[str, Any] = {"pool": "workers", "retries": RETRIES, "retry_policy": RetryByFailure()}
-"""What every task that has a worker is given: its place among them, and tries as its failures ask for."""
+"""The arguments of every task that has a worker."""
 
 
 PATIENT: Mapping[str, Any] = {
@@ -83,14 +80,14 @@ PATIENT: Mapping[str, Any] = {
     "retry_delay": datetime.timedelta(seconds=30),
     "retry_policy": RetryByFailure(),
 }
-"""What every other task of a release is given: it outlasts an API server that is away for five minutes.
+"""The arguments of every other task of a release. It outlasts an API server that is down for five minutes.
 
-Without that server no task gets as far as failing by itself, so no policy is asked, and every try is lost.
+While the API server is down, a task's process fails before it can ask the policy, so that it uses up a try.
 """
 
 
 class LogLink(BaseAwsLink):
-    """To the whole log of a job, in the console."""
+    """A link to the whole log of a job in the AWS console."""
 
     name: ClassVar[str] = "Whole log"
     key: ClassVar[str] = "_whole_log"
@@ -100,20 +97,18 @@ class LogLink(BaseAwsLink):
 
 
 class JobOperator(BaseOperator):
-    """Run the step named ``script`` for ``plan``, and for one ``distro`` where the step is a distribution's.
+    """Run the step named ``script`` for ``plan``; a DistroStep for one ``distro``.
 
-    One task launches the job, waits for it deferred, takes in its result and cleans up, so that clearing
-    it, in whichever way, redoes exactly that. A try that finds its job running attaches to it; one that
-    finds it done passes. A job of seconds is waited for at once: the triggerer would take it longer.
+    One task starts the job, waits for it deferred, records its result and ends the worker. So any way of
+    clearing the task repeats exactly this job. A try that finds its job running attaches to it. A try that
+    finds it done succeeds at once.
     """
 
     template_fields: Sequence[str] = ("plan", "distro")
-    # Each costs a call of Airflow's API whenever a process of the task ends, also where it leads nowhere.
+    # Each link costs a call of Airflow's API when a process of the task ends, even if it leads nowhere.
     operator_extra_links = (EC2InstanceLink(), LogLink()) if settings().workers == "ec2" else ()
     ui_color = "#d9e8d2"
     _launched: str | None = None
-    _awaited: str | None = None
-    """The job that this very process waits for."""
 
     def __init__(
         self, *, script: str, plan: Mapping[str, Any], distro: str | None = None, **kwargs: Any
@@ -124,48 +119,46 @@ class JobOperator(BaseOperator):
         self.distro = distro
 
     def execute(self, context: Mapping[str, Any]) -> Any:
-        """Start the job, or attach to it, and wait; pass at once if there is nothing left to do."""
+        """Start the job or attach to it, and wait. If the step is done already, return why."""
         step = self._step()
         with task_context.fail_without_retry():
             number, first = context["ti"].try_number, _first_try(context["ti"].max_tries)
             worker, name, attempt = self._worker(context), self._name(context, step), AttemptId.new(number)
             if done := step.done():
-                worker.remove(name)  # A try that died after it recorded its result left its container.
+                worker.remove(name)  # A try that died after it recorded the result left its container.
                 self.log.info("Nothing to do. %s", done)
                 return done
             job = step.job(attempt)
             if adopted := worker.adopt(name, job, step.store):
                 attempt, job = adopted, step.job(adopted)
-                self.log.info("%s: attached to %s, which does it already", job.title, name)
-            # Airflow tries a task again that could not tell it how it ended.
+                self.log.info("%s: attached to %s, which runs it already or has run it", job.title, name)
+            # Airflow tries a task again if its process could not report that it failed for good.
             elif number > first and (failed := attempts.final_failure(step.store, job, name, since=first)):
                 raise failed
             else:
                 started = worker.start(name, attempt, job, self._labels(context, job, attempt), step.store)
                 self.log.info("%s: started on %s", job.title, started)
             self._link(context, worker, name, attempt, step)
-        ticket: dict[str, Any] = {"name": name, "build": str(attempt), "job": job.model_dump(mode="json")}
+        which: dict[str, Any] = {"name": name, "build": str(attempt), "job": job.model_dump(mode="json")}
         trigger = JobTrigger(
-            **ticket,
+            **which,
             deadline=attempt.began.timestamp() + job.time_limit + step.settings.grace,
             plan=step.plan.model_dump(mode="json"),
         )
-        if step.brief and worker.at_once and (event := self._event(trigger)):
-            if isinstance(event, TaskSuccessEvent) and event.xcoms:
-                return event.xcoms["return_value"]
-            return self.take_in(context, event.payload, **ticket)
-        self.defer(trigger=trigger, method_name="take_in", kwargs=ticket)
+        self.defer(trigger=trigger, method_name="finish", kwargs=which)
 
-    def take_in(
+    def finish(
         self, _context: Mapping[str, Any], event: str, name: str, build: str, job: dict[str, Any]
     ) -> str:
-        """Record the result and clean up, whether the job succeeded or not, unless the trigger did.
+        """Record the result of a job that the trigger left to the task. Remove the job in any case.
 
-        Raises TryAgain where what runs the job did not answer; the next try finds out what became of it.
+        Airflow calls it with the trigger's ``event`` and the arguments that ``execute`` deferred with:
+        ``build`` is the id of the attempt. Raises AirflowFailException or TryAgain if the job did not
+        succeed, and TryAgain if the worker does not answer; the next try attaches to the job.
         """
         worker, step, parsed = connections.worker(), self._step(), Job.model_validate(job)
         if event not in get_args(Phase):
-            raise TryAgain(f"{parsed.title}: {event}", PATIENCE)
+            raise TryAgain(f"{parsed.title}: {event}", _NO_ANSWER_DELAY)
         with task_context.fail_without_retry():
             try:
                 done = step.finish(worker, name, AttemptId.parse(build), parsed)
@@ -175,30 +168,19 @@ class JobOperator(BaseOperator):
         self.log.info("%s", done)
         return done
 
-    def on_kill(self) -> None:
-        """End the job that this process waits for; its trigger ends one that is waited for deferred."""
-        if self._awaited:
-            connections.worker().remove(self._awaited)
-
-    def _event(self, trigger: JobTrigger) -> TriggerEvent | None:
-        """What the trigger tells before long, if anything."""
-        self._awaited = trigger.name
-        try:
-            return asyncio.run(asyncio.wait_for(anext(trigger.run()), _BRIEFLY))
-        except TimeoutError:
-            return None
-        finally:
-            self._awaited = None
+    take_in = finish
+    """The former name, which Airflow's database has for tasks that are deferred. Remove it together with
+    hhvm_packaging/workers/trigger.py."""
 
     def _remove(self, worker: Worker, name: str) -> None:
-        """Remove a job that failed; that this fails must not hide why the job did, nor have it done again."""
+        """Remove a job that failed. An error is only logged: it must not replace the job's own failure."""
         try:
             worker.remove(name)
         except Exception as error:
-            self.log.warning("Cannot remove %s, which is left to hhvm_reap_workers: %s", name, error)
+            self.log.warning("Cannot remove %s; hhvm_reap_workers will remove it: %s", name, error)
 
     def _worker(self, context: Mapping[str, Any]) -> Worker:
-        """The worker, with a way to launch what it needs."""
+        """The worker, which launches instances for this task."""
         return connections.worker(partial(self._launch, context))
 
     def _launch(self, context: Mapping[str, Any], parameters: dict[str, Any]) -> str:
@@ -221,14 +203,14 @@ class JobOperator(BaseOperator):
         return STEPS[self.script].load(self.plan, self.distro, connections.store(), settings())
 
     def _name(self, context: Mapping[str, Any], step: Step[Any]) -> str:
-        """The same for every try of this task instance, and for no other."""
+        """The name of the job: the same for every try of this task instance, and different for all others."""
         ti = context["ti"]
-        return Run("", ti.dag_id, ti.run_id).job(ti.task_id, step.plan.subject, self.script, self.distro)
+        return name_job(ti.dag_id, ti.run_id, ti.task_id, step.plan.subject, self.script, self.distro)
 
     def _link(
         self, context: Mapping[str, Any], worker: Worker, name: str, attempt: AttemptId, step: Step[Any]
     ) -> None:
-        """Link from the task's page to the instance and to the whole log, where the worker is at AWS."""
+        """Link from the task's page to the instance and to the whole log if the worker is at AWS."""
         if not self.operator_extra_links:
             return
         s3, region = step.store.scratch.s3, step.settings.ec2.region
@@ -244,7 +226,7 @@ class JobOperator(BaseOperator):
             EC2InstanceLink.persist(**common, instance_id=instance)
 
     def _labels(self, context: Mapping[str, Any], job: Job, attempt: AttemptId) -> dict[str, str]:
-        """What tells a person, and who cleans up, whose worker it is."""
+        """The labels or tags that tell people and hhvm_reap_workers which task the worker belongs to."""
         ti = context["ti"]
         return {
             "hhvm.dag": ti.dag_id,

@@ -1,9 +1,10 @@
-"""The trigger that waits for a job on a worker, and passes its log on while it runs."""
+"""The trigger that waits for a job on a worker, and copies its log to the task's log meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
@@ -19,25 +20,35 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.workers.worker import Phase, Worker
 
-PATIENCE = 60
-"""How long an engine or AWS that does not answer is waited for, in seconds: it may be restarting."""
-_FIRST = 60
-"""How long after it was begun a job is looked at each second, in seconds."""
-_SETTLED = 3.0
-"""How soon a task goes on at the earliest, in seconds.
+_FIRST_MINUTE = 60
+"""Many jobs end in it, so that it is polled each second."""
 
-One that does before Airflow's scheduler has read that its first process ended is taken for killed: it loses
-a try, and waits for the next.
-"""
-_LIGHT = 32 << 20
-"""Bytes. More is not sent to the store by a process that many jobs wait in."""
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trigger waits for, and what it leaves to the task."""
+
+    patience: float = 60
+    """Seconds to wait for a Docker engine or AWS that does not answer: it may be restarting."""
+    settle: float = 3
+    """The least seconds from the trigger's start until the task goes on in a second process.
+
+    Airflow's scheduler must first read that the first process has deferred. If the task goes on before that,
+    the scheduler takes it for killed, and it loses a try.
+    """
+    upload: int = 32 << 20
+    """The most bytes to upload from this process, in which many triggers run."""
 
 
 class JobTrigger(BaseTrigger):
-    """Fires once the job's worker no longer runs, or is past ``deadline`` (seconds of the epoch).
+    """Wait until a job's worker has ended, or until ``deadline`` in seconds since the epoch.
 
-    It takes in the result of a job that succeeded, which spares the task a second process. All else, and
-    many bytes, are left to that process. ``read`` is how many bytes of the job's log were passed on.
+    If the job has succeeded, the trigger records its result, and the task succeeds without a second process.
+    Otherwise, or if there is too much to upload, the task goes on with JobOperator.finish. Its event is the
+    job's phase, or, if the worker does not answer, a text that says so.
+
+    ``name``, ``build`` (the id of the attempt), ``job`` and ``plan`` say which job it is. ``read`` is the
+    number of bytes of the job's log that are in the task's log already.
     """
 
     def __init__(
@@ -48,6 +59,8 @@ class JobTrigger(BaseTrigger):
         deadline: float,
         plan: dict[str, Any],
         read: int = 0,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.name = name
@@ -56,9 +69,10 @@ class JobTrigger(BaseTrigger):
         self.deadline = deadline
         self.plan = plan
         self.read = read
+        self._limits = limits or Limits()
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What the triggerer keeps of this trigger."""
+        """The class path and the arguments, as Airflow's database stores them."""
         names = ("name", "job", "deadline", "plan", "read")
         return (
             "hhvm_packaging.orchestration.job_trigger.JobTrigger",
@@ -66,73 +80,75 @@ class JobTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look at the job again and again, in a thread, so that other triggers go on."""
+        """Poll the job until it is over. What may block runs in threads, so that other triggers go on."""
         job = Job.model_validate(self.job)
-        settled = time.monotonic() + _SETTLED
-        answered = time.time()
+        started = answered = time.monotonic()
         while True:
             try:
-                worker, phase, new = await asyncio.to_thread(self._look, job)
-                answered = time.time()
+                worker, phase, log = await asyncio.to_thread(self._poll, job)
+                answered = time.monotonic()
             except Exception as error:
-                if time.time() - answered > PATIENCE:
-                    yield TriggerEvent(f"what runs the job does not answer: {error}")
+                if time.monotonic() - answered > self._limits.patience:
+                    yield TriggerEvent(f"the Docker engine or AWS does not answer: {error}")
                     return
-                self.log.warning("What runs the job does not answer; asking again: %s", error)
+                self.log.warning("The Docker engine or AWS does not answer; trying again: %s", error)
                 await asyncio.sleep(self._interval)
                 continue
             over = phase != "running" or time.time() > self.deadline
-            self.read += self._pass_on(new, over)
+            self.read += self._copy_log(log, is_complete=over)
             if over:
-                if success := await self._taken_in(job, phase):
-                    yield success
+                if phase == "ended" and (done := await self._finish(job)):
+                    yield TaskSuccessEvent(xcoms={"return_value": done})
                     return
-                await asyncio.sleep(settled - time.monotonic())
+                await asyncio.sleep(started + self._limits.settle - time.monotonic())
                 yield TriggerEvent(phase)
                 return
             await worker.pause(self.name, self._interval)
 
-    async def _taken_in(self, job: Job, phase: Phase) -> TaskSuccessEvent | None:
-        """The task's success if this can see to it."""
-        if phase != "ended":
-            return None
+    async def _finish(self, job: Job) -> str | None:
+        """Record the result. Returns the summary; None if the job failed or is left to the task."""
         try:
-            done = await asyncio.to_thread(self._take_in, job)
+            done = await asyncio.to_thread(self._record, job)
         except Exception as error:
-            self.log.info("Left to the task: %s", str(error).partition("\n")[0])
+            self.log.info("The task goes on with this: %s", str(error).partition("\n")[0])
             return None
-        if done is None:
-            return None
-        self.log.info(done)
-        return TaskSuccessEvent(xcoms={"return_value": done})
+        if done is not None:
+            self.log.info(done)
+        return done
 
-    def _take_in(self, job: Job) -> str | None:
+    def _record(self, job: Job) -> str | None:
         worker = connections.shared_worker()
-        if worker.to_upload(self.name, job) > _LIGHT:
+        if worker.to_upload(self.name, job) > self._limits.upload:
             return None
         step = STEPS[job.script].load(self.plan, job.distro, connections.shared_store(), settings())
         return step.finish(worker, self.name, self.attempt, job)
 
     async def on_kill(self) -> None:
-        """A person cleared or ended the task: end the job and whatever it started."""
+        """End the job's worker, because a person cleared the task or set its state."""
         await asyncio.to_thread(lambda: connections.shared_worker().remove(self.name))
 
     @property
     def _interval(self) -> float:
-        """Seconds until the next look, at most: many jobs are over in less than a minute."""
+        """The most seconds until the next poll."""
         longest = settings().poll_interval
-        return min(1, longest) if time.time() - self.attempt.began.timestamp() < _FIRST else longest
+        return min(1, longest) if time.time() - self.attempt.began.timestamp() < _FIRST_MINUTE else longest
 
-    def _look(self, job: Job) -> tuple[Worker, Phase, bytes]:
-        """The job's phase, and what came into its log after so many bytes: in this order, so all of it."""
+    def _poll(self, job: Job) -> tuple[Worker, Phase, bytes]:
+        """The worker, the job's phase, and the new bytes of its log.
+
+        The phase is read first: if the job has ended, the log is complete.
+        """
         worker = connections.shared_worker()
         phase = worker.phase(self.name, job, self.attempt)
         return worker, phase, worker.log(self.name, job, self.attempt, self.read)
 
-    def _pass_on(self, new: bytes, over: bool) -> int:
-        """Log what is new, in whole lines until it is ``over``. Returns how many bytes that was."""
-        if not over:
-            new = new[: new.rfind(b"\n") + 1]
-        for line in new.decode(errors="replace").splitlines():
+    def _copy_log(self, log: bytes, *, is_complete: bool) -> int:
+        """Write the lines to the task's log. Returns their bytes.
+
+        The last line is left out if it has no end yet, unless the log ``is_complete``.
+        """
+        if not is_complete:
+            log = log[: log.rfind(b"\n") + 1]
+        for line in log.decode(errors="replace").splitlines():
             self.log.info(line)
-        return len(new)
+        return len(log)

@@ -37,8 +37,6 @@ class Step(ABC, Generic[P]):
     """The Airflow task that runs the step."""
     plan_type: ClassVar[type[Plan]]
     """The same class as the type argument of Step."""
-    brief: ClassVar[bool] = False
-    """Whether the job takes seconds."""
 
     @classmethod
     def load(cls, plan: Mapping[str, Any], distro: str | None, store: Store, settings: Settings) -> Self:  # ruff: ignore[unused-class-method-argument]  # DistroStep uses it

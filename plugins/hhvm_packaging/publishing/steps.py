@@ -70,8 +70,6 @@ class PublishReleaseSource(Step[PublishPlan]):
 class LookAtSuites(DistroStep[P]):
     """Check, with the distribution's own apt, which packages the distribution's suites offer."""
 
-    brief = True
-
     @abstractmethod
     def _expected(self) -> str:
         """What apt must offer, in the format of jobs/in-container/check-offer. Raises JobFailed."""

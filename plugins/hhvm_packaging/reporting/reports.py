@@ -154,7 +154,7 @@ class _Report:
         ``index`` is the map index of its task, -1 if it is not mapped.
         """
         distro_name = distro.name if distro else None
-        job = self.run.job(step.task_id, self.plan.subject, step.script, distro_name)
+        job = self.run.job_name(step.task_id, self.plan.subject, step.script, distro_name)
         last = next(reversed(attempts.of_job(self.store, self.plan.subject, job)), None)
         known, log = (last.failed(self.store), last.log(self.store)) if last else (None, None)
         lines = []

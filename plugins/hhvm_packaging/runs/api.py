@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, Field
 
-from hhvm_packaging.runs.run import UNDER_WAY
+from hhvm_packaging.runs.run import UNFINISHED
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,7 +63,7 @@ class AirflowApi:
 
     def runs_under_way(self, dag_id: str) -> list[RunSeen]:
         """The oldest hundred runs of a DAG that are queued or running; none of a DAG that is not there."""
-        asked: dict[str, Any] = {"state": UNDER_WAY, "order_by": "run_after", "limit": 100}
+        asked: dict[str, Any] = {"state": UNFINISHED, "order_by": "run_after", "limit": 100}
         answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=asked)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return []
@@ -71,7 +71,7 @@ class AirflowApi:
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run failed, as a person does; one that ended or is gone stays as it is."""
-        if (found := self.run(dag_id, run_id)) and found.state in UNDER_WAY:
+        if (found := self.run(dag_id, run_id)) and found.state in UNFINISHED:
             self._client.patch(_run(dag_id, run_id), json={"state": "failed"}).raise_for_status()
 
 

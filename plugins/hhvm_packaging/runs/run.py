@@ -1,4 +1,4 @@
-"""Runs of a DAG as people and workers know them: their pages in Airflow, the names of their jobs."""
+"""Runs of DAGs: their ids, their pages in Airflow, the names of their jobs, why their tasks failed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 FAILURE_REASON = "report"
-"""The XCom in which a task that failed leaves its reason, for reports and notifications."""
+"""The key of the XCom that says why a task failed, for reports and notifications."""
 
-UNDER_WAY = ("queued", "running")
-"""States of a run that has not ended."""
+UNFINISHED = ("queued", "running")
+"""The states of a run that has not ended."""
 
 
-def child_of(run_id: str, version: str) -> str:
-    """The run id of the child that a wrapper's run has for a version, the same each time."""
+def child_run_id(run_id: str, version: str) -> str:
+    """The id of the run that a wrapper's run triggers for a version. It is always the same."""
     return f"{run_id}__{version}"
 
 
-def parent_of(run_id: str) -> str:
-    """The run id of a child's parent; something that is no run's, for a run that is no child."""
+def parent_run_id(run_id: str) -> str:
+    """The id of the run that triggered a child. For any other run, a text that is no run's id."""
     return run_id.rpartition("__")[0]
+
+
+def name_job(dag_id: str, run_id: str, task_id: str, version: str, script: str, distro: str | None) -> str:
+    """The name of a task's job: the same for every try of the task, and different for all other tasks.
+
+    The setting of the work directory and the name of the scratch bucket are part of it, because another
+    deployment may share the Docker engine or the AWS account and have a run of the same name.
+    """
+    deployment = (str(settings().docker_work_directory), settings().scratch_bucket)
+    return job_name(version, script, distro, *deployment, dag_id, run_id, task_id)
 
 
 @dataclass(frozen=True)
@@ -38,28 +48,24 @@ class Run:
     dag_id: str
     run_id: str
     states: Mapping[str, str] = field(default_factory=dict)
-    """By task, a mapped one's with ``_`` and its map index, as Airflow names them."""
+    """The states of its tasks, by task id; to the id of a mapped one Airflow adds ``_`` and the map index."""
     reasons: Callable[[str, int], str | None] = lambda _task_id, _map_index: None
-    """Why a task failed, by its id and its map index, -1 where it has none."""
+    """Returns why a task failed. The arguments are its id and its map index, -1 if it is not mapped."""
 
     def page(self, task_id: str = "", map_index: int = -1) -> str:
-        """The page of the run in Airflow, or of one task of it, which has that task's log."""
+        """The URL of the run in Airflow; with ``task_id``, of that task's page, which has its log."""
         task = f"/tasks/{task_id}" if task_id else ""
         mapped = f"/mapped/{map_index}" if map_index >= 0 else ""
         return f"{self.url}/dags/{self.dag_id}/runs/{quote(self.run_id, safe='')}{task}{mapped}"
 
     def state(self, task_id: str, map_index: int = -1) -> str | None:
-        """The state of a task; None where it has none yet."""
+        """The state of a task; None if it has none yet."""
         return self.states.get(task_id if map_index < 0 else f"{task_id}_{map_index}")
 
     def failure_reason(self, task_id: str, map_index: int = -1) -> str | None:
-        """Why a task failed, in its own words; None where it did not, or left none."""
+        """Why a task failed; None if it did not fail, or recorded no reason."""
         return self.reasons(task_id, map_index)
 
-    def job(self, task_id: str, version: str, script: str, distro: str | None) -> str:
-        """The name of a task's job: the same for every try of the task, and for no other.
-
-        Another deployment may share the engine or the account, and have a run of the same name.
-        """
-        whose = (str(settings().docker_work_directory), settings().scratch_bucket)
-        return job_name(version, script, distro, *whose, self.dag_id, self.run_id, task_id)
+    def job_name(self, task_id: str, version: str, script: str, distro: str | None) -> str:
+        """The name of the job of a task of this run: see name_job."""
+        return name_job(self.dag_id, self.run_id, task_id, version, script, distro)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.runs.run import parent_of
+from hhvm_packaging.runs.run import parent_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ def cancel(api: AirflowApi) -> Iterator[str]:
     for dag_id in CHILDREN:
         for child in api.runs_under_way(dag_id):
             for wrapper in WRAPPERS:
-                if (parent := api.run(wrapper, parent_of(child.run_id))) and _is_orphan(child, parent):
+                if (parent := api.run(wrapper, parent_run_id(child.run_id))) and _is_orphan(child, parent):
                     api.fail_run(dag_id, child.run_id)
                     yield (
                         f"cancelled {dag_id} run {child.run_id}: {wrapper} run {parent.run_id}, which "

@@ -1,4 +1,4 @@
-"""Reaping: ending workers whose task is not alive, or that are past their expiry."""
+"""Reaping: ending workers whose task is not alive, or that have expired."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.worker import Found, Worker
 
 ALIVE = ("scheduled", "queued", "running", "deferred", "up_for_retry", "restarting")
-"""States of a task instance that may want its worker yet."""
+"""The states of a task instance that may still need its worker."""
 
 
-def reap(worker: Worker, state: Callable[[str, str, str, int], str | None], *, now: float) -> Iterator[str]:
-    """End what nobody waits for, and say what and why, a line for each.
+def reap(
+    worker: Worker, read_state: Callable[[str, str, str, int], str | None], *, now: float
+) -> Iterator[str]:
+    """End every worker that no task needs. Yields a line for each that says what was ended and why.
 
-    ``state`` is that of a task instance by its DAG, run, task and map index, None where there is none;
-    ``now`` is in seconds of the epoch.
+    ``read_state`` returns the state of a task instance, None if it does not exist; its arguments are DAG id,
+    run id, task id and map index. ``now`` is in seconds since the epoch.
     """
-    for found in worker.found():
-        if why := _why(found, state, now):
+    for found in worker.find():
+        if reason := _reason(found, read_state, now):
             worker.end(found)
-            yield f"ended {found.kind} {found.id} of {found.name}: {why}"
+            yield f"ended {found.kind} {found.id} of {found.name}: {reason}"
 
 
-def _why(found: Found, state: Callable[[str, str, str, int], str | None], now: float) -> str:
+def _reason(found: Found, read_state: Callable[[str, str, str, int], str | None], now: float) -> str:
+    """Why to end it; empty if a task needs it."""
     labels = found.labels
     if not labels:
         return "the worker that started it is gone"
     if float(labels["hhvm.expires"]) < now:
         return "it is past its expiry"
     task = labels["hhvm.dag"], labels["hhvm.run"], labels["hhvm.task"], int(labels["hhvm.map_index"])
-    current = state(*task)
-    if current in ALIVE:
+    state = read_state(*task)
+    if state in ALIVE:
         return ""
-    return f"its task {'.'.join(task[:3])}[{task[3]}] is {current or 'gone'}"
+    return f"its task {'.'.join(task[:3])}[{task[3]}] is {state or 'gone'}"

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
 from requests import RequestException
@@ -66,8 +66,6 @@ class State:
 
 class DockerWorker(Worker):
     """The jobs on one Docker engine."""
-
-    at_once: ClassVar[bool] = True
 
     def __init__(self, engine: APIClient, settings: Settings) -> None:
         self.engine = engine
@@ -220,7 +218,7 @@ class DockerWorker(Worker):
         """None: a container is no instance."""
         return None
 
-    def found(self) -> Iterator[Found]:
+    def find(self) -> Iterator[Found]:
         """All jobs of this deployment that have a container, and what is left of those that have none."""
         own = [f"{WORK_LABEL}={self.settings.docker_work_directory}", JOB_LABEL]
         containers = self.engine.containers(all=True, filters={"label": own})

@@ -14,7 +14,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 from typing_extensions import override
@@ -131,8 +131,6 @@ class Ec2Worker(Worker):
     the image's id.
     """
 
-    at_once: ClassVar[bool] = False
-
     def __init__(
         self,
         ec2: EC2Client,
@@ -232,7 +230,7 @@ class Ec2Worker(Worker):
         if ids := [instance["InstanceId"] for instance in self._instances(name)]:
             self.ec2.terminate_instances(InstanceIds=ids)
 
-    def found(self) -> Iterator[Found]:
+    def find(self) -> Iterator[Found]:
         """All instances of this deployment that are there, and volumes that their instances left behind."""
         for instance in self._instances():
             yield _found("instance", instance["InstanceId"], instance["Tags"])

@@ -1,9 +1,9 @@
-"""What every kind of worker can do: jobs by name, each running at most once."""
+"""The interface of a worker, whatever its kind: it runs jobs by name, and each at most once at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Job, Result
 
 Phase: TypeAlias = Literal["absent", "running", "ended"]
-"""Of a job's worker. Absent: there is none, or it is gone and left no result."""
+"""Of a job. Absent: it was never started, or its worker is gone and left no result."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The worker of some job, or what is left of it, as it was found."""
+    """A container, instance, volume or work directory of some job."""
 
     name: str
     """The job's."""
@@ -26,23 +26,20 @@ class Found:
     """Such as container or instance."""
     id: str
     labels: Mapping[str, str]
-    """Those that it was started with; empty where they are lost, and its job with them."""
+    """The labels that the job was started with; empty if they are lost, together with the job."""
 
 
 class Worker(Protocol):
-    """One kind of worker."""
-
-    at_once: ClassVar[bool]
-    """Whether a job begins when it is started, or a machine boots first."""
+    """One kind of worker. ``name`` is always the job's."""
 
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
-        """Whether the job's worker runs, has ended, or is not there."""
+        """Return whether the job runs, has ended, or is absent."""
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
-        """What came into the job's log after ``since`` bytes."""
+        """Return the job's log from byte ``since`` on."""
 
     async def pause(self, name: str, seconds: float) -> None:
-        """Return after so many seconds, or sooner where the worker tells of the job's end."""
+        """Return after ``seconds``, or sooner if the worker can tell that the job has ended."""
 
     def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
         """Return the attempt of a worker that runs this very job or has run it, whether it succeeded or not.
@@ -51,22 +48,22 @@ class Worker(Protocol):
         """
 
     def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
-        """Start the job's worker. Returns what to call it. Raises JobFailed or TryAgain."""
+        """Start a worker for the job. Returns its kind and id, to be logged. Raises JobFailed or TryAgain."""
 
     def to_upload(self, name: str, job: Job) -> int:
-        """How many bytes ``collect`` would send to the store of a job that has ended."""
+        """Return how many bytes ``collect`` would upload for a job that has ended."""
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
-        """Keep log, artifacts and result in the store. Raises JobFailed or TryAgain if the job failed."""
+        """Record log, artifacts and result in the store. Raises JobFailed or TryAgain if the job failed."""
 
     def remove(self, name: str) -> None:
-        """End the job's worker and all that it started."""
+        """End the job's worker and everything that it started."""
 
     def instance(self, name: str, attempt: AttemptId) -> str | None:
-        """The id of the job's EC2 instance; None where there is none."""
+        """Return the id of the job's EC2 instance; None if there is none."""
 
-    def found(self) -> Iterator[Found]:
-        """All of this deployment that is there, whatever became of the jobs."""
+    def find(self) -> Iterator[Found]:
+        """Yield everything of this deployment that exists, whatever became of the jobs."""
 
     def end(self, found: Found) -> None:
-        """End what was found, and no worker of another attempt."""
+        """End what was found, and nothing of another attempt."""
