@@ -1,6 +1,6 @@
-"""Pruning: what is no longer offered, and what nobody can want any more.
+"""Pruning: removing old nightlies from the suites, and deleting files that nobody needs.
 
-Each part can die anywhere and be run again: it finds anew what is left to do.
+Each part may die at any point. Run again, it finds what is left to do.
 """
 
 from __future__ import annotations
@@ -72,9 +72,9 @@ class NotPruned(PackagingError):
 
 
 class Pruning:
-    """What is to be pruned of a store by the settings, as of ``now``; a dry run only says so.
+    """Prunes a store as its settings say, as of the time ``now``. A dry run changes nothing.
 
-    Its methods return what was done, in lines for people.
+    The methods return what was done, or in a dry run what would be done, as lines for people.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Pruning:
         self.now = now or datetime.now(UTC)
 
     def age_out(self, signer: Signer) -> list[str]:
-        """Take the nightlies that are too old out of the suites, in one commit for each.
+        """Remove the nightlies that are too old from the suites, with one commit for each suite.
 
-        Completes such a commit that died. A suite that fails keeps no other from it; raises NotPruned in
-        the end, with all reasons.
+        If such a commit died, it is completed. If a suite fails, the others are pruned all the same, and in
+        the end NotPruned is raised with all reasons.
         """
         done, faults = [], []
         for target in target_suites.list_suites(self.store, self.settings):
@@ -102,7 +102,7 @@ class Pruning:
         return done
 
     def _age_out(self, target: Suite, signer: Signer) -> list[str]:
-        # A suite without nightlies may well be signed by a key of long ago.
+        # A suite without nightlies may be signed with a key that the signer no longer has.
         if not any(map(nightlies.find_nightly, target.read().identities)):
             return []
         first = nightlies.first_day(self.now, self.settings)
@@ -112,22 +112,22 @@ class Pruning:
                 log.info("%s", difference.describe(target, change, ()))
             if not self.dry_run:
                 target.carry_out(change, signer)
-        verb = "would leave" if self.dry_run else "left"
-        packages = f"{len(change.removed)} packages of nightlies of before {first:%Y.%m.%d}"
+        verb = "would be removed" if self.dry_run else "were removed"
+        packages = f"{len(change.removed)} packages of nightlies from before {first:%Y.%m.%d}"
         return [f"{target}: {packages} {verb}"] if change else []
 
     def delete_files(self) -> list[str]:
         """Delete public files that no kept state of any suite names, then the snapshots of outdated states.
 
-        Those are by-hash files, the nightlies' files in the pool and their source tarballs. Where a suite's
-        history is not known, all stays that one of its states may name.
+        The files are by-hash files, and the packages and source tarballs of nightlies. If the history of a
+        suite is incomplete, everything that one of its states may name stays.
         """
         since = self.now - timedelta(days=self.settings.snapshot_days)
         downloads, why = self.store.downloads, f"no state since {since:%Y-%m-%d} names them"
         histories, unknown, done = self._histories(since)
         for history in histories:
             target = history.target
-            # A commit may be under way that names again what no state names now.
+            # A commit under way may name a file again that no state names now.
             with target.lock():
                 done += self._delete(downloads, history.unnamed_indices(), f"{target}: by-hash files", why)
         for name in sorted(set(REPOSITORIES) - unknown):
@@ -135,14 +135,14 @@ class Pruning:
             done += self._delete(downloads, packages, f"{name}: nightlies' files in the pool", why)
         if not unknown:
             done += self._delete(downloads, self._tarballs(histories, since), "nightlies' sources", why)
-        # Last: what only these states name is to go in a later run, when nobody can put them back.
+        # Last: the files that only these states name are deleted by a later run, when no undo can need them.
         why = f"their states were replaced before {since:%Y-%m-%d}"
         for history in histories:
             done += self._delete(self.store.scratch, history.outdated(), f"{history.target}: snapshots", why)
         return done
 
     def _histories(self, since: datetime) -> tuple[list[History], set[str], list[str]]:
-        """The histories that are known, the repositories where one is not, and why."""
+        """The complete histories, the repositories with an incomplete one, and the reasons as lines."""
         histories, unknown, reasons = [], set(), []
         for target in target_suites.list_suites(self.store, self.settings):
             try:
@@ -154,14 +154,17 @@ class Pruning:
         return histories, unknown, reasons
 
     def _packages(self, name: str, histories: Iterable[History], since: datetime) -> Iterator[Entry]:
-        """Of the repository of that name: all of its suites share one pool."""
+        """The nightlies' files in a repository's pool that none of its suites names."""
         named = {key for history in histories if history.target.repository == name for key in history.files}
         for entry in unnamed(self.store.downloads, keys.nightly_pool(name), named, since):
             if entry.key.rpartition("/")[2].startswith(NIGHTLY_PACKAGE):
                 yield entry
 
     def _tarballs(self, histories: Iterable[History], since: datetime) -> Iterator[Entry]:
-        """Each before its signature, without which none may be public."""
+        """Source tarballs and signatures of nightlies. A tarball comes before its signature.
+
+        No tarball may be public without its signature.
+        """
         packages = {package for history in histories for package in history.packages}
         named = set(map(nightlies.find_nightly, packages))
         for entry in unnamed(self.store.downloads, keys.nightly_tarballs(), (), since):
@@ -183,7 +186,7 @@ class Pruning:
         )
 
     def _outdated(self, before: datetime) -> Iterator[Entry]:
-        """What the rules let go of versions whose last write was ``before`` that time."""
+        """The objects that the rules let go, of versions that were last written ``before`` that time."""
         versions: dict[Release, list[tuple[Entry, Rule]]] = defaultdict(list)
         for entry in self.store.scratch.entries():
             found = keys.parse(Scratch, entry.key)
