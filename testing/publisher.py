@@ -41,7 +41,7 @@ def publish(
     pool: str = POOL,
     architectures: Collection[str] = ("amd64",),
 ) -> Change:
-    """Add built files, by their keys in scratch, to a suite, as update_repositories does it."""
+    """Add built files, given by their keys in scratch, to a suite, as the task update_repositories does."""
     packages = {key: file for key, file in files.items() if key.endswith(".deb")}
     sources = {key: file for key, file in files.items() if key not in packages}
     new = Incoming.check(str(suite), suite.repository, pool, packages, sources, architectures)
@@ -83,9 +83,9 @@ class PublisherProcess:
         self._process.stdin.flush()
 
     def answer(self) -> Any:
-        """The process id of a fork, then (or at once, without a fork) how the publishing ended.
+        """With a fork: first its process id, then its exit status. Without: what was added, or the error.
 
-        For a fork that is its exit status; else the names of what was added, or the error's name.
+        What was added is a list of "package version architecture"; an error is a string.
         """
         assert self._process.stdout
         return json.loads(self._process.stdout.readline())
@@ -93,7 +93,7 @@ class PublisherProcess:
 
 @contextlib.contextmanager
 def running(endpoint: str, private_key: str, locks: Path) -> Generator[PublisherProcess]:
-    """The program; for those of one machine, ``locks`` is the same directory."""
+    """The program. Publishers of one machine have the same directory ``locks``."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
@@ -114,7 +114,7 @@ def running(endpoint: str, private_key: str, locks: Path) -> Generator[Publisher
         process.communicate()  # It ends with its input.
 
 
-# What goes wrong without the rules of the commit
+# Publishers that break a rule of the commit
 
 
 def metadata_before_indices(s3: S3Client) -> None:
@@ -136,7 +136,7 @@ def metadata_before_indices(s3: S3Client) -> None:
 
 
 def no_by_hash(s3: S3Client) -> None:
-    """Make this client write what belongs under by-hash only under the names without a digest."""
+    """Make this client write the indices under their plain names only, not under by-hash."""
     put, copy, forgotten = s3.put_object, s3.copy_object, dict[str, bytes]()
 
     def put_object(**arguments: Any) -> Any:

@@ -71,7 +71,7 @@ WRITES = [
 """The writes of a publish of one package, in the order that the design fixes."""
 UNTIL_COMMIT = WRITES.index(COMMIT)
 LOOKS = [f"HeadObject debian/{POOL}hhvm_{NEW}_amd64.deb", f"HeadObject build/hhvm_{NEW}_amd64.deb"]
-"""For the package, in the pool and where it was built."""
+"""The requests that look for the package, in the pool and in scratch."""
 READ = f"GetObject {SUITE}InRelease"
 READ_INDEX = f"GetObject {BINARY}by-hash/SHA256/(digest)"
 READ_LAST = f"GetObject {SUITE}Release"
@@ -132,7 +132,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory, job_image: str) -> dict[st
 
 
 def make_source(directory: Path, image: str, version: str) -> tuple[Deb, ...]:
-    """As dpkg-source would; apt does not look into the tarballs."""
+    """A source package as dpkg-source makes it, but with invalid tarballs: apt does not unpack them."""
     orig = as_built(gzip.compress(b"upstream", mtime=0), "hhvm_1.0.0.orig.tar.gz")
     debian = as_built(lzma.compress(version.encode()), f"hhvm_{version}.debian.tar.xz")
     lines = [
@@ -217,7 +217,7 @@ class Repository:
         return undo.reinstate(self.suite(), version, self.signer)
 
     def versions(self) -> set[str]:
-        """What InRelease offers, once everything that it names is proven to be there."""
+        """The versions that InRelease offers. Checks that every file that it names exists."""
         in_release = self.downloads.get(f"{SUITE}InRelease")
         if in_release is None:
             return set()
@@ -232,7 +232,7 @@ class Repository:
         return {stanza.version for stanza in packages.stanzas}
 
     def assert_whole(self) -> None:
-        """The names without a digest are what InRelease says."""
+        """The plain names agree with InRelease."""
         text = signing.signed_text(self.downloads.get(f"{SUITE}InRelease") or b"", self.signer.public_key())
         assert self.downloads.get(f"{SUITE}Release") == text
         signing.verify(text, self.downloads.get(f"{SUITE}Release.gpg") or b"", self.signer.public_key())
@@ -242,7 +242,7 @@ class Repository:
 
 @pytest.fixture
 def published(s3: S3Client, signer: Signer, debs: dict[str, Deb]) -> Repository:
-    """A repository with the old version; the new one is built."""
+    """A repository with the old version. The new version is built."""
     repository = Repository(s3, signer)
     for deb in debs.values():
         repository.build(deb)
@@ -257,7 +257,7 @@ class Website(http.server.ThreadingHTTPServer):
     """The public bucket over HTTP."""
 
     after_in_release: Callable[[], object] | None = None
-    """Called once, when somebody has read InRelease and nothing more."""
+    """Called once, after the next request for InRelease."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
@@ -268,11 +268,11 @@ class Website(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Says nothing."""
+    """Serves files and logs nothing."""
 
     def do_GET(self) -> None:
         assert isinstance(self.server, Website)
-        # It counts in seconds, and a test commits more than once in one.
+        # The header has whole seconds, and a test commits more than once in one second.
         del self.headers["If-Modified-Since"]
         super().do_GET()
         if self.path.endswith("/InRelease") and (call := self.server.after_in_release):
@@ -302,7 +302,7 @@ class Apt:
     def run(
         self, script: str, *, suite: str = "bookworm", meanwhile: Callable[[], object] | None = None
     ) -> str:
-        """What ``script`` prints. ``meanwhile`` is called where the script has the word."""
+        """The output of ``script``. Where the script says ``meanwhile``, that function is called."""
         source = f"[signed-by=/hhvm.asc] {self.website.url}/debian {suite} main"
         lines = (
             f"echo 'deb {source}' > /etc/apt/sources.list; echo 'deb-src {source}' >> /etc/apt/sources.list"
@@ -334,12 +334,12 @@ class Apt:
         return output
 
     def installed(self, *, suite: str = "bookworm") -> str:
-        """What a user gets who installs hhvm now."""
+        """The output of the hhvm that a user installs now."""
         return self.run(f"{INSTALL} hhvm; hhvm", suite=suite).splitlines()[-1]
 
 
 MEANWHILE = "the world goes on"
-# A failed update is otherwise only a warning.
+# Without the option a failed update is only a warning.
 UPDATE = "apt-get --quiet --quiet --error-on=any update"
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install"
 
@@ -445,7 +445,7 @@ def test_publishing_a_source_again_writes_nothing(
     assert not writes(sent)
 
 
-# Taking back
+# Undoing
 
 
 def test_users_who_had_a_bad_version_go_back_to_the_old_one(
@@ -495,7 +495,7 @@ def test_each_commit_is_in_the_history(published: Repository, debs: dict[str, De
     assert history[0].in_release.encode() == published.downloads.get(f"{SUITE}InRelease")
 
 
-def test_what_was_withdrawn_stays_so_until_it_is_released_again(
+def test_a_withdrawn_version_is_left_out_until_it_is_reinstated(
     published: Repository, debs: dict[str, Deb]
 ) -> None:
     published.publish(debs[NEW])
@@ -530,7 +530,7 @@ def test_a_state_whose_files_are_gone_is_not_put_back(
     assert not writes(sent)
 
 
-def test_only_what_was_seen_by_users_and_not_withdrawn_is_put_back(
+def test_only_a_committed_state_without_withdrawn_packages_is_put_back(
     published: Repository, debs: dict[str, Deb]
 ) -> None:
     published.publish(debs[NEW])
@@ -570,7 +570,7 @@ def test_each_architecture_has_an_index_and_packages_for_all_are_in_each(
         "arm64": [("hhvm", NEW, "all"), ("hhvm", NEW, "arm64")],
     }
     published.assert_whole()
-    # An architecture that is no longer asked for keeps what it has.
+    # An architecture that is no longer set keeps its packages.
     published.publish(debs[OLDEST])
     assert published.suite().read().packages["arm64"].stanzas
 
@@ -617,7 +617,7 @@ def test_a_publish_reads_the_suite_and_looks_for_its_files(
 
 
 @pytest.mark.parametrize("store", ["conditional", "published"])
-def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_something_else(
+def test_plain_names_that_a_dead_publisher_did_not_write_are_written_by_the_next_publish(
     store: str,
     sources: dict[str, tuple[Deb, ...]],
     debs: dict[str, Deb],
@@ -635,7 +635,7 @@ def test_what_one_publisher_died_before_the_next_completes_also_if_it_changes_so
     repository.assert_whole()
 
 
-def test_by_hash_files_are_made_for_a_suite_of_a_tool_that_makes_none(
+def test_a_suite_that_another_tool_made_without_by_hash_files_gets_them(
     published: Repository, signer: Signer, debs: dict[str, Deb]
 ) -> None:
     text = (published.downloads.get(f"{SUITE}Release") or b"").replace(b"Acquire-By-Hash: yes\n", b"")
@@ -733,7 +733,7 @@ def test_what_is_published_can_be_asked_for(published: Repository) -> None:
     assert not read(published).find("hhvm", NEW)
 
 
-def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
+def test_a_suite_without_by_hash_files_is_read_by_its_plain_names(
     published: Repository, debs: dict[str, Deb]
 ) -> None:
     for name, content in variants(read(published)).items():
@@ -746,7 +746,7 @@ def test_a_suite_of_the_time_before_by_hash_is_read_by_its_plain_names(
 
 
 def assert_refused(published: Repository, deb: Deb, error: type[Exception]) -> str:
-    """The message of the refusal, before which nothing was written."""
+    """Check that publishing raises the error and writes nothing. Returns the message."""
     with recorded(published.s3) as sent, pytest.raises(error) as refused:
         published.publish(deb)
     assert not writes(sent)
@@ -854,7 +854,7 @@ def test_a_suite_that_somebody_else_signed_is_refused(published: Repository, deb
 
 @pytest.fixture
 def conditional(signer: Signer, debs: dict[str, Deb]) -> Iterator[Repository]:
-    """As ``published``, but moto's: it refuses the write of whoever read something older."""
+    """An empty repository on moto's S3 server, which supports conditional writes. All versions are built."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -874,7 +874,7 @@ def conditional(signer: Signer, debs: dict[str, Deb]) -> Iterator[Repository]:
 
 @contextlib.contextmanager
 def overtaken(by: Repository, deb: Deb, s3: S3Client, write: str = "InRelease") -> Generator[None]:
-    """Let a publisher of another machine be done just before that ``write`` of ``s3``."""
+    """Have a publisher on another machine publish just before ``s3`` sends that ``write``."""
 
     def overtake(params: dict[str, Any], model: Any, **_: object) -> None:
         if params["Key"] == SUITE + write and not model.name.startswith(s3_server.READS):
@@ -906,7 +906,7 @@ def test_the_slower_of_two_publishers_overwrites_nothing_and_succeeds_when_run_a
 
 
 @pytest.mark.parametrize("write", ["main/binary-amd64/Packages.gz", "Release.gpg", "Release"])
-def test_the_names_without_a_digest_are_in_the_end_those_of_the_last_of_two_publishers(
+def test_the_plain_names_are_in_the_end_those_of_the_last_of_two_publishers(
     conditional: Repository, signer: Signer, debs: dict[str, Deb], write: str
 ) -> None:
     last = Repository(s3_server.client(conditional.s3.meta.endpoint_url), signer)
@@ -917,7 +917,7 @@ def test_the_names_without_a_digest_are_in_the_end_those_of_the_last_of_two_publ
 
 
 @pytest.mark.parametrize(("store", "warns"), [("published", True), ("conditional", False)])
-def test_the_log_says_where_the_store_cannot_keep_publishers_of_other_machines_apart(
+def test_a_store_without_conditional_writes_is_warned_of(
     store: str,
     warns: bool,
     debs: dict[str, Deb],

@@ -1,4 +1,4 @@
-"""One signing key replaces another, as docs/signing.md says, and real apt looks on with either."""
+"""One signing key replaces another, as docs/signing.md says. Real apt checks each step with each key."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IN_2024 = "--faked-system-time=20240101T000000"
 
 @dataclass(frozen=True)
 class Keyring:
-    """Keys in a home of their own, and gpg as a person uses it."""
+    """Keys in their own gpg home, and gpg as a person uses it."""
 
     home: Path
     options: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Keyring:
 @contextlib.contextmanager
 def keyring(*keys: str, options: tuple[str, ...] = ()) -> Generator[Keyring]:
     """A keyring with these keys, for as long as the ``with`` statement takes."""
-    # Sockets have short paths, and pytest's own directories are long.
+    # The path of a socket must be short, and pytest's directories are long.
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
         ring = Keyring(Path(home), options)
         try:
@@ -105,7 +105,7 @@ def both(old: Keyring, new: Keyring) -> str:
 
 @pytest.fixture(scope="module")
 def expired(old: Keyring) -> str:
-    """The old public key as it would be if it had been given a day."""
+    """The old public key, expired a day after it was made."""
     with keyring(old.private, options=(IN_2024,)) as ring:
         ring.gpg("--quick-set-expire", old.fingerprint, "1d")
         return ring.public
@@ -127,7 +127,7 @@ def machines(base_images: None, old: Keyring) -> Iterator[list[Machine]]:
 
 @dataclass(frozen=True)
 class Site:
-    """A repository, who publishes to it, and who installs from it."""
+    """A repository, its publisher, and machines that install from it."""
 
     s3: S3Client
     url: str
@@ -157,7 +157,7 @@ class Site:
                 assert said == [f"debian {suite} is signed by {key}" for key in signer.fingerprints]
 
     def answers(self, public_keys: str) -> list[str]:
-        """What users of each suite who have these keys get: the version, or apt's complaint."""
+        """For users of each suite who have these keys: the version that they get, or apt's error."""
 
         def install(machine: Machine) -> str:
             write = ["docker", "exec", "-i", machine.container, "sh", "-c", "cat >/hhvm.asc"]
@@ -233,7 +233,7 @@ def test_a_suite_without_new_packages_is_signed_with_both_keys_too(
 # A suite that only the old key signed, and a publisher without its private half
 
 
-def test_the_new_key_alone_does_not_publish_onto_what_it_does_not_know(
+def test_the_new_key_alone_does_not_add_to_what_an_unknown_key_signed(
     site: Site, old: Keyring, new: Keyring
 ) -> None:
     version = site.publish(old.private)
@@ -242,9 +242,7 @@ def test_the_new_key_alone_does_not_publish_onto_what_it_does_not_know(
     assert site.answers(old.public) == version
 
 
-def test_with_the_old_public_key_the_new_key_publishes_onto_it(
-    site: Site, old: Keyring, new: Keyring
-) -> None:
+def test_with_the_old_public_key_the_new_key_adds_to_it(site: Site, old: Keyring, new: Keyring) -> None:
     site.publish(old.private)
     version = site.publish(new.private + old.public)
     assert site.answers(new.public) == version
@@ -298,7 +296,7 @@ def test_those_who_have_the_revocation_get_what_the_new_key_signed(
         assert site.answers(ring.public) == version
 
 
-def test_a_publisher_with_the_revocation_does_not_build_upon_the_old_key(
+def test_a_publisher_with_the_revocation_does_not_add_to_what_the_old_key_signed(
     site: Site, old: Keyring, new: Keyring, revoked: str
 ) -> None:
     site.publish(old.private)

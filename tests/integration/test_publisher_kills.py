@@ -40,7 +40,7 @@ OLD = {suite: Deb(f"1.0.0-1~{suite}") for suite in SUITES}
 NEW = {suite: Deb(f"1.0.1-1~{suite}") for suite in (*SUITES, FRESH)}
 """One release: a package for each suite, and its source."""
 AGED, LAST = (Deb(f"2020.01.0{day}-1", package="hhvm-nightly") for day in (1, 2))
-"""Two nightlies that are older than a suite keeps any but the newest one."""
+"""Two nightlies. Both are too old to be offered, but the newest one stays."""
 APT_COMPLAINS = r"Hash Sum mismatch|unexpected size|404"
 
 
@@ -73,7 +73,7 @@ class State:
 
 @dataclass(frozen=True)
 class Operation:
-    """What a publisher does, and what the suites offer before and after it, by their states."""
+    """What a publisher does, and the states of the suites before and after it."""
 
     name: str
     suites: tuple[str, ...]
@@ -85,7 +85,7 @@ class Operation:
 
 
 def old_state(suite: str) -> State:
-    """What the suites have before anything happens."""
+    """The state of a suite with two old releases."""
     return State([OLDEST[suite].version, OLD[suite].version])
 
 
@@ -119,7 +119,7 @@ AGE_OUT = Operation(
 
 @dataclass(frozen=True)
 class Stage:
-    """Buckets that begin with the old release, a publisher that can be killed, and apt's view of them."""
+    """Buckets with the old release, a publisher that can be killed, and machines that use apt."""
 
     directory: Path
     proxy: Proxy
@@ -130,7 +130,7 @@ class Stage:
     def run(
         self, bucket: str, operation: Operation = PUBLISH, *, die_after: int | None = None, mutant: str = ""
     ) -> int:
-        """Carry out the operation in a process. Returns its exit status. It dies after that many writes."""
+        """Carry out the operation in a process, killed after so many writes. Returns its exit status."""
         started: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.proxy.reset()
         if die_after is not None:
@@ -144,7 +144,7 @@ class Stage:
         return status
 
     def die(self, point: int, operation: Operation = PUBLISH, *, mutant: str = "") -> str:
-        """The bucket that a publisher leaves which is killed after the write of this number."""
+        """Kill a publisher after the write of this number. Returns the bucket."""
         bucket = f"point-{point}"
         assert self.run(bucket, operation, die_after=point, mutant=mutant) == -signal.SIGKILL
         assert self.proxy.traffic.writes == point
@@ -162,7 +162,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite as its files have it, read without the code that wrote them."""
+    """A suite's files, read without the code that wrote them."""
 
     repository: Path
     suite: str
@@ -177,7 +177,7 @@ class Suite:
         return path.read_bytes() if path.exists() else b""
 
     def state(self) -> State:
-        """What InRelease says, once all that it names is proven to be there."""
+        """The state that InRelease describes. Checks that every file that it names exists."""
         if not self.in_release():
             return State([])
         self.assert_whole()
@@ -195,7 +195,7 @@ class Suite:
         return [stanza["Version"] for stanza in stanzas]
 
     def assert_whole(self) -> None:
-        """All that InRelease names is there under its digest, and all files that the indices name."""
+        """Every index exists under its digest as InRelease says, and every file that an index names."""
         for entry in self.entries():
             directory = (self.path / entry["name"]).parent
             content = (directory / "by-hash/SHA256" / entry["sha256"]).read_bytes()
@@ -289,7 +289,7 @@ def conditional() -> bool:
 def stage(
     old: Path, key: tuple[str, str], machines: list[Machine], tmp_path: Path, conditional: bool
 ) -> Iterator[Stage]:
-    # The server has to see no change but its own, so all buckets are there before it starts.
+    # The server caches directories, so all buckets must exist before it starts.
     for bucket in ["untouched", "counted", *(f"point-{point}" for point in range(1, MOST_WRITES + 1))]:
         shutil.copytree(old, tmp_path / bucket)
     with (
@@ -304,7 +304,7 @@ def stage(
 
 
 MOST_WRITES = 80
-"""For how many points of death there are buckets."""
+"""How many buckets there are, one for each write after which the publisher is killed."""
 
 
 def count_writes(stage: Stage, operation: Operation = PUBLISH, *, mutant: str = "") -> int:
@@ -337,7 +337,7 @@ def test_killed_after_any_write_it_leaves_the_old_or_the_new_and_the_next_run_co
     for point in points:
         bucket = stage.die(point, operation)
         states = [stage.suite(bucket, suite).state() for suite in operation.suites]
-        # All that apt reads was looked at. It reads each state once itself, and all of a publish.
+        # The files were checked above. Apt also installs: after each write of a publish, else once per state.
         if operation.suites == SUITES and (operation == PUBLISH or states not in left):
             assert stage.installed(bucket) == [state.offered[-1] for state in states]
         left.append(states)
@@ -361,7 +361,7 @@ def without_repeats(states: list[list[State]]) -> list[list[State]]:
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage, mutant: str) -> None:
-    """A test of the tests: at one point at least apt itself complains."""
+    """A test of the tests: apt fails after at least one of the writes."""
     points = range(1, count_writes(stage, mutant=mutant) + 1)
 
     def install_at_each_point() -> None:
@@ -373,7 +373,7 @@ def test_apt_fails_at_some_point_if_a_rule_of_the_commit_is_broken(stage: Stage,
 
 
 def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(stage: Stage) -> None:
-    """A test of the tests: once all is written, apt is content with the plain names."""
+    """A test of the tests: once everything is written, apt succeeds with the plain names."""
     count_writes(stage, mutant="no_by_hash")
     stage.installed("counted")
     with pytest.raises(FileNotFoundError, match="by-hash"):
@@ -384,7 +384,7 @@ def test_missing_by_hash_files_are_noticed_also_where_apt_falls_back_to_others(s
 
 
 def install_while(stage: Stage, change: Callable[[], object]) -> str:
-    """What a user of bookworm gets if that happens between apt's InRelease and its indices."""
+    """What a user of bookworm installs if the change happens after apt read InRelease, before the indices."""
     stage.website.before_in_release = change
     return stage.machines[0].install(f"{stage.website.url}/counted/debian")
 

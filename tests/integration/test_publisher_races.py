@@ -1,4 +1,4 @@
-"""Two publishers at once, as processes: neither loses what the other published, whichever is faster."""
+"""Two publishers at once, as processes: neither loses what the other one published."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 RACES = 100
 SUITES = [f"race-{number:02}" for number in range(RACES // 2)]
-"""Each is raced for twice: at its first commit, and at a later one."""
+"""Two publishers race to each suite twice: at its first commit, and at a later one."""
 BUCKET = "races"
 
 
 def packages(suite: str, race: int) -> list[Deb]:
-    """What the one and the other publish to the suite in its first or second race."""
+    """The package of each racer in the suite's first or second race."""
     return [Deb(f"1.{race}.{racer}-1~{suite}") for racer in range(2)]
 
 
@@ -47,14 +47,14 @@ def key() -> tuple[str, str]:
 
 @pytest.fixture
 def conditional() -> Iterator[str]:
-    """The endpoint of a store with conditional writes, which as S3's are one after the other."""
+    """The endpoint of a store with conditional writes, which checks and writes in one step, as S3 does."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
         # All of moto's servers in one process share their state.
         requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
-        # Between moto's look at the condition and its write there may be another write.
+        # moto by itself may make another write between the check of a condition and its write.
         with Proxy(endpoint, one_write_at_a_time=True).running() as proxy:
             s3 = s3_server.client(endpoint)
             s3.create_bucket(Bucket=BUCKET)
@@ -67,7 +67,7 @@ def conditional() -> Iterator[str]:
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[str]:
-    """The endpoint of the embedded store, which takes no notice of conditions."""
+    """The endpoint of the embedded store, which ignores the conditions of writes."""
     for deb in EVERYTHING:
         path = tmp_path / BUCKET / deb.key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class Racers:
         self.processes = processes
 
     def race(self, suite: str, debs: list[Deb]) -> list[list[str] | str]:
-        """What each of the two, who publish one of the packages each, says in the end."""
+        """Have each racer publish one of the packages. Returns their answers."""
         for process, deb in zip(self.processes, debs, strict=True):
             process.start((suite, [deb]), bucket=BUCKET, fork=False)
         return [process.answer() for process in self.processes]
@@ -96,7 +96,7 @@ class Racers:
 
 @contextlib.contextmanager
 def racing(endpoint: str, private_key: str, locks: tuple[Path, Path]) -> Generator[Racers]:
-    """With the same directory for locks, they are on the same machine."""
+    """Two racers. With the same directory for locks they are on the same machine."""
     with (
         publisher.running(endpoint, private_key, locks[0]) as one,
         publisher.running(endpoint, private_key, locks[1]) as other,
@@ -105,7 +105,7 @@ def racing(endpoint: str, private_key: str, locks: tuple[Path, Path]) -> Generat
 
 
 def versions(bucket: Bucket, suite: str) -> set[str]:
-    """What a suite has, once it is proven to be of one piece: what InRelease names is at every name."""
+    """The versions that a suite offers. Checks that every file agrees with InRelease."""
     directory = keys.suite("debian", suite)
     text = bucket.get(f"{directory}Release") or b""
     assert text in (bucket.get(f"{directory}InRelease") or b"")
@@ -119,7 +119,7 @@ def versions(bucket: Bucket, suite: str) -> set[str]:
 
 
 def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
-    """Both signatures of the suite are of its Release."""
+    """InRelease and Release.gpg are signatures of Release."""
     directory = keys.suite("debian", suite)
     text = bucket.get(f"{directory}Release") or b""
     assert signing.signed_text(bucket.get(f"{directory}InRelease") or b"", public_key.encode()) == text
@@ -161,7 +161,7 @@ def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_
 
 
 def names(debs: list[Deb]) -> list[list[str]]:
-    """What the racers answer that win."""
+    """The answers of racers that publish these packages successfully."""
     return [[f"{deb.package} {deb.version} {deb.architecture}"] for deb in debs]
 
 
