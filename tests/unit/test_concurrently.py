@@ -1,15 +1,62 @@
-"""Requests that are made beside something else."""
+"""Concurrent calls: when they run, when they have ended, and which exception is raised."""
 
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
-from hhvm_packaging.store.concurrently import alongside
+from hhvm_packaging.store.concurrently import alongside, run_all
 
 SECONDS = 10
-"""After which something that should have happened never will."""
+"""How long to wait for what must happen."""
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 8])
+def test_results_are_in_the_order_of_the_calls(at_once: int) -> None:
+    assert run_all((partial(pow, number, 2) for number in range(5)), at_once=at_once) == [0, 1, 4, 9, 16]
+
+
+def test_calls_run_at_the_same_time_but_never_more_than_allowed() -> None:
+    meeting, counting = threading.Barrier(2), threading.Lock()
+    running, most = 0, 0
+
+    def call() -> None:
+        nonlocal running, most
+        with counting:
+            running += 1
+            most = max(most, running)
+        meeting.wait(SECONDS)
+        with counting:
+            running -= 1
+
+    run_all([call] * 4, at_once=2)
+    assert most == 2
+
+
+def test_the_first_exception_in_the_order_of_the_calls_is_raised_once_all_have_ended() -> None:
+    done: list[str] = []
+    failed = threading.Event()
+
+    def fail_late() -> None:
+        assert failed.wait(SECONDS)
+        raise KeyError("first")
+
+    def fail_early() -> None:
+        failed.set()
+        raise ZeroDivisionError
+
+    with pytest.raises(KeyError, match="first"):
+        run_all([fail_late, fail_early, lambda: done.append("last")], at_once=2)
+    assert done == ["last"]
+
+
+def test_one_at_a_time_stops_at_the_first_exception() -> None:
+    done: list[str] = []
+    with pytest.raises(ZeroDivisionError):
+        run_all([lambda: 1 / 0, lambda: done.append("last")], at_once=1)
+    assert done == []
 
 
 @pytest.mark.parametrize("at_once", [2, 8])

@@ -1,4 +1,4 @@
-"""Calls at the same time, for requests whose order does not matter."""
+"""Concurrent calls, for S3 requests whose order does not matter."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ T = TypeVar("T")
 
 
 def run_all(calls: Iterable[Callable[[], T]], *, at_once: int) -> list[T]:
-    """What the calls return, in their order, so many at a time: most of a request's time is waiting.
+    """Call all ``calls`` in threads, at most ``at_once`` at a time. Return their results in the same order.
 
-    All have ended when this returns or raises what the first of the failed ones raised.
+    If calls raise, this raises the exception of the first of them in the order of ``calls``, once all calls
+    have ended. With ``at_once`` 1 there are no threads, and no call follows one that raised.
     """
     if at_once == 1:
         return [call() for call in calls]
@@ -25,9 +26,10 @@ def run_all(calls: Iterable[Callable[[], T]], *, at_once: int) -> list[T]:
 
 @contextmanager
 def alongside(calls: Iterable[Callable[[], object]], *, at_once: int) -> Generator[None]:
-    """Make the calls while the block runs, so many requests at a time with the block's own.
+    """Call all ``calls`` in threads while the block runs, at most ``at_once`` at a time, the block included.
 
-    All have ended when this does, or raises what the first of the failed ones raised.
+    All calls have ended when the ``with`` statement ends. It raises the block's exception, else that of the
+    first call that raised, in the order of ``calls``. With ``at_once`` 1 all calls run before the block.
     """
     if at_once == 1:
         run_all(calls, at_once=1)
@@ -35,6 +37,6 @@ def alongside(calls: Iterable[Callable[[], object]], *, at_once: int) -> Generat
         return
     with ThreadPoolExecutor(at_once - 1) as pool:
         running = [pool.submit(call) for call in calls]
-        yield  # ruff: ignore[fallible-context-manager] - the pool waits for all of them, whatever it raises
+        yield  # ruff: ignore[fallible-context-manager] - the pool waits for the calls even if the block raises
         for call in running:
             call.result()
