@@ -1,16 +1,17 @@
-"""Reading and writing S3, where the store itself has to look out."""
+"""Reading and writing S3."""
 
 from __future__ import annotations
 
-import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
+import boto3
 import pytest
 from botocore.errorfactory import ClientExceptionsFactory
-from botocore.response import StreamingBody
+from moto import mock_aws
 
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store.buckets import Bucket
+from hhvm_packaging.store.buckets import Bucket, Conflict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,31 +41,6 @@ def test_what_is_absent_is_absent_also_for_threads_that_ask_at_once(s3: S3Client
     assert bucket.get_from("absent", 7) == b""
 
 
-class BreakingOff:
-    """A client whose answers to ``get_object`` end too soon."""
-
-    def __init__(self, s3: S3Client) -> None:
-        self._s3 = s3
-
-    def get_object(self, **arguments: Any) -> dict[str, Any]:
-        answer = self._s3.get_object(**arguments)
-        half = io.BytesIO(answer["Body"].read()[:-1])
-        return {**answer, "Body": StreamingBody(half, answer["ContentLength"])}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._s3, name)
-
-
-def test_a_small_file_is_fetched_with_one_request(s3: S3Client, tmp_path: Path) -> None:
-    requests: list[str] = []
-    bucket = Bucket(s3, Settings().scratch_bucket)
-    bucket.put("small", b"bytes")
-    s3.meta.events.register("before-send.s3", lambda request, **_: requests.append(request.method))
-    bucket.download("small", tmp_path / "small")
-    assert requests == ["GET"]
-    assert (tmp_path / "small").read_bytes() == b"bytes"
-
-
 @pytest.mark.parametrize("size", [8 << 20, (8 << 20) + 1], ids=["in one piece", "in pieces"])
 def test_a_file_is_fetched_whole_whatever_its_size(s3: S3Client, tmp_path: Path, size: int) -> None:
     bucket = Bucket(s3, Settings().scratch_bucket)
@@ -74,8 +50,34 @@ def test_a_file_is_fetched_whole_whatever_its_size(s3: S3Client, tmp_path: Path,
     assert (tmp_path / "file").read_bytes() == content
 
 
-def test_a_file_whose_fetching_breaks_off_is_fetched_again(s3: S3Client, tmp_path: Path) -> None:
-    bucket = Bucket(cast("S3Client", BreakingOff(s3)), Settings().scratch_bucket)
-    bucket.put("small", b"bytes")
-    bucket.download("small", tmp_path / "small")
-    assert (tmp_path / "small").read_bytes() == b"bytes"
+def test_a_store_is_asked_only_once_whether_it_supports_conditional_writes(s3: S3Client) -> None:
+    bucket = Bucket(s3, Settings().scratch_bucket)
+    writes: list[str] = []
+    s3.meta.events.register("before-send.s3", lambda request, **_: writes.append(request.method))
+    with ThreadPoolExecutor() as threads:
+        answers = [threads.submit(bucket.supports_conditional_writes) for _ in range(4)]
+        assert [answer.result() for answer in answers] == [False] * 4
+    assert writes == ["PUT"]
+
+
+def test_a_store_that_supports_conditional_writes_refuses_one_whose_condition_does_not_hold() -> None:
+    with mock_aws():
+        bucket = Bucket(boto3.client("s3", region_name="us-east-1"), Settings().scratch_bucket)
+        bucket.s3.create_bucket(Bucket=bucket.name)
+        assert bucket.supports_conditional_writes()
+        assert list(bucket.keys()) == []
+        first = bucket.replace("key", b"1", "text/plain", etag=None)
+        second = bucket.replace("key", b"2", "text/plain", etag=first)
+        for etag in (None, first):
+            with pytest.raises(Conflict, match="Run it again: it will include the other publisher's change"):
+                bucket.replace("key", b"3", "text/plain", etag=etag)
+        assert bucket.get_with_etag("key") == (b"2", second)
+
+
+def test_a_conditional_write_that_boto3_sends_twice_succeeds() -> None:
+    with mock_aws():
+        bucket = Bucket(boto3.client("s3", region_name="us-east-1"), Settings().scratch_bucket)
+        bucket.s3.create_bucket(Bucket=bucket.name)
+        assert bucket.replace("key", b"1", "text/plain", etag=None) == bucket.replace(
+            "key", b"1", "text/plain", etag=None
+        )

@@ -1,10 +1,9 @@
-"""S3 by whole objects: reading, writing and copying them."""
+"""S3 buckets: whole objects are read, written and copied."""
 
 from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from hhvm_packaging.settings import Settings
 
 CACHE_BRIEFLY = "public, max-age=60"
-"""Cache-Control of what the next publish rewrites."""
+"""Cache-Control of objects that the next publish replaces."""
 CACHE_FOREVER = "public, max-age=31536000, immutable"
-"""Cache-Control of what never changes under its name: pool and by-hash files."""
+"""Cache-Control of objects that never change: pool and by-hash files."""
 
 
 class Conflict(Exception):
-    """Somebody else wrote the object between our read and our write; nothing was overwritten."""
+    """Another publisher changed the object between our read and our write. Nothing was overwritten."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -37,15 +36,17 @@ class Conflict(Exception):
 
 @dataclass(frozen=True)
 class Head:
-    """What S3 tells of an object without sending it."""
+    """The metadata of an object."""
 
     size: int
+    """Bytes."""
     etag: str
+    """Without quotes. The MD5 of an object that was written in one request."""
     sha256: str | None
-    """From the object's metadata, where the writer left it and the store keeps it."""
+    """In hexadecimal. None if the writer did not record it, or the store keeps no metadata."""
 
     def holds(self, *, size: int, sha256: str, md5: str) -> bool:
-        """Whether the object has these bytes, by its recorded SHA-256 or else by its MD5 ETag."""
+        """Whether the object has these bytes: by its recorded SHA-256, or by its ETag if there is none."""
         if self.size != size:
             return False
         return self.sha256 == sha256 if self.sha256 else self.etag == md5
@@ -53,24 +54,27 @@ class Head:
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing shows it."""
+    """An object in a listing of a bucket."""
 
     key: str
     size: int
     """Bytes."""
     modified: datetime
-    """With its time zone."""
+    """When it was last written; with a time zone."""
 
 
 class Bucket:
-    """One S3 bucket, by whole objects."""
+    """One S3 bucket. Its methods raise botocore's ClientError unless they say otherwise."""
 
     def __init__(self, s3: S3Client, name: str) -> None:
         self.s3 = s3
         self.name = name
+        self._conditional_writes: bool | None = None
+        """None until it is known."""
+        self._probing = threading.Lock()
 
     def head(self, key: str) -> Head | None:
-        """The object's size and digests, or None where there is no such object."""
+        """Return the object's size and digests; None if there is no such object."""
         try:
             answer = self.s3.head_object(Bucket=self.name, Key=key)
         except self.s3.exceptions.ClientError as error:
@@ -80,22 +84,22 @@ class Bucket:
         return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer["Metadata"].get("sha256"))
 
     def get(self, key: str) -> bytes | None:
-        """The object's bytes, or None where there is no such object."""
+        """Return the object's bytes; None if there is no such object."""
         content, _ = self.get_with_etag(key)
         return content
 
     def get_from(self, key: str, start: int) -> bytes:
-        """The object's bytes from ``start`` on; empty where there are none, or no such object."""
+        """Return the object's bytes from ``start`` on; none if it is shorter or does not exist."""
         try:
             answer = self.s3.get_object(Bucket=self.name, Key=key, Range=f"bytes={start}-")
         except self.s3.exceptions.ClientError as error:
-            if not _is_absent(error) and _status(error) != _NOTHING_THERE:
+            if not _is_absent(error) and _status(error) != _RANGE_NOT_SATISFIABLE:
                 raise
             return b""
         return answer["Body"].read()
 
     def get_with_etag(self, key: str) -> tuple[bytes | None, str | None]:
-        """The object's bytes and its ETag for a later conditional write; both None where it is absent."""
+        """Return the object's bytes and its ETag, for ``replace``; both None if there is no such object."""
         try:
             answer = self.s3.get_object(Bucket=self.name, Key=key)
         except self.s3.exceptions.ClientError as error:
@@ -112,35 +116,27 @@ class Bucket:
         *,
         cache: str | None = None,
     ) -> None:
-        """Write the object, whatever was there. ``cache`` is its Cache-Control."""
+        """Write the object, whether it exists or not. ``cache`` is its Cache-Control."""
         self.s3.put_object(
             Bucket=self.name, Key=key, Body=content, ContentType=content_type, **_cache_control(cache)
         )
 
     def download(self, key: str, path: Path) -> None:
         """Write the object's bytes to the file ``path``."""
-        from botocore.exceptions import BotoCoreError
-
-        answer = self.s3.get_object(Bucket=self.name, Key=key)
-        # Large files in pieces at once, those that break off again: two requests and threads more.
-        with closing(answer["Body"]) as body, suppress(BotoCoreError):
-            if answer["ContentLength"] <= _IN_ONE_PIECE:
-                path.write_bytes(body.read())
-                return
         self.s3.download_file(self.name, key, str(path))
 
     def upload(self, path: Path, key: str, *, content_type: str, sha256: str) -> None:
-        """Write the file's bytes to the object, recording their SHA-256."""
+        """Write the file's bytes to the object and record their SHA-256."""
         extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
         self.s3.upload_file(str(path), self.name, key, ExtraArgs=extra)
 
     def replace(
         self, key: str, content: bytes, content_type: str, *, etag: str | None, cache: str | None = None
     ) -> str:
-        """Write the object only if it is still as read: ``etag``, or absent for None. Returns its new ETag.
+        """Write the object if its ETag is still ``etag`` (None: if it does not exist). Return the new ETag.
 
-        Raises Conflict if it is not, on a store that supports conditional writes; others ignore the
-        condition, so see apt/lock.py.
+        Otherwise raises Conflict, on a store that supports conditional writes. Other stores ignore the
+        condition and write the object; see apt/lock.py.
         """
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         condition |= _cache_control(cache)
@@ -152,24 +148,21 @@ class Bucket:
         except self.s3.exceptions.ClientError as error:
             if _status(error) not in _CONDITION_FAILED:
                 raise
-            # An answer that was lost makes the client send the same again, which then meets itself.
+            # If the response to a first request was lost, boto3 sends it again, and finds its own write.
             there, etag = self.get_with_etag(key)
             if there != content or etag is None:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
             return etag
 
     def supports_conditional_writes(self) -> bool:
-        """Whether the store heeds the conditions of writes.
+        """Whether the store refuses a write whose condition does not hold. Only the first call asks it."""
+        with self._probing:
+            if self._conditional_writes is None:
+                self._conditional_writes = self._probe_conditional_writes()
+            return self._conditional_writes
 
-        Once per process that is asked, by a condition that cannot hold.
-        """
-        store = self.s3.meta.endpoint_url
-        with _ASKING:
-            if store not in _HEEDING:
-                _HEEDING[store] = self._refuses()
-            return _HEEDING[store]
-
-    def _refuses(self) -> bool:
+    def _probe_conditional_writes(self) -> bool:
+        """Write an object on a condition that never holds."""
         try:
             self.s3.put_object(
                 Bucket=self.name, Key=keys.CONDITIONAL_WRITES, Body=b"", IfMatch=f'"{"0" * 32}"'
@@ -190,7 +183,7 @@ class Bucket:
         sha256: str | None = None,
         cache: str | None = None,
     ) -> None:
-        """Copy an object inside the store, recording its SHA-256 if given; no bytes pass through here."""
+        """Copy an object inside the store, and record its SHA-256 if it is given."""
         self.s3.copy_object(
             Bucket=self.name,
             Key=key,
@@ -202,30 +195,30 @@ class Bucket:
         )
 
     def get_json(self, key: str) -> dict[str, Any] | None:
-        """The object as JSON, or None where there is no such object."""
+        """Return the object, parsed as JSON; None if there is no such object."""
         content = self.get(key)
         return None if content is None else json.loads(content)
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
-        """Write the object as JSON that a person can read."""
+        """Write the object as indented JSON."""
         self.put(key, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n", "application/json")
 
     def delete(self, key: str) -> None:
-        """Remove the object, if it is there."""
+        """Delete the object if it exists."""
         self.s3.delete_object(Bucket=self.name, Key=key)
 
     def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """All objects under ``prefix``, in the order of their keys."""
+        """List all objects whose keys begin with ``prefix``, in the order of the keys."""
         for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
             for entry in page.get("Contents", []):
                 yield Entry(entry["Key"], entry["Size"], entry["LastModified"])
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """All keys under ``prefix``, in order."""
+        """List all keys that begin with ``prefix``, in order."""
         return (entry.key for entry in self.entries(prefix))
 
     def directories(self, prefix: str) -> Iterator[str]:
-        """The names of the directories right under ``prefix``; what they hold is not listed."""
+        """List the names of the directories directly under ``prefix``, which ends with a slash."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.name, Prefix=prefix, Delimiter="/"
         )
@@ -234,19 +227,14 @@ class Bucket:
                 yield found["Prefix"][len(prefix) : -1]
 
 
-_IN_ONE_PIECE = 8 << 20
-"""Bytes."""
 _CONDITION_FAILED = (404, 409, 412)
-"""As S3 has them: the object is gone, is being written, or is another one."""
-_NOTHING_THERE = 416
+"""HTTP statuses of S3: the object was deleted, is being written, or has another ETag."""
+_RANGE_NOT_SATISFIABLE = 416
 _NOT_IMPLEMENTED = 501
-_HEEDING: dict[str, bool] = {}
-"""By the store's address."""
-_ASKING = threading.Lock()
 
 
 def _is_absent(error: ClientError) -> bool:
-    # By its code: its class is another one where two threads meet a client's first errors at once.
+    # By code, not by class: if two threads get a client's first errors at once, botocore makes two classes.
     return error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound")
 
 
@@ -259,7 +247,7 @@ def _cache_control(value: str | None) -> dict[str, Any]:
 
 
 class Store:
-    """The two buckets."""
+    """The two buckets: scratch is private, downloads is public."""
 
     def __init__(self, s3: S3Client, settings: Settings) -> None:
         self.scratch = Bucket(s3, settings.scratch_bucket)
