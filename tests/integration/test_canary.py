@@ -186,6 +186,13 @@ def test_a_key_that_expires_is_named_with_what_it_signs(
         assert "it signs debian bookworm, debian trixie." in finding
 
 
+def test_a_release_file_that_names_an_index_outside_the_suite_is_named(public: Public) -> None:
+    text = public.file("debian/dists/bookworm/Release").read_bytes()
+    public.sign("bookworm", text + f" {'0' * 64} 0 ../Packages\n".encode())
+    [finding] = public.check()
+    assert finding.startswith("debian bookworm: InRelease: index: '../Packages' is not allowed")
+
+
 def test_a_release_file_of_the_future_is_named(public: Public) -> None:
     found = public.check(now=datetime.now(UTC) - timedelta(hours=1))
     assert len(found) == 2

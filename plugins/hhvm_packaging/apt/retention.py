@@ -64,9 +64,7 @@ class History:
             try:
                 release = target.parse_release(snapshot.in_release.encode())
                 state = _parse_unseen(seen, target, release)
-                indices |= {
-                    keys.by_hash(target.directory + name, digest) for name, digest in release.sha256.items()
-                }
+                indices |= {keys.by_hash(target.key(name), digest) for name, digest in release.sha256.items()}
                 files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
             except (Damaged, index.InvalidIndex, keys.InvalidField) as error:
                 raise UnknownHistory(f"{target}: the state {snapshot.name} is incomplete: {error}") from error

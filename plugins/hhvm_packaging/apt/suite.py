@@ -91,6 +91,10 @@ class Suite:
     def __str__(self) -> str:
         return f"{self.repository} {self.suite}"
 
+    def key(self, name: str) -> str:
+        """The key of a file of the suite by its plain name: InRelease, Release, Release.gpg or an index."""
+        return keys.in_suite(self.repository, self.suite, name)
+
     def lock(self) -> AbstractContextManager[None]:
         """Keep the other publishers of this machine from changing the suite; see hold_lock."""
         return hold_lock(self.downloads, str(self), directory=self.locks)
@@ -102,7 +106,7 @@ class Suite:
 
         Raises signing.BadSignature, Damaged, index.InvalidIndex.
         """
-        in_release, etag = self.downloads.get_with_etag(f"{self.directory}InRelease")
+        in_release, etag = self.downloads.get_with_etag(self.key(keys.IN_RELEASE))
         return State() if in_release is None else self.parse(in_release, etag, signer=signer)
 
     def parse(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
@@ -137,7 +141,7 @@ class Suite:
 
     def digests(self) -> Mapping[str, str]:
         """The SHA-256 of each index, by name, as InRelease has it. Its signature is not verified."""
-        content = self.downloads.get(f"{self.directory}InRelease")
+        content = self.downloads.get(self.key(keys.IN_RELEASE))
         return {} if content is None else self.parse_release(content).sha256
 
     @staticmethod
@@ -172,7 +176,7 @@ class Suite:
         """The file that ``release`` names, whatever its plain name holds by now. Raises Damaged."""
         content = self.find_file(name, release)
         if content is None:
-            key, digest = self.directory + name, release.sha256.get(name, "(none)")
+            key, digest = self.key(name), release.sha256.get(name, "(none)")
             raise Damaged(
                 f"{self}: InRelease names {name} with SHA-256 {digest}, but neither "
                 f"s3://{self.downloads.name}/{keys.by_hash(key, digest)} nor {key} has these bytes"
@@ -184,7 +188,7 @@ class Suite:
         digest = release.sha256.get(name)
         if digest is None:
             raise Damaged(f"{self}: InRelease does not name {name}")
-        key = self.directory + name
+        key = self.key(name)
         # Suites from before by-hash have the plain name only.
         for candidate in (keys.by_hash(key, digest), key):
             content = self.downloads.get(candidate)
@@ -253,7 +257,7 @@ class Suite:
                 "apart, but not those on another",
                 self,
             )
-        self.put_if_unchanged("InRelease", signed.in_release, current.etag)
+        self.put_if_unchanged(keys.IN_RELEASE, signed.in_release, current.etag)
         new = {name: content for name, content in change.contents.items() if is_new(name)}
         plain: list[Callable[[], object]] = [partial(self.copy_plain, *file) for file in new.items()]
         plain.append(partial(self.put_signature, signed.text, signer))
@@ -279,11 +283,11 @@ class Suite:
         def is_complete() -> bool:
             if self.scratch.supports_conditional_writes():
                 return True
-            return self.downloads.get(f"{self.directory}Release") == (current.text or None)
+            return self.downloads.get(self.key(keys.RELEASE)) == (current.text or None)
 
         if run_all([*others, is_complete], at_once=self.at_once)[-1]:
             with contextlib.suppress(Conflict):
-                self.put_if_unchanged("Release", signed.text, current.release_etag)
+                self.put_if_unchanged(keys.RELEASE, signed.text, current.release_etag)
                 return
         self.complete(signer)
 
@@ -298,15 +302,13 @@ class Suite:
 
     def find_outdated(self, signer: Signer) -> dict[str, bytes]:
         """The plain names that do not agree with InRelease, with what they should hold; Release is last."""
-        in_release = self.downloads.get(f"{self.directory}InRelease")
+        in_release = self.downloads.get(self.key(keys.IN_RELEASE))
         if in_release is None:
             return {}
         text = self.verified_text(in_release, signer)
         release = release_file.Release.parse(text)
-        names = [*release.sha256, "Release.gpg", "Release"]
-        found = run_all(
-            (partial(self.downloads.get, self.directory + name) for name in names), at_once=self.at_once
-        )
+        names = [*release.sha256, keys.RELEASE_GPG, keys.RELEASE]
+        found = run_all((partial(self.downloads.get, self.key(name)) for name in names), at_once=self.at_once)
         there = {name: content or b"" for name, content in zip(names, found, strict=True)}
         outdated = {
             name: self.fetch_file(name, release)
@@ -314,26 +316,26 @@ class Suite:
             if index.sha256(there[name]) != digest
         }
         try:
-            signing.verify(text, there["Release.gpg"], signer.public_key())
+            signing.verify(text, there[keys.RELEASE_GPG], signer.public_key())
         except signing.BadSignature:
-            outdated["Release.gpg"] = signer.detach(text)
-        if outdated or there["Release"] != text:
-            outdated["Release"] = text
+            outdated[keys.RELEASE_GPG] = signer.detach(text)
+        if outdated or there[keys.RELEASE] != text:
+            outdated[keys.RELEASE] = text
         return outdated
 
     def put_if_unchanged(self, name: str, content: bytes, etag: str | None) -> None:
         """Write a file if its ETag is still ``etag`` (None: if it is absent). Raises Conflict."""
-        key = self.directory + name
+        key = self.key(name)
         self.downloads.replace(key, content, _content_type(name), etag=etag, cache=CACHE_BRIEFLY)
 
     def put_by_hash(self, name: str, content: bytes) -> None:
         """Write an index under its digest."""
-        key = keys.by_hash(self.directory + name, index.sha256(content))
+        key = keys.by_hash(self.key(name), index.sha256(content))
         self.downloads.put(key, content, _content_type(name), cache=CACHE_FOREVER)
 
     def copy_plain(self, name: str, content: bytes) -> None:
         """Write an index under its plain name: a copy, inside the store, of the one under its digest."""
-        key = self.directory + name
+        key = self.key(name)
         by_hash = keys.by_hash(key, index.sha256(content))
         self.downloads.copy_from(
             self.downloads, by_hash, key, content_type=_content_type(name), cache=CACHE_BRIEFLY
@@ -341,11 +343,11 @@ class Suite:
 
     def put_signature(self, text: bytes, signer: Signer) -> None:
         """Write Release.gpg for the Release ``text``."""
-        self.put_plain("Release.gpg", signer.detach(text))
+        self.put_plain(keys.RELEASE_GPG, signer.detach(text))
 
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its plain name."""
-        self.downloads.put(self.directory + name, content, _content_type(name), cache=CACHE_BRIEFLY)
+        self.downloads.put(self.key(name), content, _content_type(name), cache=CACHE_BRIEFLY)
 
 
 def _content_type(name: str) -> str:

@@ -144,7 +144,7 @@ class Notice:
 
 def read_notice(suite: Suite) -> Notice | None:
     """Which packages are withdrawn from the suite, and how to go back; None if there are none."""
-    content = suite.downloads.get(f"{suite.directory}InRelease")
+    content = suite.downloads.get(suite.key(keys.IN_RELEASE))
     if content is None or not (withdrawn := suite.parse_release(content).withdrawn):
         return None
     return Notice(index.words(withdrawn), downgrade(suite.parse(content, None).indices, withdrawn))

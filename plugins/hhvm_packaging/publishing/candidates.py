@@ -164,7 +164,7 @@ def _make(
         differences.append(difference.describe(target, change, new))
         downgrades.append(undo.downgrade(change.indices, change.removed))
         suites[name] = _expected(change, plan.version)
-        files[f"dists/{name}/InRelease"] = target.sign(change, signer).in_release
+        files[f"dists/{name}/{keys.IN_RELEASE}"] = target.sign(change, signer).in_release
         # Apt fetches this form of an index by default.
         compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
         files |= {f"dists/{name}/{file}": content for file, content in compressed.items()}

@@ -217,7 +217,7 @@ class _Check:
 
     def check_suite(self, suite: Suite) -> None:
         """Check InRelease, its signature and its times, and every index in every form."""
-        in_release = self._try(lambda: self.website.get(f"{suite.directory}InRelease"), f"{suite}: ")
+        in_release = self._try(lambda: self.website.get(suite.key(keys.IN_RELEASE)), f"{suite}: ")
         if in_release is None:
             return
         try:
@@ -237,7 +237,7 @@ class _Check:
             try:
                 text, signers = signing.signed_by(in_release, self._public_keys)
             except PackagingError as error:
-                self.found.append(f"{suite}: {self.website.url(suite.directory)}InRelease: {error}")
+                self.found.append(f"{suite}: {self.website.url(suite.key(keys.IN_RELEASE))}: {error}")
             else:
                 for key in signers:
                     self.signed[key].append(str(suite))
@@ -263,29 +263,31 @@ class _Check:
 
     def _check_release(self, suite: Suite, text: bytes) -> None:
         """Check Release and Release.gpg, for clients that do not read InRelease."""
-        plain = self._try(lambda: self.website.get(f"{suite.directory}Release"), f"{suite}: ")
+        plain = self._try(lambda: self.website.get(suite.key(keys.RELEASE)), f"{suite}: ")
         if plain not in (None, text):
             self.found.append(
-                f"{suite}: {self.website.url(suite.directory)}Release is not what InRelease says"
+                f"{suite}: {self.website.url(suite.key(keys.RELEASE))} is not what InRelease says"
             )
-        signature = self._try(lambda: self.website.get(f"{suite.directory}Release.gpg"), f"{suite}: ")
+        signature = self._try(lambda: self.website.get(suite.key(keys.RELEASE_GPG)), f"{suite}: ")
         if plain == text and signature is not None and self._public_keys is not None:
             try:
                 signing.verify(text, signature, self._public_keys)
             except PackagingError as error:
-                self.found.append(f"{suite}: {self.website.url(suite.directory)}Release.gpg: {error}")
+                self.found.append(f"{suite}: {self.website.url(suite.key(keys.RELEASE_GPG))}: {error}")
 
     def _fetch_indices(self, suite: Suite, text: bytes, release: release_file.Release) -> dict[str, bytes]:
         """The indices that have the digest in Release, by name. Each is fetched from all of its URLs."""
         wanted = {}
         for name, digest in release.sha256.items():
-            key = suite.directory + name
+            try:
+                key = suite.key(name)
+                by_hash = keys.by_hash(key, digest)
+            except keys.InvalidField as error:
+                self.found.append(f"{suite}: InRelease: {error}")
+                continue
             wanted[key] = (name, digest)
             if b"\nAcquire-By-Hash: yes\n" in text:
-                try:
-                    wanted[keys.by_hash(key, digest)] = (name, digest)
-                except keys.InvalidField as error:
-                    self.found.append(f"{suite}: InRelease: {error}")
+                wanted[by_hash] = (name, digest)
         calls: list[Callable[[], bytes | None]] = [
             partial(self._try, partial(self._fetch_index, key, digest), f"{suite}: ")
             for key, (_, digest) in wanted.items()
