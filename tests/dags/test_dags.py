@@ -287,12 +287,12 @@ def test_the_form_refuses_what_is_no_list_of_distributions(
         dags[dag_id].params.get_param("distros").resolve(asked)
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
-def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(
-    dags: dict[str, DAG], dag_id: str
-) -> None:
-    for name in dags[dag_id].params:
-        assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
+def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(dags: dict[str, DAG]) -> None:
+    forms = {dag_id: list(dag.params) for dag_id, dag in dags.items() if dag.params}
+    assert set(forms) == DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}
+    for dag_id, fields in forms.items():
+        for name in fields:
+            assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
 def context(dag: DAG, conf: dict[str, Any] | None, run_after: datetime.datetime) -> dict[str, Any]:

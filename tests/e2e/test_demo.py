@@ -1,4 +1,4 @@
-"""The demo's path with a real scheduler and real containers: release, resume, survive, refuse, stop.
+"""The demo's path with a real scheduler and real containers: release, look after, refuse, recover, stop.
 
 The tests build upon one another, in this order, over one demo in a directory of its own.
 """
@@ -15,16 +15,18 @@ import httpx
 import psutil
 import pytest
 
-from demo.stack import AIRFLOW, SCRATCH
-from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+from demo.stack import SCRATCH
+from testing.newcomer import BUILD, PUBLISH, WRAPPER, Newcomer
+from testing.short_builds import MULTI
 from testing.sinks import MailServer, WebServer, mail_server, web_server
-from tests.unit.test_release import NOT_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PRUNE, REAP, CANARY = "hhvm_prune", "hhvm_reap_workers", "hhvm_canary"
 DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
@@ -162,77 +164,12 @@ def test_the_canary_is_green_until_what_is_published_is_broken(newcomer: Newcome
     assert wrong in posts.posts[-1][1]["text"]
 
 
-def test_each_airflow_process_killed_in_the_middle_of_a_build_costs_no_second_build(
-    newcomer: Newcomer,
-) -> None:
-    subprocess.run([ROOT / "demo/make-git-repositories", newcomer.var / "git", "1.0.1"], check=True)
-    newcomer.trigger(WRAPPER, "killed", {"version": "1.0.1"})
-    newcomer.until(lambda: len(newcomer.building("1.0.1")) == 2)
-    containers = {container.id for container in newcomer.building("1.0.1")}
-    newcomer.trigger(REAP, "meanwhile", {})
-    assert newcomer.ended(REAP, "meanwhile") == "success"
-    assert {container.id for container in newcomer.building("1.0.1")} == containers
-    for service in AIRFLOW:
-        victims = {process.pid: process for process in newcomer.stack.processes(service)}
-        [main] = [process for process in victims.values() if process.ppid() not in victims]
-        main.kill()
-        newcomer.until(lambda: set(newcomer.stack.processes(service)) - set(victims.values()))  # ruff: ignore[function-uses-loop-variable]
-    assert {container.id for container in newcomer.building("1.0.1")} == containers, "killed too late"
-    newcomer.stack.wait()
-    assert newcomer.ended(WRAPPER, "killed") == "success"
-    assert len(newcomer.jobs("1.0.1")) == len(containers) == 2
-    assert len(newcomer.jobs("1.0.1", "make-source-tarball")) == 1
-
-
-def test_a_dry_run_of_an_undo_says_what_users_would_lose_and_changes_nothing(newcomer: Newcomer) -> None:
-    newcomer.trigger(PUBLISH, "dry", {"version": "1.0.1", "action": "undo", "dry_run": True})
-    assert newcomer.ended(PUBLISH, "dry") == "success"
-    tasks = newcomer.tasks(PUBLISH, "dry")
-    assert tasks["verify_candidate debian-13-trixie"]["state"] == "success"
-    assert tasks["update_repositories"]["state"] == "skipped"
-    said = newcomer.log(PUBLISH, "dry", tasks["publish_report"])
-    assert "this was a dry run" in said
-    assert "- hhvm 1.0.1-1~bookworm amd64" in said
-    assert "1.0.1-1~bookworm" in newcomer.offered("bookworm")
-
-
-def test_an_undo_takes_a_version_from_users_and_a_release_again_gives_it_back(newcomer: Newcomer) -> None:
-    newcomer.trigger(PUBLISH, "undo", {"version": "1.0.1", "action": "undo"})
-    assert newcomer.ended(PUBLISH, "undo") == "success"
-    assert "1.0.1-1~bookworm" not in newcomer.offered("bookworm")
-    assert "1.0.1-1~trixie" not in newcomer.offered("trixie-1.0")
-    told = newcomer.log(PUBLISH, "undo", newcomer.tasks(PUBLISH, "undo")["publish_report"])
-    assert "--allow-downgrades hhvm=1.0.0-1~bookworm hhvm-dev=1.0.0-1~bookworm" in told
-
-    newcomer.trigger(PUBLISH, "resumed", {"version": "1.0.1"})
-    assert newcomer.ended(PUBLISH, "resumed") == "failed"
-    said = newcomer.log(PUBLISH, "resumed", newcomer.tasks(PUBLISH, "resumed")["candidate"])
-    assert "was withdrawn from debian bookworm: hhvm 1.0.1-1~bookworm amd64" in said
-
-    newcomer.trigger(PUBLISH, "again", {"version": "1.0.1", "action": "release again"})
-    assert newcomer.ended(PUBLISH, "again") == "success"
-    assert "1.0.1-1~bookworm" in newcomer.offered("bookworm")
-
-
-def test_the_command_shows_what_a_suite_was_and_puts_it_back(newcomer: Newcomer) -> None:
-    history = newcomer.run("bin/apt-suite", "history", "debian", "trixie").stdout
-    [_, undone, before, *_] = [line.split()[0] for line in history.splitlines() if line[0] != " "]
-    done = newcomer.run("bin/apt-suite", "undo", "debian", "trixie", undone)
-    assert "withdrawn: hhvm 1.0.1-1~trixie amd64" in done.stdout, done.stderr
-    assert "1.0.1-1~trixie" not in newcomer.offered("trixie")
-    refused = newcomer.run("bin/apt-suite", "undo", "debian", "trixie", before)
-    assert refused.returncode == 1
-    assert "has what was withdrawn" in refused.stderr
-    released = newcomer.run("bin/apt-suite", "release", "debian", "trixie", "1.0.1-1~trixie")
-    assert "may be published again: hhvm 1.0.1-1~trixie amd64" in released.stdout, released.stderr
-
-
 def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None:
     labels = {
         "hhvm.job": "forgotten",
         "hhvm.work": str(newcomer.stack.work_directory),
         "hhvm.dag": BUILD,
-        "hhvm.run": "killed__1.0.1",
+        "hhvm.run": "demo-1.0.0__1.0.0",
         "hhvm.task": "make_binary_package",
         "hhvm.map_index": "0",
         "hhvm.expires": str(int(time.time()) + 600),
@@ -245,7 +182,7 @@ def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None
     assert newcomer.containers() == []
     # Its schedule may have been faster.
     said = "".join(newcomer.log(REAP, run, newcomer.tasks(REAP, run)["reap"]) for run in newcomer.runs(REAP))
-    assert "of forgotten: its task hhvm_build.killed__1.0.1.make_binary_package[0] is success" in said
+    assert "of forgotten: its task hhvm_build.demo-1.0.0__1.0.0.make_binary_package[0] is success" in said
 
 
 def test_pruning_takes_nothing_that_is_young_or_a_release(newcomer: Newcomer) -> None:
@@ -256,41 +193,72 @@ def test_pruning_takes_nothing_that_is_young_or_a_release(newcomer: Newcomer) ->
     assert sorted(path for path in root.rglob("*") if "/jobs/" not in str(path)) == before
 
 
-@pytest.mark.parametrize("dag_id", [WRAPPER, BUILD, PUBLISH])
-def test_the_api_refuses_bad_input_by_field_before_there_is_a_run(newcomer: Newcomer, dag_id: str) -> None:
-    bad: list[dict[str, Any]] = [{"version": version} for version in [*NOT_VERSIONS, None, 4.26]]
-    bad += [{"version": "1.0.0", "distros": distros} for distros in ([], ["debian-99-nothing"], None)]
-    for conf in bad:
-        answer = newcomer.trigger(dag_id, "refused", conf)
-        assert answer.status_code in (400, 422), (conf, answer.text)
-        field = "distros" if "distros" in conf else "version"
-        assert f"{field}:" in answer.text, (conf, answer.text)
-        assert "X.Y.Z" in answer.text or "directory name under distros/" in answer.text, (conf, answer.text)
+OF_A_BUILD: dict[str, Any] = {
+    "version": "4.26",
+    "distros": ["debian-99-nothing"],
+    "packaging_ref": "--upload-pack=id",
+    "force": "yes",
+}
+OF_A_HOLD: dict[str, Any] = {"hold_until": "tomorrow", "require_approval": "yes", "if_one_fails": "panic"}
+BAD: dict[str, dict[str, Any]] = {
+    BUILD: OF_A_BUILD,
+    PUBLISH: {
+        "version": None,
+        "distros": [],
+        "action": "revert",
+        "undo_to": "yesterday",
+        "if_one_fails": "panic",
+        "dry_run": None,
+    },
+    WRAPPER: OF_A_BUILD | OF_A_HOLD | {"version": "1.0.0\n"},
+    MULTI: OF_A_BUILD | OF_A_HOLD | {"versions": ["1.0.0"] * 2, "if_a_version_fails": "panic"},
+    PRUNE: {"dry_run": "yes"},
+}
+"""For each form a bad value of each field; tests/dags has all kinds of them."""
 
 
-@pytest.mark.parametrize("dag_id", [WRAPPER, BUILD, PUBLISH])
-def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Newcomer, dag_id: str) -> None:
-    newcomer.trigger(dag_id, "misspelt", {"verison": "1.0.0"})
-    assert newcomer.ended(dag_id, "misspelt") == "failed"
-    tasks = newcomer.tasks(dag_id, "misspelt")
-    assert tasks["plan"]["state"] == "failed"
-    assert "verison: no such parameter. Allowed: version, distros" in newcomer.log(
-        dag_id, "misspelt", tasks["plan"]
-    )
+@pytest.mark.parametrize("dag_id", BAD)
+def test_the_api_refuses_a_bad_value_of_each_field_before_there_is_a_run(
+    newcomer: Newcomer, dag_id: str
+) -> None:
+    with newcomer.api() as api:
+        fields = api.get(f"/api/v2/dags/{dag_id}/details").json()["params"]
+    assert set(fields) == set(BAD[dag_id])
+    for field, value in BAD[dag_id].items():
+        answer = newcomer.trigger(dag_id, "refused", {field: value})
+        assert answer.status_code in (400, 422), (field, answer.text)
+        # The title has the allowed form.
+        assert fields[field]["schema"]["title"] in answer.json()["detail"], (field, answer.text)
+    assert newcomer.ask("GET", f"{dag_id}/dagRuns/refused", {}).status_code == 404
+
+
+def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Newcomer) -> None:
     # They run whatever happened before them, and say what did.
-    whatever = {"plan", "build_report", "update_repositories", "publish_report"}
-    assert {task["state"] for name, task in tasks.items() if name not in whatever} == {"upstream_failed"}
-    assert {tasks[name]["state"] for name in whatever & set(tasks)} == {"failed"}
+    whatever = {
+        BUILD: {"plan", "build_report"},
+        PUBLISH: {"plan", "update_repositories", "publish_report"},
+        WRAPPER: {"plan"},
+    }
+    for dag_id in whatever:
+        newcomer.trigger(dag_id, "misspelt", {"verison": "1.0.0"})
+    for dag_id, failed in whatever.items():
+        assert newcomer.ended(dag_id, "misspelt") == "failed"
+        tasks = newcomer.tasks(dag_id, "misspelt")
+        assert "verison: no such parameter. Allowed: version, distros" in newcomer.log(
+            dag_id, "misspelt", tasks["plan"]
+        )
+        states = {name: task["state"] for name, task in tasks.items()}
+        assert states == {name: "failed" if name in failed else "upstream_failed" for name in states}
+        assert failed <= set(states)
     assert newcomer.containers() == []
 
 
-@pytest.mark.parametrize(
-    "conf", [{"version": "4.26"}, {"version": "1.0.0\n"}, {"version": "1.0.0", "distros": []}]
-)
-def test_the_command_line_refuses_bad_input(newcomer: Newcomer, conf: dict[str, Any]) -> None:
-    refused = newcomer.airflow("dags", "trigger", WRAPPER, "--run-id", "cli", "--conf", json.dumps(conf))
+@pytest.mark.parametrize(("field", "value"), [("version", "4.26"), ("distros", [])])
+def test_the_command_line_refuses_bad_input(newcomer: Newcomer, field: str, value: object) -> None:
+    conf = json.dumps({field: value})
+    refused = newcomer.airflow("dags", "trigger", WRAPPER, "--run-id", "cli", "--conf", conf)
     assert refused.returncode != 0
-    assert ("distros:" if "distros" in conf else "version:") in refused.stdout + refused.stderr
+    assert f"{field}: " in refused.stdout + refused.stderr
 
 
 def test_make_demo_refuses_what_is_not_a_version(newcomer: Newcomer) -> None:

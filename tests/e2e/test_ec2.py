@@ -37,6 +37,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.ec2 import JOB_TAG
+from testing import room
 from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 from testing.unhurried import TLS, UNHURRIED
 
@@ -55,11 +56,15 @@ SETTINGS = {
     "EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
     "EC2__IMAGE_PARAMETER": AMI_PARAMETER,
 }
+ROOM = 10
+"""Slots of the pool of workers, and instances that the account may have."""
 LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
 TIMEOUT = 60
 """Seconds for an answer of Airflow's API, beside other tests on a small machine."""
 REAPER = "hhvm_reap_workers"
 ENDLESS = "echo begun; sleep 600"
+
+pytestmark = pytest.mark.timeout(900)
 
 
 class Deployment:
@@ -69,7 +74,8 @@ class Deployment:
         self.ec2 = ec2
         self.dags = var / "dags"
         self.dags.mkdir()
-        for file in ("tests/e2e/ec2_dags/one_job.py", "dags/hhvm_build.py", "dags/hhvm_reap_workers.py"):
+        files = ("tests/e2e/ec2_dags/one_job.py", "dags/hhvm_build.py", "dags/hhvm_reap_workers.py")
+        for file in (*files, room.DAG_FILE):
             shutil.copy(ROOT / file, self.dags)
         self.stack = Stack(var, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=self.dags)
         settings = UNHURRIED | {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()}
@@ -78,11 +84,12 @@ class Deployment:
             "HHVM_PACKAGING_PUBLIC_REPOSITORY": f"{repositories}/hhvm.git",
             "HHVM_PACKAGING_STAGING_REPOSITORY": f"{repositories}/hhvm-staging.git",
         }
-        (var / "environment.json").write_text(json.dumps(settings))
         self.packaging_root = var / "packaging"
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, self.packaging_root / part, symlinks=True)
         self.store = Store(ec2.client("s3"), Settings())
+        settings |= room.environment(self.store, self.packaging_root, builds=4)
+        (var / "environment.json").write_text(json.dumps(settings))
         self.runs = itertools.count()
         self.own = uuid.uuid4().hex[:8]
         """In the names of runs, and so of jobs: emulated instances share the names of containers."""
@@ -90,8 +97,7 @@ class Deployment:
 
     def up(self) -> None:
         self.stack.up()
-        api = AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
-        api.ensure_pool("workers", 10, include_deferred=True)
+        self.api.ensure_pool("workers", ROOM, include_deferred=True)
         extra = {"endpoint_url": self.ec2.endpoint, "region_name": REGION}
         connection = {
             "connection_id": CONNECTION,
@@ -101,9 +107,14 @@ class Deployment:
             "extra": json.dumps(extra),
         }
         self.call("POST", "/connections", connection)
-        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 5)
+        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 6)
         key = (self.stack.var / "hhvm.gpg.key").read_bytes()
         self.store.downloads.put(PUBLIC_KEY, key)
+
+    @property
+    def api(self) -> AirflowApi:
+        """The demo's client."""
+        return AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
 
     def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """What Airflow's API answers."""
@@ -338,7 +349,7 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
 
 
 def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment: Deployment) -> None:
-    run = deployment.run("echo begun; for _ in {1..30}; do date +now:%s; sleep 1; done; echo ended")
+    run = deployment.run("echo begun; for _ in {1..10}; do date +now:%s; sleep 1; done; echo ended")
     instance = run.waits()
     links = deployment.call("GET", f"{run.path}/taskInstances/job/links")["extra_links"]
     assert f"instanceId={instance}" in links["Instance"]
@@ -500,6 +511,16 @@ def test_the_reaper_leaves_what_somebody_waits_for_and_ends_what_is_left_of_othe
     assert deployment.ec2.state(instance) == "running"
     run.fail()
     deployment.nothing_is_left("reaper beside a live task", time.monotonic(), by="on_kill")
+
+
+def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment) -> None:
+    outcome = room.run(deployment.api, deployment.ec2, room=2, limit=600)
+    deployment.api.ensure_pool("workers", ROOM, include_deferred=True)
+    deployment.ec2.limit_instances(ROOM)
+    assert set(outcome.states.values()) == {"success"}
+    assert outcome.built == set(outcome.states)
+    assert len(outcome.built) == outcome.launches == 4
+    deployment.nothing_is_left("room for few", time.monotonic())
 
 
 def test_airflow_is_stopped_altogether_and_the_reaper_runs_later(deployment: Deployment) -> None:

@@ -1,0 +1,235 @@
+"""A deployment whose builds are short, for tests of what happens between them.
+
+Builds are short here, but real: a script in the distribution's own container that makes the packages with
+dpkg-deb, and that waits or fails when a test says so.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from demo.driver import Demo
+from demo.progress import Progress
+from demo.stack import DOWNLOADS, SCRATCH
+from testing.newcomer import ROOT, Newcomer
+from testing.without_debian import forget_debian
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MULTI = "hhvm_build_and_publish_multi"
+BOOKWORM, TRIXIE, FORKY = "debian-12-bookworm", "debian-13-trixie", "debian-14-forky"
+
+SHORT_BUILD = """#!/usr/bin/env bash
+# In place of hours: the same packages, from nothing.
+set -euo pipefail
+distro=/opt/hhvm-distro-packaging
+asked_to_wait() {
+  local answer
+  exec 3<>"/dev/tcp/127.0.0.1/@PORT@"
+  printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$VERSION" >&3
+  read -r answer <&3
+  [[ $answer == *' 200 '* ]]
+}
+printf 'building %s\\n' "$VERSION"
+while asked_to_wait; do sleep 0.3; done
+if grep -qxF "$VERSION" "$distro/FAILS"; then
+  printf 'hhvm.cpp:1: error: no such thing in %s\\n' "$VERSION" >&2
+  exit 2
+fi
+package_version=$VERSION-$(<"$distro/PKGVER")
+for package in hhvm hhvm-dev; do
+  tree=$(mktemp -d)
+  chmod 0755 "$tree"
+  install -D -m 0644 /dev/stdin "$tree/DEBIAN/control" <<END
+Package: $package
+Version: $package_version
+Architecture: amd64
+Maintainer: Tests <tests@hhvm.invalid>
+Description: $package
+END
+  if [ "$package" = hhvm ]; then
+    install -D -m 0755 /dev/stdin "$tree/usr/bin/hhvm" <<<"#!/bin/sh
+echo 'HipHop VM $VERSION (rel)'"
+  fi
+  dpkg-deb --root-owner-group --build "$tree" "/var/out/${package}_${package_version}_amd64.deb"
+done
+"""
+SHORT_GATE = """#!/usr/bin/env bash
+# In place of apt's reasons: only dpkg's.
+set -euo pipefail
+if [ "$1" = fresh ]; then
+  dpkg --install /var/out/*.deb
+  hhvm --version
+fi
+"""
+
+
+class Deployment(Newcomer):
+    """A deployment with short builds, and people who release with it."""
+
+    def __init__(self, var: Path) -> None:
+        super().__init__(var)
+        self.packaging = var / "packaging"
+        self.held = var / "held"
+        self.held.mkdir()
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(self.held))
+        )
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self._make_packaging(server.server_port)
+        (var / "settings.json").write_text(json.dumps({"PACKAGING_ROOT": str(self.packaging)}))
+
+    def _make_packaging(self, port: int) -> None:
+        """A copy of the checkout's packaging files with three distributions and short builds."""
+        for part in ("bin", "jobs", "distros"):
+            shutil.copytree(ROOT / part, self.packaging / part, symlinks=True)
+        _script(self.packaging / "bin/make-debianish-package", SHORT_BUILD.replace("@PORT@", str(port)))
+        _script(self.packaging / "jobs/in-container/install-gate", SHORT_GATE)
+        # What is made here depends on nothing that Debian has.
+        forget_debian(self.packaging / "jobs/in-container/check-offer")
+        forky = shutil.copytree(self.distro(TRIXIE), self.distro(FORKY), symlinks=True)
+        (forky / "DISTRIBUTION").write_text("forky\n")
+        (forky / "PKGVER").write_text("1~forky\n")
+        for name in (BOOKWORM, TRIXIE, FORKY):
+            (self.distro(name) / "FAILS").touch()
+
+    def distro(self, name: str) -> Path:
+        """The directory of a distribution's packaging files."""
+        return self.packaging / "distros" / name
+
+    def tag(self, *versions: str) -> None:
+        """Tag releases on the staging repository."""
+        for version in versions:
+            subprocess.run([ROOT / "demo/make-git-repositories", self.var / "git", version], check=True)
+
+    def break_build(self, distro: str, *versions: str) -> None:
+        """Have the distribution's builds of these versions fail, by a file of its own."""
+        (self.distro(distro) / "FAILS").write_text("".join(f"{version}\n" for version in versions))
+
+    def mend_build(self, distro: str) -> None:
+        """Have the distribution's builds of all versions succeed."""
+        (self.distro(distro) / "FAILS").write_text("")
+
+    def keep_building(self, *versions: str) -> None:
+        """Have builds of these versions go on until ``finish``."""
+        for version in versions:
+            (self.held / version).touch()
+
+    def finish(self, *versions: str) -> None:
+        """Let builds of these versions go on to their end."""
+        for version in versions:
+            (self.held / version).unlink()
+
+    def start(self, dag_id: str, run_id: str, **conf: Any) -> None:
+        """Trigger a run; one that a busy API server refused in vain is there already."""
+        assert self.trigger(dag_id, run_id, conf).status_code in (httpx.codes.OK, httpx.codes.CONFLICT)
+
+    def send(self, method: str, path: str, body: dict[str, Any]) -> None:
+        """Tell the API something that may be told twice."""
+        answer = self.ask(method, path, body)
+        assert answer.is_success or answer.status_code == httpx.codes.CONFLICT, answer.text
+
+    def clear_tasks(
+        self, dag_id: str, run_id: str, *tasks: str | list[Any], downstream: bool = False
+    ) -> None:
+        """Clear tasks, or single instances of mapped ones, as from a task's page."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": list(tasks),
+            "only_failed": False,
+            "include_downstream": downstream,
+        }
+        self.send("POST", f"{dag_id}/clearTaskInstances", body)
+
+    def answer(self, dag_id: str, run_id: str, option: str) -> None:
+        """Answer the request for approval, as a person does under Required Actions.
+
+        Airflow asks again where the answer came in the second in which the process that asked ends.
+        """
+        request = f"{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+
+        def answered() -> bool:
+            state = self.task_state(dag_id, run_id, "approve")
+            if state == "awaiting_input":
+                self.ask("PATCH", request, {"chosen_options": [option], "params_input": {}})
+            return state in ("success", "failed")
+
+        self.until(answered)
+
+    def task_state(self, dag_id: str, run_id: str, task: str) -> str:
+        """The state of a run's task."""
+        return str(self.tasks(dag_id, run_id)[task]["state"])
+
+    def until_task(self, dag_id: str, run_id: str, task: str, *states: str) -> None:
+        """Wait until a run's task has one of the states."""
+        self.until(lambda: self.task_state(dag_id, run_id, task) in states)
+
+    def when(self, dag_id: str, run_id: str) -> tuple[str, str]:
+        """When a run started and ended."""
+        with self.api() as api:
+            run = api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
+        return run["start_date"], run["end_date"]
+
+    def said(self, dag_id: str, run_id: str, task: str) -> str:
+        """The log of a run's task."""
+        return self.log(dag_id, run_id, self.tasks(dag_id, run_id)[task])
+
+    def public(self) -> dict[str, Any]:
+        """All that anybody can see: the bucket's files, and the public repository's branches and tags."""
+        bucket = self.var / "s3" / DOWNLOADS
+        found: dict[str, Any] = {
+            str(path.relative_to(bucket)): path.read_bytes() for path in bucket.rglob("*") if path.is_file()
+        }
+        remote = ["git", "ls-remote", str(self.var / "git/hhvm.git")]
+        found["git"] = subprocess.run(remote, capture_output=True, text=True, check=True).stdout
+        return found
+
+    def is_public(self, version: str) -> bool:
+        """Whether there is any trace of the version in what anybody can see."""
+        return any(
+            version in key or version in (what if isinstance(what, str) else what.decode(errors="replace"))
+            for key, what in self.public().items()
+        )
+
+    def commits(self, suite: str) -> int:
+        """How many commits the suite ever had."""
+        return len(list((self.var / "s3" / SCRATCH / "snapshots/debian" / suite).glob("*.json")))
+
+    def built(self, version: str, distro: str) -> list[str]:
+        """What each worker that was started to build it came to: ``built``, or its failure's class."""
+        jobs = self.var / "s3" / SCRATCH / "jobs" / version
+        logs = sorted(
+            jobs.glob(f"hhvm-{version}-make-binary-package-{distro}-*/*/log.txt"),
+            key=lambda log: log.parent.name,
+        )
+        failures = [log.with_name("failure.json") for log in logs]
+        return [json.loads(one.read_text())["failure"] if one.exists() else "built" for one in failures]
+
+
+def _script(path: Path, content: str) -> None:
+    path.write_text(content)
+    path.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def deployment(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The deployment that the tests of a file share; it is stopped at the end."""
+    deployment = Deployment(tmp_path_factory.mktemp("releases"))
+    deployment.tag("1.0.0")
+    demo = Demo(deployment.stack, Progress())
+    demo.services()
+    demo.api().wait_for_dags([MULTI])
+    yield deployment
+    deployment.make("down")

@@ -1,0 +1,212 @@
+"""Releases that are interrupted, with a real Airflow: killed, lost, cancelled, resumed. The tests share one
+deployment."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from demo.driver import Demo
+from demo.progress import Progress
+from demo.stack import AIRFLOW
+from testing.newcomer import BUILD, PUBLISH, WRAPPER
+from testing.short_builds import BOOKWORM, FORKY, MULTI, TRIXIE
+
+if TYPE_CHECKING:
+    from psutil import Process
+
+    from testing.short_builds import Deployment
+
+pytestmark = pytest.mark.timeout(900)
+REAP = "hhvm_reap_workers"
+
+
+def test_killing_every_part_of_airflow_in_the_middle_builds_and_publishes_nothing_twice(
+    deployment: Deployment,
+) -> None:
+    versions = ["1.5.0", "1.5.1"]
+    deployment.tag(*versions)
+    deployment.keep_building(*versions)
+    commits = deployment.commits("bookworm")
+    deployment.start(MULTI, "killed", versions=versions, distros=[BOOKWORM])
+    deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
+    workers = {container.id for container in deployment.containers()}
+    deployment.start(REAP, "meanwhile")
+    assert deployment.ended(REAP, "meanwhile") == "success"
+    _kill_airflow(deployment)
+    assert {container.id for container in deployment.containers()} == workers
+    deployment.finish(*versions)
+    deployment.until(lambda: deployment.state(PUBLISH, "killed__1.5.0") == "running")
+    _kill_airflow(deployment)
+    assert deployment.ended(MULTI, "killed") == "success"
+    assert [deployment.built(version, BOOKWORM) for version in versions] == [["built"], ["built"]]
+    assert [len(deployment.jobs(version, "make-source-tarball")) for version in versions] == [1, 1]
+    assert deployment.commits("bookworm") - commits == 2
+
+
+def _kill_airflow(deployment: Deployment) -> None:
+    """Kill each service's main process, wait for its successor, and in the end until all answer."""
+    for service in AIRFLOW:
+        victims = {process.pid: process for process in deployment.stack.processes(service)}
+        [main] = [process for process in victims.values() if process.ppid() not in victims]
+        main.kill()
+        deployment.until(partial(_has_successor, deployment, service, set(victims.values())))
+    deployment.stack.wait()
+
+
+def _has_successor(deployment: Deployment, service: str, victims: set[Process]) -> bool:
+    return bool(set(deployment.stack.processes(service)) - victims)
+
+
+def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
+    deployment: Deployment,
+) -> None:
+    version, child = "1.10.0", "container__1.10.0"
+    deployment.tag(version)
+    deployment.keep_building(version)
+    deployment.start(WRAPPER, "container", version=version, distros=[BOOKWORM, TRIXIE])
+    deployment.until(lambda: len(deployment.building(version)) == 2)
+    [broken] = [container for container in deployment.building(version) if "bookworm" in container.name]
+    [victim] = [container for container in deployment.building(version) if "trixie" in container.name]
+    victim.kill()
+    killed = time.monotonic()
+    [build] = [container for container in deployment.job_containers(broken.name) if container.id != broken.id]
+    build.kill("SIGTERM")
+    deployment.until(lambda: victim.id not in {one.id for one in deployment.containers()}, limit=60)
+    print(f"the killed container was noticed and cleaned up within {time.monotonic() - killed:.1f} s")
+    deployment.finish(version)
+
+    assert deployment.ended(WRAPPER, "container") == "failed"
+    tasks = deployment.tasks(BUILD, child)
+    failed, lost = (tasks[f"make_binary_package {distro}"] for distro in (BOOKWORM, TRIXIE))
+    assert (failed["state"], failed["try_number"]) == ("failed", 1)
+    assert (lost["state"], lost["try_number"]) == ("success", 2)
+    assert deployment.built(version, BOOKWORM) == ["JOB"]
+    assert deployment.built(version, TRIXIE) == ["LOST", "built"]
+    log = deployment.log(BUILD, child, failed)
+    assert "HHVM 1.10.0, debian-12-bookworm, make-binary-package: the job failed: exit status 143" in log
+    assert "log.txt" in log
+    assert "worker lost: its container was killed" in deployment.log(BUILD, child, {**lost, "try_number": 1})
+    assert "debian-12-bookworm, make_binary_package" in deployment.said(BUILD, child, "build_report")
+
+    deployment.clear(BUILD, child)
+    assert deployment.ended(BUILD, child) == "success"
+    deployment.clear(WRAPPER, "container")
+    assert deployment.ended(WRAPPER, "container") == "success"
+    assert deployment.state(PUBLISH, child) == "success"
+    assert deployment.built(version, BOOKWORM) == ["JOB", "built"]
+    assert deployment.built(version, TRIXIE) == ["LOST", "built"]
+    assert not [container for container in deployment.containers() if version in container.name]
+    assert not [path for path in deployment.stack.work_directory.iterdir() if version in path.name]
+
+
+def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
+    deployment: Deployment,
+) -> None:
+    deployment.tag("1.11.0")
+    deployment.keep_building("1.11.0")
+    deployment.start(BUILD, "shown", version="1.11.0", distros=[BOOKWORM])
+    task = f"make_binary_package {BOOKWORM}"
+    deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
+    assert len(deployment.building("1.11.0")) == 1
+    deployment.send("PATCH", f"{BUILD}/dagRuns/shown", {"state": "failed"})
+    deployment.until(lambda: not deployment.containers("hhvm.run=shown"), limit=60)
+    deployment.finish("1.11.0")
+
+
+def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment: Deployment) -> None:
+    versions = {
+        way: f"1.6.{number}" for number, way in enumerate(("task", "failed", "whole", "child", "others"))
+    }
+    deployment.tag(*versions.values())
+    deployment.break_build(TRIXIE, *versions.values())
+    for way, version in versions.items():
+        more = {"if_one_fails": "publish the others", "distros": [BOOKWORM, TRIXIE, FORKY]}
+        asked = more if way == "others" else {"distros": [BOOKWORM, TRIXIE]}
+        deployment.start(WRAPPER, way, version=version, **asked)
+    assert {way: deployment.ended(WRAPPER, way) for way in versions} == dict.fromkeys(versions, "failed")
+
+    said = deployment.said(WRAPPER, "task", "publish")
+    assert "HHVM 1.6.0 is not built for debian-13-trixie; the others are held, as if_one_fails" in said
+    assert not any(deployment.is_public(version) for way, version in versions.items() if way != "others")
+    assert "1.6.4-1~bookworm" in deployment.offered("bookworm")
+    assert "1.6.4-1~forky" in deployment.offered("forky")
+    assert "1.6.4-1~trixie" not in deployment.offered("trixie")
+
+    deployment.mend_build(TRIXIE)
+    deployment.clear_tasks(WRAPPER, "task", "build", downstream=True)
+    deployment.clear(WRAPPER, "failed")
+    deployment.clear(WRAPPER, "others")
+    deployment.send("POST", f"{WRAPPER}/dagRuns/whole/clear", {"dry_run": False, "only_failed": False})
+    child = f"child__{versions['child']}"
+    deployment.clear_tasks(BUILD, child, "plan", downstream=True)
+    assert deployment.ended(BUILD, child) == "success"
+    deployment.clear(WRAPPER, "child")
+    assert {way: deployment.ended(WRAPPER, way) for way in versions} == dict.fromkeys(versions, "success")
+    for version in versions.values():
+        assert deployment.built(version, BOOKWORM) == ["built"]
+        assert deployment.built(version, TRIXIE) == ["JOB", "built"]
+        assert f"{version}-1~trixie" in deployment.offered("trixie")
+    assert deployment.built(versions["others"], FORKY) == ["built"]
+
+
+def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_task_does_not(
+    deployment: Deployment,
+) -> None:
+    versions = ["1.7.0", "1.7.1"]
+    deployment.tag(*versions)
+    deployment.keep_building(*versions)
+    deployment.start(MULTI, "cancelled", versions=versions, distros=[BOOKWORM])
+    deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
+    workers = {container.id for container in deployment.containers()}
+
+    before = deployment.tasks(MULTI, "cancelled")["build 1.7.0"]
+    deployment.clear_tasks(MULTI, "cancelled", ["build", 0])
+    deployment.until(
+        lambda: (
+            (now := deployment.tasks(MULTI, "cancelled")["build 1.7.0"])["state"] == "deferred"
+            and now["id"] != before["id"]
+        )
+    )
+    deployment.until(lambda: "goes on: its parent task is" in _triggerer_log(deployment))
+    assert deployment.state(BUILD, "cancelled__1.7.0") == "running"
+    assert {container.id for container in deployment.containers()} == workers
+
+    deployment.send("PATCH", f"{MULTI}/dagRuns/cancelled", {"state": "failed"})
+    deployment.until(lambda: "is marked failed, because its parent task was" in _triggerer_log(deployment))
+    # Airflow does not tell a trigger so that had only just begun.
+    deployment.start("hhvm_reap_workers", "after-cancelling")
+    assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
+    deployment.until(lambda: not deployment.containers(), limit=60)
+    assert [deployment.state(BUILD, f"cancelled__{version}") for version in versions] == ["failed", "failed"]
+    assert deployment.public().get("git", "").count("1.7.") == 0
+    deployment.finish(*versions)
+
+
+def _triggerer_log(deployment: Deployment) -> str:
+    logs = (deployment.var / "airflow/logs").rglob("*.trigger.*.log")
+    return "".join(path.read_text() for path in [*logs, deployment.stack.log_directory / "triggerer.log"])
+
+
+def test_triggering_a_version_again_after_airflows_database_is_lost_builds_only_what_is_missing(
+    deployment: Deployment,
+) -> None:
+    deployment.tag("1.8.0")
+    deployment.break_build(TRIXIE, "1.8.0")
+    deployment.start(WRAPPER, "lost", version="1.8.0", distros=[BOOKWORM, TRIXIE])
+    assert deployment.ended(WRAPPER, "lost") == "failed"
+    deployment.stack.down()
+    for path in (deployment.var / "airflow").glob("airflow.db*"):
+        path.unlink()
+    (deployment.var / "airflow/migrated").unlink()
+    Demo(deployment.stack, Progress()).services()
+
+    deployment.mend_build(TRIXIE)
+    deployment.start(WRAPPER, "anew", version="1.8.0", distros=[BOOKWORM, TRIXIE])
+    assert deployment.ended(WRAPPER, "anew") == "success"
+    built = [deployment.built("1.8.0", distro) for distro in (BOOKWORM, TRIXIE)]
+    assert built == [["built"], ["JOB", "built"]]
+    assert "1.8.0-1~trixie" in deployment.offered("trixie")
