@@ -14,10 +14,9 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-# Most tests wait, for containers and for apt. The longest files go first, beside all the others.
-LONGEST_TESTS := tests/e2e/test_releases.py tests/e2e/test_demo.py
-TEST_BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder \
-  $(LONGEST_TESTS) $(filter-out $(LONGEST_TESTS),$(wildcard tests/e2e/test_*.py)) tests/unit tests/dags tests/integration
+# Most tests wait: for containers, for apt, for Airflow. The end-to-end files take longest. Each of them has a
+# process from the beginning; the other files go to whichever process is free.
+TEST_BESIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit tests/dags
 SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell='
 
 .PHONY: help
