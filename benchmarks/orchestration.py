@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from statistics import median
@@ -23,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import docker  # ruff: ignore[banned-module-level-imports] - no DAG imports this
 
-from demo.airflow_api import AirflowApi
-from demo.driver import CHILDREN, WRAPPER, Demo
+from demo.driver import CHILDREN, PATIENCE, TIMEOUT, WRAPPER, Demo
 from demo.progress import Progress
 from demo.stack import USER, Ports, Stack
+from hhvm_packaging.runs.api import AirflowApi
 from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
@@ -245,33 +244,17 @@ class Airflow(AirflowApi):
         return state
 
     def times(self, dag_id: str, run_id: str) -> list[tuple[str, float, float]]:
-        """When each task's last process began and ended that ran at all."""
-        answer = self._get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100)
+        """When the last process of each task that ran at all began and ended."""
         return [
-            (
-                " ".join(filter(None, (f"{dag_id}.{task['task_id']}", task["rendered_map_index"]))),
-                _seconds(task["start_date"]),
-                _seconds(task["end_date"]),
-            )
-            for task in answer["task_instances"]
-            if task["start_date"] and task["end_date"]
+            (f"{dag_id}.{task.name}", task.start_date.timestamp(), task.end_date.timestamp())
+            for task in self.tasks(dag_id, run_id)
+            if task.start_date and task.end_date
         ]
 
     def failed(self, dag_id: str, run_id: str, task_id: str) -> list[int]:
         """The map indexes of a task that failed."""
         tasks = self.tasks(dag_id, run_id)
         return [task.map_index for task in tasks if (task.task_id, task.state) == (task_id, "failed")]
-
-    def clear_task(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> None:
-        """Clear one instance of a mapped task and what follows, as from its page."""
-        body = {
-            "dry_run": False,
-            "dag_run_id": run_id,
-            "task_ids": [[task_id, map_index]],
-            "only_failed": False,
-            "include_downstream": True,
-        }
-        self._call("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
 
 
 class Deployment:
@@ -326,7 +309,9 @@ class Deployment:
     @cached_property
     def api(self) -> Airflow:
         """Its Airflow."""
-        return Airflow(self.stack.ui_url, USER, self.stack.secrets.password)
+        return Airflow(
+            self.stack.ui_url, USER, self.stack.secrets.password, patience=PATIENCE, timeout=TIMEOUT
+        )
 
     @cached_property
     def watch(self) -> Watch:
@@ -453,14 +438,14 @@ def resume(deployment: Deployment, version: str, builds: dict[str, float]) -> Re
     [index] = api.failed(BUILD, child, "make_binary_package")
 
     cleared = time.time()
-    api.clear_task(BUILD, child, "make_binary_package", index)
+    api.clear_tasks(BUILD, child, ("make_binary_package", index), downstream=True)
     by_task = watch.start_of_build(run_id, cleared) - cleared
     while api.state(BUILD, child) != "failed":
         time.sleep(0.5)
 
     deployment.mend_build(broken)
     cleared = time.time()
-    api.clear_failed(WRAPPER, run_id)
+    api.clear_run(WRAPPER, run_id)
     by_wrapper = watch.start_of_build(run_id, cleared) - cleared
     _expect("success", api.ended(run_id), run_id)
     started = [span for span in watch.spans(run_id) if span.task == "make_binary_package"]
@@ -475,10 +460,6 @@ def _expect(wanted: str, state: str, run_id: str) -> None:
 def _script(path: Path, content: str) -> None:
     path.write_text(content)
     path.chmod(0o755)
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
 
 
 # The comparison

@@ -9,13 +9,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from demo.airflow_api import ApiFailed
 from demo.commands import CommandFailed
 from demo.driver import FIRST_RELEASE, Demo, DemoFailed
 from demo.progress import Progress
 from demo.stack import DEFAULT_VAR, Stack, StackFailed
 from hhvm_packaging.distros import InvalidDistro
 from hhvm_packaging.release import InvalidVersion, Release
+from hhvm_packaging.runs.api import ApiError
 
 INTERRUPTED = 130
 
@@ -41,7 +41,7 @@ def main() -> int:
             "\ninterrupted; the services and the run go on. make demo joins them, make down stops all"
         )
         return INTERRUPTED
-    except (ApiFailed, CommandFailed, DemoFailed, InvalidDistro, InvalidVersion, StackFailed) as error:
+    except (ApiError, CommandFailed, DemoFailed, InvalidDistro, InvalidVersion, StackFailed) as error:
         progress.console.print()
         progress.block(str(error))
         return 1

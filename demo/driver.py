@@ -16,24 +16,28 @@ from debian.deb822 import Packages
 from debian.deb822 import Release as ReleaseFile
 
 from demo import lock
-from demo.airflow_api import AirflowApi
 from demo.commands import CommandFailed, run
 from demo.stack import MARK, PUBLIC_KEY, REPOSITORY, USER, Stack, kill
 from hhvm_packaging import distros
+from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from demo.airflow_api import Task
     from demo.progress import Progress
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.release import Release
+    from hhvm_packaging.runs.api import Task
 
 WRAPPER = "hhvm_build_and_publish"
 CHILDREN = ("hhvm_build", "hhvm_publish_release")
 FIRST_RELEASE = "1.0.0"
+PATIENCE = 90
+"""Seconds that a killed API server may take to come back."""
+TIMEOUT = 60
+"""Seconds that it may take to answer on a busy machine."""
 
 _LAST_LINES = 25
 
@@ -106,7 +110,9 @@ class Demo:
 
     def api(self) -> AirflowApi:
         """The stack's Airflow."""
-        return AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
+        return AirflowApi(
+            self.stack.ui_url, USER, self.stack.secrets.password, patience=PATIENCE, timeout=TIMEOUT
+        )
 
     # The parts
 
@@ -159,17 +165,17 @@ class Demo:
         first = f"demo-{release.version}"
         runs = [
             found
-            for found in api.runs(WRAPPER, first)
-            if found["dag_run_id"] == first or found["dag_run_id"].startswith(f"{first}-")
+            for found in api.runs(WRAPPER, prefix=first)
+            if found.run_id == first or found.run_id.startswith(f"{first}-")
         ]
-        run_id = str(runs[-1]["dag_run_id"]) if runs else first
-        match runs[-1]["state"] if runs else None:
+        run_id = runs[-1].run_id if runs else first
+        match runs[-1].state if runs else None:
             case "queued" | "running":
                 say(f"{run_id} is under way; joining it")
                 return run_id
             case "failed":
                 say(f"{run_id} failed earlier; resuming it where it failed")
-                api.clear_failed(WRAPPER, run_id)
+                api.clear_run(WRAPPER, run_id)
                 return run_id
             case "success" if self._published(release):
                 say(f"{release.name} is built and published already")
@@ -200,8 +206,8 @@ class Demo:
     def _tasks(self, api: AirflowApi, run_id: str) -> list[Task]:
         tasks = api.tasks(WRAPPER, run_id)
         for dag_id in CHILDREN:
-            for child in api.runs(dag_id, f"{run_id}__"):
-                tasks += api.tasks(dag_id, child["dag_run_id"])
+            for child in api.runs(dag_id, prefix=f"{run_id}__"):
+                tasks += api.tasks(dag_id, child.run_id)
         return tasks
 
     def _diagnosis(self, api: AirflowApi, run_id: str) -> str:

@@ -7,19 +7,21 @@ import os
 import re
 import subprocess
 import time
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
 import httpx
 
+from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import SCRATCH, USER, Ports, Stack
-from testing.unhurried import TLS, UNHURRIED
+from hhvm_packaging.runs.api import AirflowApi, ApiError
+from testing.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
+
+    from hhvm_packaging.runs.api import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 WRAPPER, BUILD, PUBLISH = "hhvm_build_and_publish", "hhvm_build", "hhvm_publish_release"
@@ -32,7 +34,7 @@ class Newcomer:
         self.var = var
         self.stack = Stack(var, preferred_ports=Ports(0, 0, 0))
         self.engine = docker.from_env()
-        self.token = ""
+        self._api: AirflowApi | None = None
         (var / "environment.json").write_text(json.dumps(UNHURRIED))
 
     def make(self, *arguments: str, expect: int = 0) -> str:
@@ -65,48 +67,30 @@ class Newcomer:
             check=False,
         )
 
-    @contextmanager
-    def api(self) -> Generator[httpx.Client]:
-        """Airflow's API, logged in."""
-        login = {"username": USER, "password": self.stack.secrets.password}
-        with httpx.Client(base_url=self.stack.ui_url, timeout=60, verify=TLS) as client:
-            if not self.token:
-                self.token = client.post("/auth/token", json=login).json()["access_token"]
-            client.headers["Authorization"] = f"Bearer {self.token}"
-            yield client
+    @property
+    def api(self) -> AirflowApi:
+        """Airflow's API, as a person uses it."""
+        if self._api is None or self._api.url != self.stack.ui_url:
+            password = self.stack.secrets.password
+            self._api = AirflowApi(self.stack.ui_url, USER, password, patience=PATIENCE, timeout=TIMEOUT)
+        return self._api
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> httpx.Response:
         """Start a run through the API. Returns what it answers."""
         body = {"dag_run_id": run_id, "conf": conf, "logical_date": None}
-        return self.ask("POST", f"{dag_id}/dagRuns", body)
-
-    def ask(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
-        """What the API answers about DAGs, once it is not too busy to."""
-
-        def answer() -> httpx.Response | None:
-            with self.api() as api:
-                found = api.request(method, f"/api/v2/dags/{path}", json=body)
-            return None if found.is_server_error else found
-
-        answered: httpx.Response = self.until(answer)
-        return answered
+        return self.api.request("POST", f"/dags/{dag_id}/dagRuns", body)
 
     def connect(self, name: str, **fields: Any) -> None:
         """Add an Airflow connection to something on this machine."""
-        with self.api() as api:
-            body = {"connection_id": name, "host": "127.0.0.1", **fields}
-            assert api.post("/api/v2/connections", json=body).is_success
+        self.api.call("POST", "/connections", {"connection_id": name, "host": "127.0.0.1", **fields})
 
     def state(self, dag_id: str, run_id: str) -> str:
         """A run's state."""
-        with self.api() as api:
-            return str(api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()["state"])
+        return self.api.state(dag_id, run_id)
 
     def runs(self, dag_id: str) -> list[str]:
         """All runs of a DAG that ended well."""
-        with self.api() as api:
-            found = api.get(f"/api/v2/dags/{dag_id}/dagRuns", params={"state": "success"}).json()["dag_runs"]
-        return [run["dag_run_id"] for run in found]
+        return [run.run_id for run in self.api.runs(dag_id, states=["success"])]
 
     def offered(self, suite: str) -> list[str]:
         """The versions of hhvm that users of a suite are offered."""
@@ -114,20 +98,13 @@ class Newcomer:
         packages = httpx.get(index, timeout=60).text
         return re.findall(r"^Version: (.*)$", packages, re.MULTILINE)
 
-    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """A run's task instances, a mapped one by its distribution."""
-        with self.api() as api:
-            found = api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances").json()["task_instances"]
-        return {" ".join(filter(None, (task["task_id"], task["rendered_map_index"]))): task for task in found}
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, Task]:
+        """A run's task instances by name, a mapped one's with its distribution."""
+        return {task.name: task for task in self.api.tasks(dag_id, run_id)}
 
-    def log(self, dag_id: str, run_id: str, task: dict[str, Any]) -> str:
+    def log(self, task: Task) -> str:
         """A task's log, as the UI shows it."""
-        with self.api() as api:
-            answer = api.get(
-                f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task['task_id']}/logs/{task['try_number']}",
-                params={"map_index": task["map_index"], "full_content": True},
-            )
-        return answer.text
+        return "\n".join(self.api.log(task))
 
     def until(self, condition: Callable[[], Any], limit: float = 300) -> Any:
         """Wait for something that must become true, through outages of the API server."""
@@ -136,7 +113,7 @@ class Newcomer:
             try:
                 if found := condition():
                     return found
-            except (httpx.HTTPError, KeyError, ValueError):
+            except (ApiError, httpx.HTTPError, KeyError, ValueError):
                 pass
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(1)
@@ -146,16 +123,15 @@ class Newcomer:
         ends = ("success", "failed")
         state = str(self.until(lambda: (now := self.state(dag_id, run_id)) in ends and now, limit=900))
         if state == "failed":
-            for name, task in self.until(partial(self.tasks, dag_id, run_id)).items():
-                print(dag_id, run_id, name, task["state"], "try", task["try_number"])
-                if task["state"] == "failed":
-                    print(self.until(partial(self.log, dag_id, run_id, task))[-4000:])
+            for name, task in self.tasks(dag_id, run_id).items():
+                print(dag_id, run_id, name, task.state, "try", task.try_number)
+                if task.state == "failed":
+                    print(self.log(task)[-4000:])
         return state
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear a run's failed tasks, as an engineer does, and see it run again."""
-        body = {"dry_run": False, "only_failed": True}
-        assert self.ask("POST", f"{dag_id}/dagRuns/{run_id}/clear", body).is_success
+        self.api.clear_run(dag_id, run_id)
         self.until(lambda: self.state(dag_id, run_id) in ("running", "success"))
 
     def containers(self, *labels: str) -> list[Any]:

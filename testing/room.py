@@ -6,15 +6,15 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.airflow_api import AirflowApi
+from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import AIRFLOW, USER, Ports, Stack
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.plans import BuildPlan
+from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
@@ -61,7 +61,7 @@ def build(directory: Path, *, builds: int, room: int, limit: float) -> Outcome:
         stack = _stack(directory, ec2, builds)
         try:
             stack.up()
-            api = AirflowApi(stack.ui_url, USER, stack.secrets.password)
+            api = AirflowApi(stack.ui_url, USER, stack.secrets.password, patience=PATIENCE, timeout=TIMEOUT)
             api.wait_for_dags([DAG_FILE.stem])
             return run(api, ec2, room, limit)
         finally:
@@ -93,9 +93,9 @@ def run(api: AirflowApi, ec2: EC2, room: int, limit: float) -> Outcome:
         peak=ec2.peak,
         seconds=seconds,
         late=[
-            (datetime.fromisoformat(task.ended) - results[task.label]).total_seconds()
+            (task.end_date - results[task.label]).total_seconds()
             for task in tasks
-            if task.ended and task.label in results
+            if task.end_date and task.label in results
         ],
     )
 

@@ -14,7 +14,6 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 
 from demo.driver import Demo
@@ -24,6 +23,7 @@ from testing.newcomer import ROOT, Newcomer
 from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -132,59 +132,43 @@ class Deployment(Newcomer):
             (self.held / version).unlink()
 
     def start(self, dag_id: str, run_id: str, **conf: Any) -> None:
-        """Trigger a run; one that a busy API server refused in vain is there already."""
-        assert self.trigger(dag_id, run_id, conf).status_code in (httpx.codes.OK, httpx.codes.CONFLICT)
-
-    def send(self, method: str, path: str, body: dict[str, Any]) -> None:
-        """Tell the API something that may be told twice."""
-        answer = self.ask(method, path, body)
-        assert answer.is_success or answer.status_code == httpx.codes.CONFLICT, answer.text
-
-    def clear_tasks(
-        self, dag_id: str, run_id: str, *tasks: str | list[Any], downstream: bool = False
-    ) -> None:
-        """Clear tasks, or single instances of mapped ones, as from a task's page."""
-        body = {
-            "dry_run": False,
-            "dag_run_id": run_id,
-            "task_ids": list(tasks),
-            "only_failed": False,
-            "include_downstream": downstream,
-        }
-        self.send("POST", f"{dag_id}/clearTaskInstances", body)
+        """Trigger a run."""
+        self.api.trigger(dag_id, run_id, conf)
 
     def answer(self, dag_id: str, run_id: str, option: str) -> None:
         """Answer the request for approval, as a person does under Required Actions.
 
         Airflow asks again where the answer came in the second in which the process that asked ends.
         """
-        request = f"{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        request = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
 
         def answered() -> bool:
             state = self.task_state(dag_id, run_id, "approve")
             if state == "awaiting_input":
-                self.ask("PATCH", request, {"chosen_options": [option], "params_input": {}})
+                self.api.request("PATCH", request, {"chosen_options": [option], "params_input": {}})
             return state in ("success", "failed")
 
         self.until(answered)
 
     def task_state(self, dag_id: str, run_id: str, task: str) -> str:
         """The state of a run's task."""
-        return str(self.tasks(dag_id, run_id)[task]["state"])
+        return self.tasks(dag_id, run_id)[task].state
 
     def until_task(self, dag_id: str, run_id: str, task: str, *states: str) -> None:
         """Wait until a run's task has one of the states."""
         self.until(lambda: self.task_state(dag_id, run_id, task) in states)
 
-    def when(self, dag_id: str, run_id: str) -> tuple[str, str]:
+    def when(self, dag_id: str, run_id: str) -> tuple[datetime.datetime, datetime.datetime]:
         """When a run started and ended."""
-        with self.api() as api:
-            run = api.get(f"/api/v2/dags/{dag_id}/dagRuns/{run_id}").json()
-        return run["start_date"], run["end_date"]
+        run = self.api.run(dag_id, run_id)
+        assert run
+        assert run.start_date
+        assert run.end_date
+        return run.start_date, run.end_date
 
     def said(self, dag_id: str, run_id: str, task: str) -> str:
         """The log of a run's task."""
-        return self.log(dag_id, run_id, self.tasks(dag_id, run_id)[task])
+        return self.log(self.tasks(dag_id, run_id)[task])
 
     def public(self) -> dict[str, Any]:
         """All that anybody can see: the bucket's files, and the public repository's branches and tags."""

@@ -127,7 +127,7 @@ def test_a_run_whose_work_is_done_passes_without_a_job(newcomer: Newcomer) -> No
     assert newcomer.ended(BUILD, "again") == "success"
     assert newcomer.jobs("1.0.0") == before
     task = newcomer.tasks(BUILD, "again")["make_binary_package debian-13-trixie"]
-    assert "PKGVER" in newcomer.log(BUILD, "again", task)
+    assert "PKGVER" in newcomer.log(task)
 
 
 def test_a_run_that_fails_is_told_to_people_with_the_reason(
@@ -148,7 +148,7 @@ def test_the_canary_is_green_until_what_is_published_is_broken(newcomer: Newcome
     newcomer.trigger(CANARY, "well", {})
     assert newcomer.ended(CANARY, "well") == "success"
     tasks = newcomer.tasks(CANARY, "well")
-    assert {tasks[f"look_as_user {distro}"]["state"] for distro in DISTROS} == {"success"}
+    assert {tasks[f"look_as_user {distro}"].state for distro in DISTROS} == {"success"}
 
     pool = newcomer.var / "s3/hhvm-downloads/debian/pool/main/h/hhvm"
     [deb] = pool.glob("hhvm_1.0.0-*bookworm_*.deb")
@@ -159,7 +159,7 @@ def test_the_canary_is_green_until_what_is_published_is_broken(newcomer: Newcome
     wrong = (
         f"WRONG  debian bookworm: {newcomer.stack.public_url}/debian/pool/main/h/hhvm/{deb.name}: HTTP 404"
     )
-    assert wrong in newcomer.log(CANARY, "broken", newcomer.tasks(CANARY, "broken")["canary_report"])
+    assert wrong in newcomer.log(newcomer.tasks(CANARY, "broken")["canary_report"])
     newcomer.until(lambda: posts.posts[-1][1]["dag_id"] == CANARY)
     assert wrong in posts.posts[-1][1]["text"]
 
@@ -181,7 +181,7 @@ def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None
     assert newcomer.ended(REAP, "reap") == "success"
     assert newcomer.containers() == []
     # Its schedule may have been faster.
-    said = "".join(newcomer.log(REAP, run, newcomer.tasks(REAP, run)["reap"]) for run in newcomer.runs(REAP))
+    said = "".join(newcomer.log(newcomer.tasks(REAP, run)["reap"]) for run in newcomer.runs(REAP))
     assert "of forgotten: its task hhvm_build.demo-1.0.0__1.0.0.make_binary_package[0] is success" in said
 
 
@@ -221,15 +221,14 @@ BAD: dict[str, dict[str, Any]] = {
 def test_the_api_refuses_a_bad_value_of_each_field_before_there_is_a_run(
     newcomer: Newcomer, dag_id: str
 ) -> None:
-    with newcomer.api() as api:
-        fields = api.get(f"/api/v2/dags/{dag_id}/details").json()["params"]
+    fields = newcomer.api.call("GET", f"/dags/{dag_id}/details")["params"]
     assert set(fields) == set(BAD[dag_id])
     for field, value in BAD[dag_id].items():
         answer = newcomer.trigger(dag_id, "refused", {field: value})
         assert answer.status_code in (400, 422), (field, answer.text)
         # The title has the allowed form.
         assert fields[field]["schema"]["title"] in answer.json()["detail"], (field, answer.text)
-    assert newcomer.ask("GET", f"{dag_id}/dagRuns/refused", {}).status_code == 404
+    assert newcomer.api.run(dag_id, "refused") is None
 
 
 def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Newcomer) -> None:
@@ -244,10 +243,8 @@ def test_plan_refuses_a_misspelt_parameter_before_any_worker_starts(newcomer: Ne
     for dag_id, failed in whatever.items():
         assert newcomer.ended(dag_id, "misspelt") == "failed"
         tasks = newcomer.tasks(dag_id, "misspelt")
-        assert "verison: no such parameter. Allowed: version, distros" in newcomer.log(
-            dag_id, "misspelt", tasks["plan"]
-        )
-        states = {name: task["state"] for name, task in tasks.items()}
+        assert "verison: no such parameter. Allowed: version, distros" in newcomer.log(tasks["plan"])
+        states = {name: task.state for name, task in tasks.items()}
         assert states == {name: "failed" if name in failed else "upstream_failed" for name in states}
         assert failed <= set(states)
     assert newcomer.containers() == []

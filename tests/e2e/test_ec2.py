@@ -17,21 +17,21 @@ import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
-import httpx
 import pytest
 
-from demo.airflow_api import AirflowApi
+from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import AIRFLOW, USER, Ports, Stack
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.release import Release
+from hhvm_packaging.runs.api import AirflowApi, ApiError
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
@@ -39,10 +39,12 @@ from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing import room
 from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
-from testing.unhurried import TLS, UNHURRIED
+from testing.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+
+    from hhvm_packaging.runs.api import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTION = "ec2_aws"
@@ -59,8 +61,6 @@ SETTINGS = {
 ROOM = 10
 """Slots of the pool of workers, and instances that the account may have."""
 LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
-TIMEOUT = 60
-"""Seconds for an answer of Airflow's API, beside other tests on a small machine."""
 REAPER = "hhvm_reap_workers"
 ENDLESS = "echo begun; sleep 600"
 
@@ -93,7 +93,6 @@ class Deployment:
         self.runs = itertools.count()
         self.own = uuid.uuid4().hex[:8]
         """In the names of runs, and so of jobs: emulated instances share the names of containers."""
-        self.token = ""
 
     def up(self) -> None:
         self.stack.up()
@@ -106,34 +105,16 @@ class Deployment:
             "password": "emulated",
             "extra": json.dumps(extra),
         }
-        self.call("POST", "/connections", connection)
-        self.until(lambda: len(self.call("GET", "/dags")["dags"]) == 6)
+        self.api.call("POST", "/connections", connection)
+        self.until(lambda: len(self.api.call("GET", "/dags")["dags"]) == 6)
         key = (self.stack.var / "hhvm.gpg.key").read_bytes()
         self.store.downloads.put(PUBLIC_KEY, key)
 
-    @property
+    @cached_property
     def api(self) -> AirflowApi:
-        """The demo's client."""
-        return AirflowApi(self.stack.ui_url, USER, self.stack.secrets.password)
-
-    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
-        """What Airflow's API answers."""
-        url = f"{self.stack.ui_url}/api/v2{path}"
-        if not self.token:
-            login = {"username": USER, "password": self.stack.secrets.password}
-            answer = httpx.post(f"{self.stack.ui_url}/auth/token", json=login, timeout=TIMEOUT, verify=TLS)
-            self.token = answer.json()["access_token"]
-        headers = {"Authorization": f"Bearer {self.token}"}
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            answer = httpx.request(
-                method, url, json=body, params=query, headers=headers, timeout=TIMEOUT, verify=TLS
-            )
-            # SQLite has one writer at a time, and who waits too long for it is told so.
-            if not answer.is_server_error or time.monotonic() > deadline:
-                break
-        assert answer.is_success, answer.text
-        return answer.json()
+        """Airflow's API, as a person uses it."""
+        password = self.stack.secrets.password
+        return AirflowApi(self.stack.ui_url, USER, password, patience=PATIENCE, timeout=TIMEOUT)
 
     def until(self, condition: Callable[[], Any], limit: float = 240, every: float = 0.5) -> Any:
         """Wait for something that must become true, through outages."""
@@ -142,7 +123,7 @@ class Deployment:
             try:
                 if found := condition():
                     return found
-            except (httpx.HTTPError, KeyError, ValueError):
+            except (ApiError, KeyError, StopIteration, ValueError):
                 pass
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(every)
@@ -162,23 +143,18 @@ class Deployment:
             distros=(),
         )
         run = Run(self, dag, f"{plan.version}-{self.own}")
-        body = {
-            "dag_run_id": run.name,
-            "logical_date": None,
-            "conf": {"plan": plan.model_dump(mode="json")},
-        }
-        self.call("POST", f"/dags/{dag}/dagRuns", body)
+        self.api.trigger(dag, run.name, {"plan": plan.model_dump(mode="json")})
         return run
 
     def reap(self) -> str:
         """Run the reaper, and return what it said then, and whenever its schedule was faster."""
-        runs = f"/dags/{REAPER}/dagRuns"
         run = Run(self, REAPER, f"reap-{next(self.runs)}")
-        self.call("POST", runs, {"dag_run_id": run.name, "logical_date": None})
+        self.api.trigger(REAPER, run.name, {})
         assert run.ended() == "success"
-        ended = [one["dag_run_id"] for one in self.call("GET", runs, state="success")["dag_runs"]]
+        ended = self.api.runs(REAPER, states=["success"])
         result = "taskInstances/reap/xcomEntries/return_value"
-        return "\n".join(str(self.call("GET", f"{runs}/{one}/{result}")["value"]) for one in ended)
+        found = [self.api.call("GET", f"/dags/{REAPER}/dagRuns/{one.run_id}/{result}") for one in ended]
+        return "\n".join(str(one["value"]) for one in found)
 
     def left(self) -> list[str]:
         """Instances that bear our tags and live, and containers of any instance."""
@@ -213,11 +189,12 @@ class Run:
 
     @property
     def state(self) -> str:
-        return str(self.deployment.call("GET", self.path)["state"])
+        return self.deployment.api.state(self.dag, self.name)
 
     @property
-    def task(self) -> Any:
-        return self.deployment.call("GET", f"{self.path}/taskInstances/job")
+    def task(self) -> Task:
+        tasks = self.deployment.api.tasks(self.dag, self.name)
+        return next(task for task in tasks if task.task_id == "job")
 
     def instances(self) -> list[str]:
         """Those that were launched since this run was triggered."""
@@ -225,16 +202,11 @@ class Run:
 
     def waits(self) -> str:
         """Wait until the task waits and its log has what its job said first. Returns the instance's id."""
-        self.deployment.until(lambda: self.task["state"] == "deferred" and "begun" in self.task_log())
+        self.deployment.until(lambda: self.task.state == "deferred" and "begun" in self.task_log())
         return self.instances()[-1]
 
     def task_log(self) -> str:
-        task = self.task
-        return str(
-            self.deployment.call(
-                "GET", f"{self.path}/taskInstances/job/logs/{task['try_number']}", full_content="true"
-            )
-        )
+        return "\n".join(self.deployment.api.log(self.task))
 
     def ended(self, limit: float = 240) -> str:
         """The run's final state. Of one that failed, pytest shows why if the test did not want that."""
@@ -247,15 +219,14 @@ class Run:
 
     def mark_failed(self) -> None:
         """Mark its task failed, as a person does."""
-        self.deployment.call("PATCH", f"{self.path}/taskInstances/job", {"new_state": "failed"})
+        self.deployment.api.call("PATCH", f"{self.path}/taskInstances/job", {"new_state": "failed"})
 
     def fail(self) -> None:
         """Mark the run failed."""
-        self.deployment.call("PATCH", self.path, {"state": "failed"})
+        self.deployment.api.fail_run(self.dag, self.name)
 
     def clear(self) -> None:
-        body = {"dry_run": False, "dag_run_id": self.name, "task_ids": ["job"], "only_failed": False}
-        self.deployment.call("POST", f"/dags/{self.dag}/clearTaskInstances", body)
+        self.deployment.api.clear_tasks(self.dag, self.name, "job")
 
 
 @contextmanager
@@ -324,12 +295,7 @@ def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
     run = Run(deployment, "hhvm_build", f"whole-{deployment.own}")
-    body = {
-        "dag_run_id": run.name,
-        "logical_date": None,
-        "conf": {"version": "1.0.0", "distros": [DISTRO]},
-    }
-    deployment.call("POST", f"/dags/{run.dag}/dagRuns", body)
+    deployment.api.trigger(run.dag, run.name, {"version": "1.0.0", "distros": [DISTRO]})
     assert run.ended(limit=900) == "success"
     release, store = Release.parse("1.0.0", today=datetime.date(2026, 1, 1)), deployment.store
     manifest = PackageManifest.read(store, release, DISTRO)
@@ -351,11 +317,11 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
 def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment: Deployment) -> None:
     run = deployment.run("echo begun; for _ in {1..10}; do date +now:%s; sleep 1; done; echo ended")
     instance = run.waits()
-    links = deployment.call("GET", f"{run.path}/taskInstances/job/links")["extra_links"]
+    links = deployment.api.call("GET", f"{run.path}/taskInstances/job/links")["extra_links"]
     assert f"instanceId={instance}" in links["Instance"]
     assert links["Whole log"].endswith("log.txt")
     behind = []
-    while run.task["state"] == "deferred":
+    while run.task.state == "deferred":
         if said := re.findall(r"now:(\d+)", run.task_log()):
             behind.append(time.time() - int(said[-1]))
         time.sleep(0.5)
@@ -370,7 +336,7 @@ def test_a_job_fails(deployment: Deployment) -> None:
     assert run.ended() == "failed"
     deployment.nothing_is_left("job fails", time.monotonic())
     assert "the job failed: exit status 3" in run.task_log()
-    assert run.task["try_number"] == 1
+    assert run.task.try_number == 1
 
 
 def test_a_job_hangs_past_its_limit(deployment: Deployment) -> None:
@@ -420,7 +386,7 @@ def test_a_task_is_cleared_while_it_waits(deployment: Deployment) -> None:
 
 
 def _is_deferred(run: Run) -> bool:
-    return bool(run.task["state"] == "deferred")
+    return bool(run.task.state == "deferred")
 
 
 def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> None:
@@ -433,7 +399,7 @@ def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> N
         do(run)
     since = time.monotonic()
     # Cleared, it attaches to its instance, unless on_kill was in time and it has a new one.
-    deployment.until(lambda: run.task["try_number"] == 2)
+    deployment.until(lambda: run.task.try_number == 2)
     kept = run.waits()
     said = deployment.reap()
     assert kept not in said
@@ -462,7 +428,7 @@ def test_a_task_is_killed_between_the_launch_and_waiting(deployment: Deployment)
     run = deployment.run("echo begun; sleep 5", dag="dying_task")
     assert run.ended() == "success"
     deployment.nothing_is_left("task killed between launch and defer", time.monotonic())
-    assert run.task["try_number"] == 2
+    assert run.task.try_number == 2
     assert len(run.instances()) == 1
 
 
@@ -471,7 +437,7 @@ def test_the_launch_answers_with_an_error_after_launching(deployment: Deployment
     run = deployment.run("echo begun; sleep 5")
     assert run.ended() == "success"
     deployment.nothing_is_left("error after launching", time.monotonic())
-    assert run.task["try_number"] == 2
+    assert run.task.try_number == 2
     assert len(run.instances()) == 1
 
 
@@ -480,7 +446,7 @@ def test_an_instance_dies(deployment: Deployment) -> None:
     instance = run.waits()
     killed = time.monotonic()
     deployment.ec2.kill(instance)
-    deployment.until(lambda: run.task["state"] == "up_for_retry")
+    deployment.until(lambda: run.task.state == "up_for_retry")
     print(f"\nLEAK instance dies: noticed after {time.monotonic() - killed:.1f} s")
     assert "worker lost: " in run.task_log()
     run.fail()

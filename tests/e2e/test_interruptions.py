@@ -82,14 +82,16 @@ def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to
     assert deployment.ended(WRAPPER, "container") == "failed"
     tasks = deployment.tasks(BUILD, child)
     failed, lost = (tasks[f"make_binary_package {distro}"] for distro in (BOOKWORM, TRIXIE))
-    assert (failed["state"], failed["try_number"]) == ("failed", 1)
-    assert (lost["state"], lost["try_number"]) == ("success", 2)
+    assert (failed.state, failed.try_number) == ("failed", 1)
+    assert (lost.state, lost.try_number) == ("success", 2)
     assert deployment.built(version, BOOKWORM) == ["JOB"]
     assert deployment.built(version, TRIXIE) == ["LOST", "built"]
-    log = deployment.log(BUILD, child, failed)
+    log = deployment.log(failed)
     assert "HHVM 1.10.0, debian-12-bookworm, make-binary-package: the job failed: exit status 143" in log
     assert "log.txt" in log
-    assert "worker lost: its container was killed" in deployment.log(BUILD, child, {**lost, "try_number": 1})
+    assert "worker lost: its container was killed" in deployment.log(
+        lost.model_copy(update={"try_number": 1})
+    )
     assert "debian-12-bookworm, make_binary_package" in deployment.said(BUILD, child, "build_report")
 
     deployment.clear(BUILD, child)
@@ -112,7 +114,7 @@ def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
     task = f"make_binary_package {BOOKWORM}"
     deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
     assert len(deployment.building("1.11.0")) == 1
-    deployment.send("PATCH", f"{BUILD}/dagRuns/shown", {"state": "failed"})
+    deployment.api.fail_run(BUILD, "shown")
     deployment.until(lambda: not deployment.containers("hhvm.run=shown"), limit=60)
     deployment.finish("1.11.0")
 
@@ -137,12 +139,12 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
     assert "1.6.4-1~trixie" not in deployment.offered("trixie")
 
     deployment.mend_build(TRIXIE)
-    deployment.clear_tasks(WRAPPER, "task", "build", downstream=True)
+    deployment.api.clear_tasks(WRAPPER, "task", "build", downstream=True)
     deployment.clear(WRAPPER, "failed")
     deployment.clear(WRAPPER, "others")
-    deployment.send("POST", f"{WRAPPER}/dagRuns/whole/clear", {"dry_run": False, "only_failed": False})
+    deployment.api.clear_run(WRAPPER, "whole", only_failed=False)
     child = f"child__{versions['child']}"
-    deployment.clear_tasks(BUILD, child, "plan", downstream=True)
+    deployment.api.clear_tasks(BUILD, child, "plan", downstream=True)
     assert deployment.ended(BUILD, child) == "success"
     deployment.clear(WRAPPER, "child")
     assert {way: deployment.ended(WRAPPER, way) for way in versions} == dict.fromkeys(versions, "success")
@@ -164,18 +166,18 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     workers = {container.id for container in deployment.containers()}
 
     before = deployment.tasks(MULTI, "cancelled")["build 1.7.0"]
-    deployment.clear_tasks(MULTI, "cancelled", ["build", 0])
+    deployment.api.clear_tasks(MULTI, "cancelled", ("build", 0))
     deployment.until(
         lambda: (
-            (now := deployment.tasks(MULTI, "cancelled")["build 1.7.0"])["state"] == "deferred"
-            and now["id"] != before["id"]
+            (now := deployment.tasks(MULTI, "cancelled")["build 1.7.0"]).state == "deferred"
+            and now.id != before.id
         )
     )
     deployment.until(lambda: "goes on: its parent task is" in _triggerer_log(deployment))
     assert deployment.state(BUILD, "cancelled__1.7.0") == "running"
     assert {container.id for container in deployment.containers()} == workers
 
-    deployment.send("PATCH", f"{MULTI}/dagRuns/cancelled", {"state": "failed"})
+    deployment.api.fail_run(MULTI, "cancelled")
     deployment.until(lambda: "is marked failed, because its parent task was" in _triggerer_log(deployment))
     # Airflow does not tell a trigger so that had only just begun.
     deployment.start("hhvm_reap_workers", "after-cancelling")

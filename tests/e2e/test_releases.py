@@ -35,7 +35,7 @@ def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_
     deployment.finish(*versions)
 
     assert deployment.ended(MULTI, "several") == "failed"
-    states = {name: task["state"] for name, task in deployment.tasks(MULTI, "several").items()}
+    states = {name: task.state for name, task in deployment.tasks(MULTI, "several").items()}
     assert [states[f"build {version}"] for version in versions] == ["success", "failed", "success"]
     assert [states[f"publish {version}"] for version in versions] == ["success", "failed", "success"]
     assert states["all_published"] == "upstream_failed"
@@ -95,13 +95,14 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     assert deployment.ended(MULTI, "held") == "failed"
     assert deployment.public() == before
     # A person cannot get around it in the UI either.
-    deployment.send("PATCH", f"{MULTI}/dagRuns/held/taskInstances/approve", {"new_state": "success"})
+    approve = f"/dags/{MULTI}/dagRuns/held/taskInstances/approve"
+    deployment.api.call("PATCH", approve, {"new_state": "success"})
     deployment.clear(MULTI, "held")
     assert deployment.ended(MULTI, "held") == "failed"
     assert "HHVM 1.3.0 is not approved" in deployment.said(MULTI, "held", "publish 1.3.0")
     assert deployment.public() == before
 
-    deployment.clear_tasks(MULTI, "held", "ready", downstream=True)
+    deployment.api.clear_tasks(MULTI, "held", "ready", downstream=True)
     deployment.until_task(MULTI, "held", "approve", "awaiting_input")
     deployment.answer(MULTI, "held", "Approve")
     assert deployment.ended(MULTI, "held") == "success"
@@ -114,7 +115,7 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     deployment.answer(WRAPPER, "later", "Approve")
     deployment.until_task(WRAPPER, "later", "hold_until", "deferred")
     assert not deployment.is_public("1.3.2")
-    deployment.send("PATCH", f"{WRAPPER}/dagRuns/later", {"state": "failed"})
+    deployment.api.fail_run(WRAPPER, "later")
 
 
 def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_each_other(

@@ -1,79 +1,295 @@
-"""Airflow's own public API, for what a task cannot ask of Airflow otherwise."""
+"""The client of Airflow's public HTTP API, for upkeep, the demo and the tests."""
 
 from __future__ import annotations
 
 import datetime
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from hhvm_packaging.runs.run import UNFINISHED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-_TIMEOUT = 10
-"""Seconds for an answer."""
+_RETRY_DELAY = 0.5
+"""Seconds between two attempts at a request."""
+_PAGE = 100
+"""The most runs or tasks in one answer."""
 
 
-class RunSeen(BaseModel):
-    """A run of a DAG, as the API shows it."""
+class ApiError(Exception):
+    """Airflow refused a request, or did not answer. The message has the request and the reason."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status; None if there was no answer."""
+
+
+class DagRun(BaseModel):
+    """A run of a DAG."""
 
     run_id: str = Field(alias="dag_run_id")
     state: str
-    queued_at: datetime.datetime | None
-    """When it was triggered, or some of it was cleared last."""
-    end_date: datetime.datetime | None
+    queued_at: datetime.datetime | None = None
+    """When it was triggered, or when some of it was last cleared."""
+    start_date: datetime.datetime | None = None
+    end_date: datetime.datetime | None = None
+
+
+class Task(BaseModel):
+    """A task instance of a run, in its last try."""
+
+    id: str
+    dag_id: str
+    run_id: str = Field(alias="dag_run_id")
+    task_id: str
+    map_index: int
+    """-1 if the task is not mapped."""
+    label: str = Field(default="", alias="rendered_map_index")
+    """What a mapped task is mapped over, such as a distribution."""
+    state: str
+    """Empty if it has none yet."""
+    try_number: int
+    duration: float
+    """Seconds; 0 until it starts."""
+    start_date: datetime.datetime | None = None
+    end_date: datetime.datetime | None = None
+
+    @field_validator("label", "state", mode="before")
+    @classmethod
+    def _no_text(cls, value: str | None) -> str:
+        return value or ""
+
+    @field_validator("duration", mode="before")
+    @classmethod
+    def _no_time(cls, value: float | None) -> float:
+        return value or 0.0
+
+    @property
+    def name(self) -> str:
+        """The task id, and the label of a mapped task."""
+        return f"{self.task_id} {self.label}".rstrip()
+
+    @property
+    def page(self) -> str:
+        """The path of its page in Airflow, which shows its log."""
+        mapped = f"/mapped/{self.map_index}" if self.map_index >= 0 else ""
+        return f"/dags/{self.dag_id}/runs/{_quote(self.run_id)}/tasks/{self.task_id}{mapped}"
 
 
 class AirflowApi:
-    """One Airflow, logged in. Raises httpx.HTTPError where it refuses or is not there."""
+    """One Airflow, for one user. Every method raises ApiError if Airflow refuses or does not answer.
 
-    def __init__(self, url: str, login: str, password: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=_TIMEOUT)
+    ``patience`` is for how many seconds a request is repeated if the API server does not answer or fails,
+    because it may be restarting; ``timeout`` how many seconds one answer may take. Close it, or use it in a
+    ``with`` statement.
+    """
+
+    def __init__(
+        self, url: str, login: str, password: str, *, patience: float = 0, timeout: float = 10
+    ) -> None:
+        self.url = url
         self._login = {"username": login, "password": password}
+        self._patience = patience
+        self._client = httpx.Client(base_url=url, timeout=timeout)
 
     def __enter__(self) -> AirflowApi:
-        answer = self._client.post("/auth/token", json=self._login).raise_for_status()
-        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
-    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
-        """The task instance's state; None where it was cleared, or is gone with its run."""
-        mapped = f"/{map_index}" if map_index >= 0 else ""
-        answer = self._client.get(f"{_run(dag_id, run_id)}/taskInstances/{task_id}{mapped}")
+    # Requests
+
+    def request(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
+        """The answer to a request, refusals included. ``path`` begins after ``/api/v2``."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                answer = self._send(method, path, body, query)
+                if not answer.is_server_error:
+                    return answer
+                error = ApiError(f"{method} {path}: {answer.status_code} {answer.text}", answer.status_code)
+            except httpx.TransportError as failure:
+                error = ApiError(f"{method} {path}: {self.url} does not answer: {failure}")
+            if time.monotonic() >= deadline:
+                raise error
+            time.sleep(_RETRY_DELAY)
+
+    def call(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
+        """The JSON of the answer to a request. Raises ApiError if it is refused. Otherwise like request."""
+        answer = self.request(method, path, body, **query)
+        if not answer.is_success:
+            raise ApiError(f"{method} {path}: {answer.status_code} {answer.text}", answer.status_code)
+        return answer.json() if answer.content else None
+
+    def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> httpx.Response:
+        if "Authorization" not in self._client.headers:
+            self._log_in()
+        answer = self._client.request(method, f"/api/v2{path}", json=body, params=query)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:  # The token has expired.
+            self._log_in()
+            answer = self._client.request(method, f"/api/v2{path}", json=body, params=query)
+        return answer
+
+    def _log_in(self) -> None:
+        answer = self._client.post("/auth/token", json=self._login)
+        if answer.is_client_error:
+            raise ApiError(
+                f"{self.url} refuses the login of {self._login['username']}: {answer.text}",
+                answer.status_code,
+            )
+        if answer.is_success:
+            self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def _find(self, path: str, **query: Any) -> Any:
+        """The JSON of what is at ``path``; None if there is nothing."""
+        answer = self.request("GET", path, **query)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        state: str | None = answer.raise_for_status().json()["state"]
-        return state
+        if not answer.is_success:
+            raise ApiError(f"GET {path}: {answer.status_code} {answer.text}", answer.status_code)
+        return answer.json()
 
-    def run(self, dag_id: str, run_id: str) -> RunSeen | None:
-        """One run; None where there is none."""
-        answer = self._client.get(_run(dag_id, run_id))
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
-        return RunSeen.model_validate(answer.raise_for_status().json())
+    # Runs
 
-    def runs_under_way(self, dag_id: str) -> list[RunSeen]:
-        """The oldest hundred runs of a DAG that are queued or running; none of a DAG that is not there."""
-        asked: dict[str, Any] = {"state": UNFINISHED, "order_by": "run_after", "limit": 100}
-        answer = self._client.get(f"/api/v2/dags/{dag_id}/dagRuns", params=asked)
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return []
-        return [RunSeen.model_validate(run) for run in answer.raise_for_status().json()["dag_runs"]]
+    def run(self, dag_id: str, run_id: str) -> DagRun | None:
+        """One run; None if there is none."""
+        found = self._find(_run(dag_id, run_id))
+        return None if found is None else DagRun.model_validate(found)
+
+    def state(self, dag_id: str, run_id: str) -> str:
+        """The state of a run that exists."""
+        return str(self.call("GET", _run(dag_id, run_id))["state"])
+
+    def runs(self, dag_id: str, *, prefix: str = "", states: Sequence[str] = ()) -> list[DagRun]:
+        """The oldest hundred runs of a DAG whose id begins with ``prefix``; empty if there is no such DAG.
+
+        With ``states``, only runs in one of them.
+        """
+        query: dict[str, Any] = {"order_by": "run_after", "limit": _PAGE}
+        if prefix:
+            query["run_id_pattern"] = f"{prefix}%"  # In it, _ matches any character.
+        if states:
+            query["state"] = list(states)
+        found = self._find(f"/dags/{dag_id}/dagRuns", **query) or {"dag_runs": []}
+        runs = [DagRun.model_validate(run) for run in found["dag_runs"]]
+        return [run for run in runs if run.run_id.startswith(prefix)]
+
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
+        """Start a run. If there is one with that id, it stays as it is."""
+        # SQLite's clock has whole seconds: with a fraction, the run would wait for the next second.
+        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat()
+        body = {"dag_run_id": run_id, "conf": conf, "logical_date": None, "run_after": now}
+        self._call_unless_exists("POST", f"/dags/{dag_id}/dagRuns", body)
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
-        """Mark a run failed, as a person does; one that ended or is gone stays as it is."""
+        """Mark a run failed, as a person does. If it has ended or does not exist, do nothing."""
         if (found := self.run(dag_id, run_id)) and found.state in UNFINISHED:
-            self._client.patch(_run(dag_id, run_id), json={"state": "failed"}).raise_for_status()
+            self.call("PATCH", _run(dag_id, run_id), {"state": "failed"})
+
+    def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool = True) -> None:
+        """Clear the failed tasks of a run, or all of them, so that they run again."""
+        self.call("POST", f"{_run(dag_id, run_id)}/clear", {"dry_run": False, "only_failed": only_failed})
+
+    # Tasks
+
+    def tasks(self, dag_id: str, run_id: str) -> list[Task]:
+        """The task instances of a run, a hundred at most, in the order in which they started."""
+        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", limit=_PAGE)["task_instances"]
+        return [
+            Task.model_validate(task) for task in sorted(found, key=lambda task: task["start_date"] or "~")
+        ]
+
+    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
+        """The state of a task instance. None if it has none or does not exist."""
+        mapped = f"/{map_index}" if map_index >= 0 else ""
+        found = self._find(f"{_run(dag_id, run_id)}/taskInstances/{task_id}{mapped}")
+        state: str | None = None if found is None else found["state"]
+        return state
+
+    def clear_tasks(
+        self, dag_id: str, run_id: str, *tasks: str | tuple[str, int], downstream: bool = False
+    ) -> None:
+        """Clear tasks by id, or instances of mapped tasks by id and map index; if asked, what follows too."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [list(task) if isinstance(task, tuple) else task for task in tasks],
+            "only_failed": False,
+            "include_downstream": downstream,
+        }
+        self.call("POST", f"/dags/{dag_id}/clearTaskInstances", body)
+
+    def log(self, task: Task) -> list[str]:
+        """The lines of the log of a task's last try; for an error, its last frames and its message."""
+        path = f"{_run(task.dag_id, task.run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
+        lines: list[str] = []
+        for entry in self.call("GET", path, map_index=task.map_index, full_content=True)["content"]:
+            lines += [entry] if isinstance(entry, str) else _lines(entry)
+        return [line for line in lines if not line.startswith(("::group::", "::endgroup::"))]
+
+    # Setting up
+
+    def ensure_pool(self, name: str, slots: int, *, include_deferred: bool) -> None:
+        """Create the pool, or change it to these values."""
+        values = {"slots": slots, "include_deferred": include_deferred}
+        if not self._call_unless_exists("POST", "/pools", {"name": name, **values}):
+            self.call("PATCH", f"/pools/{name}", {"pool": name, **values})
+
+    def wait_for_dags(self, dag_ids: Iterable[str], limit: float = 120) -> None:
+        """Return when all of them can be triggered.
+
+        Raises ApiError if one has an import error, or cannot be triggered after ``limit`` seconds.
+        """
+        missing, deadline = set(dag_ids), time.monotonic() + limit
+        while missing:
+            known = self.call("GET", "/dags", limit=_PAGE)["dags"]
+            missing -= {dag["dag_id"] for dag in known if not (dag["is_stale"] or dag["has_import_errors"])}
+            errors = self.call("GET", "/importErrors")["import_errors"]
+            if missing and (errors or time.monotonic() > deadline):
+                reasons = "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors)
+                raise ApiError(f"no such DAG: {', '.join(sorted(missing))}\n{reasons}".rstrip())
+            if missing:
+                time.sleep(_RETRY_DELAY)
+
+    def _call_unless_exists(self, method: str, path: str, body: Any) -> bool:
+        """Create something. Returns False if it exists already."""
+        try:
+            self.call(method, path, body)
+        except ApiError as error:
+            if error.status != httpx.codes.CONFLICT:
+                raise
+            return False
+        return True
 
 
 def _run(dag_id: str, run_id: str) -> str:
-    return f"/api/v2/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
+    return f"/dags/{dag_id}/dagRuns/{_quote(run_id)}"
+
+
+def _quote(run_id: str) -> str:
+    return quote(run_id, safe="")
+
+
+def _lines(entry: dict[str, Any]) -> list[str]:
+    """The lines of one structured entry of a log."""
+    lines: list[str] = entry["event"].splitlines()
+    for error in entry.get("error_detail") or ():
+        lines += (
+            f"  {frame['filename']}:{frame['lineno']}, in {frame['name']}" for frame in error["frames"][-4:]
+        )
+        lines += f"{error['exc_type']}: {error['exc_value']}".splitlines()
+    return lines

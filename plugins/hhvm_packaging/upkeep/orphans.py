@@ -1,39 +1,45 @@
 """Orphans: runs that go on although the run that triggered them was cancelled.
 
-The task that waits for a child cancels it, but Airflow does not tell that task so if it had only just begun
-to wait.
+Usually the task that waits for such a child cancels it. But if it had only just deferred, Airflow does not
+run the trigger's on_kill.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.runs.run import parent_run_id
+from hhvm_packaging.runs.run import UNFINISHED, parent_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hhvm_packaging.runs.api import AirflowApi, RunSeen
+    from hhvm_packaging.runs.api import AirflowApi, DagRun
 
 WRAPPERS = ("hhvm_build_and_publish", "hhvm_build_and_publish_multi")
 CHILDREN = ("hhvm_build", "hhvm_publish_release")
 
 
 def cancel(api: AirflowApi) -> Iterator[str]:
-    """Mark failed each child that is under way though its parent failed since it began; say which and why."""
+    """Mark each orphan failed. Yields a line for each that says which run it was and why.
+
+    Raises ApiError.
+    """
     for dag_id in CHILDREN:
-        for child in api.runs_under_way(dag_id):
+        for child in api.runs(dag_id, states=UNFINISHED):
             for wrapper in WRAPPERS:
                 if (parent := api.run(wrapper, parent_run_id(child.run_id))) and _is_orphan(child, parent):
                     api.fail_run(dag_id, child.run_id)
                     yield (
                         f"cancelled {dag_id} run {child.run_id}: {wrapper} run {parent.run_id}, which "
-                        "triggered it, is failed. Clearing the failed tasks there goes on with it"
+                        "triggered it, has failed. To go on with it, clear the failed tasks there"
                     )
 
 
-def _is_orphan(child: RunSeen, parent: RunSeen) -> bool:
-    """A child that a person cleared after its parent ended is wanted for itself."""
+def _is_orphan(child: DagRun, parent: DagRun) -> bool:
+    """Whether the parent failed after the child was triggered.
+
+    If a person cleared the child after that, the child is to run by itself.
+    """
     if parent.state != "failed" or parent.end_date is None or child.queued_at is None:
         return False
     return child.queued_at < parent.end_date
