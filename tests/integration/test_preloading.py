@@ -1,4 +1,4 @@
-"""What the processes of tasks are spared, seen in a process of its own."""
+"""What a task imports after preloading, seen in a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPT = """
 import sys
 import airflow.sdk.execution_time.supervisor
 from airflow.dag_processing.dagbag import DagBag
-from hhvm_packaging import preloading, runtime
+from hhvm_packaging.orchestration import connections, preloading
 
 preloading.load()
 before = set(sys.modules)
@@ -24,27 +24,12 @@ print(sorted(name for name in set(sys.modules) - before if name.partition(".")[0
 """
 READ_DAGS = f"assert not DagBag({DAGS!r}, bundle_path={DAGS!r}, bundle_name='dags').import_errors"
 
-MODELS = """
-import sys
-import airflow.sdk.execution_time.supervisor
-from hhvm_packaging import preloading, runtime
-
-preloading.load()
-read = []
-sys.addaudithook(lambda event, of: event == "open" and "botocore/data/" in str(of[0]) and read.append(of[0]))
-runtime.store()
-print(read)
-"""
 CONNECTION = {"AIRFLOW_CONN_HHVM_AWS": "aws://key:secret@/?region_name=us-west-2"}
 
 
-@pytest.mark.parametrize("then", [READ_DAGS, "runtime.store()", "runtime.docker_worker()"])
+@pytest.mark.parametrize("then", [READ_DAGS, "connections.store()", "connections.docker_worker()"])
 def test_a_task_that_is_forked_afterwards_imports_nothing_more_for(then: str, docker_engine: None) -> None:
     assert printed(SCRIPT.format(then=then)) == "[]"
-
-
-def test_a_task_that_is_forked_afterwards_reads_no_description_of_s3_again() -> None:
-    assert printed(MODELS) == "[]"
 
 
 def printed(script: str) -> str:

@@ -1,7 +1,7 @@
-"""Has what every task imports and reads in memory before their processes are forked: each has it at once.
+"""Imports what every task needs before task processes are forked, so that no task imports it again.
 
-A task's process is a fork of its executor's, which is a fork of the scheduler. Imports are most of what a
-short task would do.
+With the LocalExecutor a task's process is a fork of the scheduler's. Imports are most of what a short task
+does. What was measured, and where this does not help: docs/decisions/0020-preloading.md.
 """
 
 from __future__ import annotations
@@ -21,24 +21,21 @@ _LAZY = (
     "airflow.providers.docker.hooks.docker",
     "boto3.s3.inject",
 )
-"""What tasks import when they need it, besides our own modules and what these import."""
+"""What tasks import when they need it, besides our own modules and their imports."""
 
 
 @hookimpl
 def on_starting(component: object) -> None:
-    """Airflow calls this when a scheduler or a triggerer begins, and when a task does, which is too late."""
+    """Airflow calls this at the start of a scheduler, a triggerer, and of a task, where it is too late."""
     if not _airflow_internals.is_task(component):
         load()
 
 
 def load() -> None:
-    """Import all of them, and read what a client of S3 needs."""
+    """Import the modules of this package and those in _LAZY."""
     import hhvm_packaging
 
     for name in _LAZY:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(hhvm_packaging.__path__, f"{hhvm_packaging.__name__}."):
         importlib.import_module(module.name)
-    from hhvm_packaging.orchestration import aws
-
-    aws.preload()
