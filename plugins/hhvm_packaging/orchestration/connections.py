@@ -66,26 +66,28 @@ BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}
 
 
 def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
-    """The kind of worker that the settings name; ``launch`` is how an EC2 worker gets an instance."""
-    if settings().workers == "ec2":
-        from botocore.config import Config
+    """The kind of worker that the settings name. ``launch`` is how an EC2 worker gets an instance."""
+    match settings().workers:
+        case "docker":
+            return docker_worker()
+        case "ec2":
+            return _ec2_worker(launch or _cannot_launch)
 
-        from hhvm_packaging.orchestration import aws
-        from hhvm_packaging.workers.ec2 import Ec2Worker
 
-        def client(service: str) -> Any:
-            return aws.client(service, region=settings().ec2.region, config=Config(**BOTO))
+def _ec2_worker(launch: Callable[[dict[str, Any]], str]) -> Worker:
+    from botocore.config import Config
 
-        return Ec2Worker(
-            client("ec2"),
-            store(),
-            settings(),
-            image=lambda: client("ssm").get_parameter(Name=settings().ec2.image_parameter)["Parameter"][
-                "Value"
-            ],
-            launch=launch or _cannot_launch,
-        )
-    return docker_worker()
+    from hhvm_packaging.orchestration import aws
+    from hhvm_packaging.workers.ec2 import Ec2Worker
+
+    def client(service: str) -> Any:
+        return aws.client(service, region=settings().ec2.region, config=Config(**BOTO))
+
+    def find_image() -> str:
+        parameter = client("ssm").get_parameter(Name=settings().ec2.image_parameter)
+        return str(parameter["Parameter"]["Value"])
+
+    return Ec2Worker(client("ec2"), store(), settings(), image=find_image, launch=launch)
 
 
 def shared_worker() -> Worker:
