@@ -211,7 +211,9 @@ BAD: dict[str, dict[str, Any]] = {
         "dry_run": None,
     },
     WRAPPER: OF_A_BUILD | OF_A_HOLD | {"version": "1.0.0\n"},
-    MULTI: OF_A_BUILD | OF_A_HOLD | {"versions": ["1.0.0"] * 2, "if_a_version_fails": "panic"},
+    MULTI: {field: value for field, value in OF_A_BUILD.items() if field != "version"}
+    | OF_A_HOLD
+    | {"versions": ["1.0.0"] * 2, "if_a_version_fails": "panic"},
     PRUNE: {"dry_run": "yes"},
 }
 """For each form a bad value of each field; tests/dags has all kinds of them."""
@@ -223,11 +225,14 @@ def test_the_api_refuses_a_bad_value_of_each_field_before_there_is_a_run(
 ) -> None:
     fields = newcomer.api.call("GET", f"/dags/{dag_id}/details")["params"]
     assert set(fields) == set(BAD[dag_id])
+    # Only several versions have no default.
+    needed = {"versions": ["1.0.0"]} if dag_id == MULTI else {}
     for field, value in BAD[dag_id].items():
-        answer = newcomer.trigger(dag_id, "refused", {field: value})
+        answer = newcomer.trigger(dag_id, "refused", needed | {field: value})
         assert answer.status_code in (400, 422), (field, answer.text)
-        # The title has the allowed form.
-        assert fields[field]["schema"]["title"] in answer.json()["detail"], (field, answer.text)
+        # The title has the allowed form. Airflow shows long texts as several strings.
+        shown = re.sub(r"""['"]\s*\n\s*['"]""", "", answer.json()["detail"])
+        assert fields[field]["schema"]["title"] in shown, (field, answer.text)
     assert newcomer.api.run(dag_id, "refused") is None
 
 
