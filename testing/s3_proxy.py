@@ -83,8 +83,8 @@ class Proxy:
     """Passes requests to the server at ``upstream``.
 
     With ``one_write_at_a_time`` a write waits until the one before it was answered: that is what makes
-    "after the n-th write" mean something when a client sends them in parallel. With a client, ``looking``,
-    of that server, which passes over the conditions of writes, they are heeded here as S3 heeds them.
+    "after the n-th write" mean something when a client sends them in parallel. If the server ignores the
+    conditions of writes, give a client of it, ``looking``: then the proxy checks them as S3 does.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""AttemptId: which attempt at a job is meant."""
+"""AttemptId: names one attempt at a job."""
 
 from __future__ import annotations
 

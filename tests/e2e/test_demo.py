@@ -1,6 +1,6 @@
 """The demo's path with a real scheduler and real containers: release, look after, refuse, recover, stop.
 
-The tests build upon one another, in this order, over one demo in a directory of its own.
+The tests depend on one another, in this order, over one demo in a directory of its own.
 """
 
 from __future__ import annotations

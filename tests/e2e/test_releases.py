@@ -1,6 +1,6 @@
 """Releases with a real Airflow: several at once, held, asked for twice, undone.
 
-The tests share one deployment. Those of an undo build upon one another, in this order.
+The tests share one deployment. Those of an undo depend on one another, in this order.
 """
 
 from __future__ import annotations
