@@ -1,6 +1,6 @@
-"""A directory that all processes of this user on this machine share: locks, and keys while they are used.
+"""A private directory that all processes of this user on this machine share, for locks and gpg homes.
 
-Its place is fixed: processes that are to find each other's locks must not each follow a TMPDIR.
+Its path does not depend on TMPDIR: processes with different environments must find each other's locks.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from hhvm_packaging.errors import PackagingError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-# Short, as the sockets of gpg's agent lie below it; alone() sees to it that nobody else made it.
+# Short, because the paths of the gpg agent's sockets are. alone() checks whose directory it is.
 PATH = Path(f"/tmp/hhvm-packaging-{os.geteuid()}")  # ruff: ignore[hardcoded-temp-file]
 
 
 class NotOurs(PackagingError):
-    """Somebody else could read or replace what is kept in the directory."""
+    """The directory belongs to another user, who could read and replace its files."""
 
 
 @contextmanager
 def alone() -> Generator[Path]:
-    """The directory, made if it is absent, while no other process is in this ``with`` statement.
+    """Return the directory, for the only process that is in this ``with`` statement.
 
-    Nobody but this user can read it. Raises NotOurs if it is somebody else's.
+    Creates it if it does not exist; only this user can read it. Raises NotOurs if another user owns it.
     """
     try:
         PATH.mkdir(mode=0o700, exist_ok=True)
         directory = os.open(PATH, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise NotOurs(f"{PATH} must be a directory of this user's own: {error}") from error
+        raise NotOurs(f"{PATH} must be a directory that this user owns: {error}") from error
     try:
         if os.fstat(directory).st_uid != os.geteuid():
-            raise NotOurs(f"{PATH} must be a directory of this user's own, but is another user's")
+            raise NotOurs(f"{PATH} must be a directory that this user owns, but another user owns it")
         os.fchmod(directory, 0o700)
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield PATH

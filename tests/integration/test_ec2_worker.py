@@ -192,7 +192,9 @@ def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(
     bench: Bench, code: str, failure: str
 ) -> None:
     bench.ec2.fail_launches(code, times=9)
-    with pytest.raises(TryAgain, match=f"{failure}: EC2 launches nothing: c7i.large in any subnet: {code}"):
+    with pytest.raises(
+        TryAgain, match=f"{failure}: EC2 launched no instance: c7i.large in any subnet: {code}"
+    ):
         bench.start(bench.job("true"))
 
 

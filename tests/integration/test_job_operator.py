@@ -345,7 +345,7 @@ def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
     task = bench.task("sleep 600")
     deferred = bench.deferred(task)
     deferred.trigger.deadline = time.time() - 1
-    with pytest.raises(AirflowFailException, match="nor did its own timer end it"):
+    with pytest.raises(AirflowFailException, match="and its own timer did not end it"):
         bench.finish(task, deferred)
     assert bench.containers() == []
 

@@ -1,4 +1,4 @@
-"""The content delivery network before the downloads bucket: having it forget what a publish replaced."""
+"""Invalidates what the content delivery network has cached of the downloads bucket."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudfront import CloudFrontClient
 
 LOOK = 5
-"""Seconds between looks at an invalidation, which takes CloudFront seconds to minutes."""
+"""Seconds between two requests for the state of an invalidation."""
 PATIENCE = 10 * 60
-"""How long one may take, in seconds."""
+"""How long an invalidation may take, in seconds. Most take less than a minute."""
 
 
 class NoDistribution(PackagingError):
-    """The settings name a CloudFront distribution that is not there."""
+    """The settings name a CloudFront distribution that does not exist."""
 
 
 def invalidate(
@@ -30,13 +30,13 @@ def invalidate(
     *,
     look: int = LOOK,
 ) -> str:
-    """Have CloudFront forget the indices of these repositories, and return when it has, saying so.
+    """Invalidate the indices of these repositories, and wait for it. Return what was done, for people.
 
-    Files of the pool never change, so those it may keep. ``reference`` is the request's own: the same one
-    sent twice is one invalidation. Raises NoDistribution; botocore's ClientError, and its WaiterError after
-    PATIENCE.
+    Files in the pool never change, so they stay cached. ``reference`` identifies the request: CloudFront
+    takes two requests with the same reference for one. ``look`` is LOOK. Raises NoDistribution; botocore's
+    ClientError, and its WaiterError after PATIENCE.
     """
-    # With a path for each suite, a few publishes would reach the 15 wildcards that may be under way.
+    # One path per repository: CloudFront allows 15 wildcards at a time, and suites are many.
     paths = [f"/{keys.suites(repository)}*" for repository in sorted(set(repositories))]
     try:
         made = cloudfront.create_invalidation(

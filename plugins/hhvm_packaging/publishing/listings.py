@@ -31,37 +31,35 @@ _TEMPLATE = jinja2.Environment(
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a listing."""
+    """One row of a listing."""
 
     name: str
-    """A directory's with a trailing slash."""
+    """A directory's name ends with a slash."""
     size: int | None
     """Bytes; None for a directory."""
     modified: datetime
-    """A directory's is that of the newest file under it."""
+    """For a directory, that of the newest file under it."""
 
 
 @dataclass(frozen=True)
 class Updated:
-    """Keys of the listings that a run changed."""
+    """The keys of the listings that changed."""
 
     written: tuple[str, ...]
     removed: tuple[str, ...]
 
     def __str__(self) -> str:
-        """How many, for people."""
+        """Return the numbers of listings, for people."""
         return f"{len(self.written)} listings written, {len(self.removed)} removed"
 
 
 def update_indices(
     downloads: Bucket, read_notice: Callable[[Suite], Notice | None] = undo.read_notice
 ) -> Updated:
-    """Bring the listing of each directory up to date, the root's too; unchanged ones are left alone.
+    """Write the listings of all directories, the root included, that are missing or have changed.
 
-    ``read_notice`` reads what users of a suite must know.
-
-    A listing whose directory has nothing else any more is removed. Directories named by-hash hold
-    copies for apt and are not listed.
+    Removes the listings of directories that have no other files. Directories named by-hash hold copies for
+    apt and are not listed. ``read_notice`` reads what users of a suite must know.
     """
     entries = list(downloads.entries())
     wanted = {
@@ -80,14 +78,14 @@ def update_indices(
 
 
 def tree(entries: Iterable[Entry]) -> Mapping[str, Sequence[Row]]:
-    """The rows of each directory, by its key, which is empty for the root or ends with a slash.
+    """Return the rows of each directory, by its key: empty for the root, else with a slash at the end.
 
-    Directories come before files, each in the order of their names.
+    Directories come before files. Both are sorted by name.
     """
     directories: dict[str, dict[str, Row]] = defaultdict(dict, {"": {}})
     for entry in entries:
         *parents, name = entry.key.split("/")
-        # An empty name is the marker that some S3 tools leave for a directory.
+        # Some S3 tools mark a directory with an object whose key ends with a slash.
         if not name or Downloads.BY_HASH.match(entry.key) or Downloads.LISTING.match(entry.key):
             continue
         path = ""
@@ -105,7 +103,7 @@ def tree(entries: Iterable[Entry]) -> Mapping[str, Sequence[Row]]:
 
 
 def render(directory: str, rows: Sequence[Row], notice: Notice | None = None) -> str:
-    """The page of one directory, beginning with what its users are to be told; times in UTC."""
+    """Return the HTML of one directory's listing. It begins with the notice. Times are in UTC."""
     utc = [Row(row.name, row.size, row.modified.astimezone(UTC)) for row in rows]
     return _TEMPLATE.render(title=f"Index of /{directory}", directory=directory, rows=utc, notice=notice)
 

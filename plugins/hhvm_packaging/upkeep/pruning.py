@@ -35,7 +35,7 @@ _NIGHTLY_SOURCES = (Downloads.NIGHTLY_TARBALL, Downloads.NIGHTLY_SIGNATURE)
 
 
 class Rule(Enum):
-    """What becomes of the objects in scratch that have keys of one template."""
+    """What happens to the objects in scratch whose keys have the same template."""
 
     STAYS = "is never deleted"
     WITH_VERSION = "is deleted scratch_days after the last write of its version"
@@ -64,11 +64,11 @@ RULES = {
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
 }
-"""For each template. Objects with other keys stay: nobody knows what they are."""
+"""The rule for each template. Objects whose keys have no template stay."""
 
 
 class NotPruned(PackagingError):
-    """Something could not be pruned. The message says what and why."""
+    """Some suites could not be pruned. The message says which and why."""
 
 
 class Pruning:
@@ -191,7 +191,9 @@ class Pruning:
         for entry in self.store.scratch.entries():
             found = keys.parse(Scratch, entry.key)
             if found is None:
-                log.warning("s3://%s/%s has an unknown key: it stays", self.store.scratch.name, entry.key)
+                log.warning(
+                    "s3://%s/%s has an unknown key; it is not deleted", self.store.scratch.name, entry.key
+                )
             elif found.release:
                 versions[found.release].append((entry, RULES[found.template]))
         public = set(self.store.downloads.keys(keys.nightly_tarballs()))

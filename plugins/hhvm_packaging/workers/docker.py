@@ -1,8 +1,8 @@
-"""Docker workers: each job in a detached, labelled container on one engine.
+"""The Docker worker: it runs each job in a detached, labelled container on one engine.
 
-The container stands for a machine: it sees its work directory at the engine's own path, and, where the
-job asks for it, the engine's socket, so that the job can start build containers beside itself. The
-container's name is the job's identity, so the engine itself sees to it that no job runs twice.
+The container mounts the job's work directory at the same path as on the host. If the job needs it, it also
+mounts the engine's socket, so that the job can start build containers beside its own. The container is named
+for the job: the engine refuses a second one, so no job runs twice.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
 _WAITING = ThreadPoolExecutor(8, thread_name_prefix="end-of-a-job")
-"""Those who are told of the end of a container. While they are all at it, others only look again."""
+"""The threads that wait for containers to end. While all are in use, other jobs are polled."""
 _LEAST_PAUSE = 0.1
-"""Seconds. Of a container that somebody is removing the engine would tell at once, again and again."""
+"""Seconds. While a container is being removed, the engine answers at once that it has ended."""
 
 
 @dataclass(frozen=True)
 class State:
-    """A job's container, as the engine sees it."""
+    """The state of a job's container."""
 
     phase: Phase
     digest: str = ""
@@ -65,28 +65,28 @@ class State:
 
 
 class DockerWorker(Worker):
-    """The jobs on one Docker engine."""
+    """Runs jobs on one Docker engine."""
 
     def __init__(self, engine: APIClient, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
 
     def directory(self, name: str) -> Path:
-        """The job's work directory, at the same path for us, the engine and the containers."""
+        """The job's work directory. Its path is the same on the host and in containers."""
         return self.settings.docker_work_directory / name
 
     def log_file(self, name: str) -> Path:
-        """The job's log, complete at any moment."""
+        """The job's log, which grows while the job runs."""
         return self.directory(name) / "log.txt"
 
     @override
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
-        """Whether the job's container runs, has ended, or is not there."""
+        """Return the phase of the job's container."""
         return self.state(name).phase
 
     @override
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
-        """What came into the job's log after ``since`` bytes."""
+        """Return the job's log from byte ``since`` on."""
         try:
             with self.log_file(name).open("rb") as file:
                 file.seek(since)
@@ -95,10 +95,10 @@ class DockerWorker(Worker):
             return b""
 
     async def pause(self, name: str, seconds: float) -> None:
-        """Return after so many seconds, or as soon as the engine tells of the end of the job's container."""
+        """Wait until the job's container has ended, but at most so many seconds."""
 
         def end() -> None:
-            with suppress(RequestException):  # It goes on, or is gone, or the engine is.
+            with suppress(RequestException):  # A timeout, or the container or the engine is gone.
                 self.engine.wait(name, timeout=ceil(seconds))
 
         await asyncio.sleep(_LEAST_PAUSE)
@@ -106,7 +106,7 @@ class DockerWorker(Worker):
             await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(_WAITING, end), seconds)
 
     def state(self, name: str) -> State:
-        """Whether the job's container runs, has ended, or is not there."""
+        """Return the state of the job's container."""
         try:
             container = self.engine.inspect_container(name)
         except NotFound:
@@ -121,14 +121,14 @@ class DockerWorker(Worker):
         )
 
     def result(self, name: str) -> Result | None:
-        """What the job left as its last act, or None where it did not get that far."""
+        """Return the job's result, which it writes last; None if there is none."""
         try:
             return Result.model_validate_json((self.directory(name) / "result.json").read_bytes())
         except FileNotFoundError:
             return None
 
     def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
-        """The attempt of a container that does this very job, or did it, well or not; else None, and gone."""
+        """Return the attempt whose container runs this very job or has run it; see Worker."""
         state = self.state(name)
         if state.attempt is None:
             return None
@@ -136,13 +136,13 @@ class DockerWorker(Worker):
             self.remove(name)
             return None
         if state.phase == "running":
-            self.engine.start(name)  # A no-op, unless its starter died between creating and starting it.
+            self.engine.start(name)  # Does nothing if it runs. The process that created it may have died.
         return state.attempt
 
     def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
-        """Fetch what the job needs and start its container. Returns what to call it.
+        """Fetch the job's inputs and start its container. Return a description of it for people.
 
-        Raises JobFailed if an input is not what it should be, or the engine refuses the container.
+        Raises JobFailed if an input has other bytes than the job says, or the engine refuses the container.
         """
         directory = self.directory(name)
         self._discard(directory)
@@ -165,23 +165,23 @@ class DockerWorker(Worker):
             self.engine.start(name)
         except APIError as error:
             if error.status_code == 409:
-                raise  # Another process of this task was faster; the next attempt attaches to its container.
+                raise  # Another process of the task created it. The next attempt attaches to it.
             self.remove(name)
             reason = f"the Docker engine refused it: {error.explanation}"
             raise attempts.failed(store, job, name, attempt, Failure.JOB, reason) from error
         return f"container {name}"
 
     def to_upload(self, name: str, job: Job) -> int:
-        """The bytes of the files that the job left."""
+        """The size of the job's artifacts, in bytes."""
         result = self.result(name)
         if result is None or job.outputs is None:
             return 0
         return sum(artifact.size for artifact in result.artifacts)
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
-        """Keep the log, the artifacts and last the result in the store. Returns the result.
+        """Upload the log, the artifacts, and last the result. Return the result.
 
-        Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
+        Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
         """
         state, result = self.state(name), self.result(name)
         log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
@@ -206,8 +206,8 @@ class DockerWorker(Worker):
         return result
 
     def remove(self, name: str) -> None:
-        """End the job's container and every container that it started, and forget its work directory."""
-        # The job's own container first, so that it cannot start more.
+        """Remove the job's container, every container that it started, and its work directory."""
+        # The job's own container first: then it cannot start more.
         self._remove_container(name)
         for container in self.engine.containers(all=True, filters={"label": f"{JOB_LABEL}={name}"}):
             self._remove_container(container["Id"])
@@ -215,11 +215,11 @@ class DockerWorker(Worker):
 
     @override
     def instance(self, name: str, attempt: AttemptId) -> str | None:
-        """None: a container is no instance."""
+        """Return None: a container is not an EC2 instance."""
         return None
 
     def find(self) -> Iterator[Found]:
-        """All jobs of this deployment that have a container, and what is left of those that have none."""
+        """Find the jobs of this deployment that have a container or a work directory."""
         own = [f"{WORK_LABEL}={self.settings.docker_work_directory}", JOB_LABEL]
         containers = self.engine.containers(all=True, filters={"label": own})
         seen = set()
@@ -238,11 +238,11 @@ class DockerWorker(Worker):
                 yield Found(file.parent.name, "directory", str(file.parent), self._labels(file.parent.name))
 
     def end(self, found: Found) -> None:
-        """End the job's containers and forget its directory: a job has no others."""
+        """Remove the job's containers and its work directory."""
         self.remove(found.name)
 
     def _labels(self, name: str) -> dict[str, str]:
-        """What the job was started with, as its directory has it; empty where that is gone."""
+        """The labels that the job was started with, read from its work directory; empty if it is gone."""
         try:
             labels: dict[str, str] = json.loads((self.directory(name) / _LABELS).read_text())
         except FileNotFoundError:
@@ -250,7 +250,7 @@ class DockerWorker(Worker):
         return labels
 
     def job_image(self) -> str:
-        """The image of the jobs' own containers, built first if this engine does not have it."""
+        """Return the image of the jobs' containers. Build it if the engine does not have it."""
         dockerfile = (self.settings.packaging_root / "jobs/Dockerfile").read_bytes()
         digest = hashlib.sha256(dockerfile).hexdigest()
         image = f"{self.settings.docker_job_image}:{digest[:12]}"
@@ -293,17 +293,17 @@ class DockerWorker(Worker):
         except NotFound:
             pass
         except APIError as error:
-            if error.status_code != 409:  # 409: somebody else is removing it.
+            if error.status_code != 409:  # 409: another client is removing it.
                 raise
 
     def _discard(self, directory: Path) -> None:
-        """Remove a work directory, whoever its files belong to."""
+        """Remove a work directory, whoever owns its files."""
         if not directory.exists():
             return
         try:
             shutil.rmtree(directory)
         except PermissionError:
-            # A container that was killed leaves root's files to a user who is not root.
+            # Containers write files as root. If one is killed, nothing gives them to this user.
             parent = str(directory.parent)
             container: dict[str, Any] = self.engine.create_container(
                 self.job_image(),
@@ -318,7 +318,7 @@ class DockerWorker(Worker):
 
 
 def _fetch(item: Input, directory: Path, store: Store) -> str | None:
-    """Fetch one input. Returns what is wrong with it, if anything."""
+    """Fetch one input. Return what is wrong with it; None if its digest is right."""
     path = directory / item.name
     path.parent.mkdir(parents=True, exist_ok=True)
     store.scratch.download(item.key, path)
@@ -335,11 +335,11 @@ def _uploads(directory: str, result: Result) -> dict[str, Artifact]:
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:
-    """The class and the reason."""
+    """Return the class of the failure and the reason."""
     if result is not None:
         return result.failure(job)
     if state.phase == "running":
-        return Failure.TIME, f"it did not end within {job.time_limit} s, nor did its own timer end it"
+        return Failure.TIME, f"it did not end within {job.time_limit} s, and its own timer did not end it"
     if state.phase == "absent":
         return Failure.LOST, "its container is gone, without a result"
     if state.out_of_memory:

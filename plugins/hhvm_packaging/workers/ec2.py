@@ -1,8 +1,8 @@
-"""EC2 workers: each job on an instance of its own, which ends with it.
+"""The EC2 worker: it runs each job on an instance of its own, which terminates after the job.
 
-The instance learns from its user data which job it is to do, and does it as a Docker worker would, in a
-container of the job image. It sends the log up while the job runs, and the result last. What it is to do,
-and what became of it, lies in the store, so that nothing depends on anybody watching.
+The instance's user data names the job. The instance runs it like the Docker worker, in a container of the
+job image. It uploads the log while the job runs, and the result last. The job and its result are in the
+store, so the job goes on while no process of Airflow watches it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ JOB_TAG = "hhvm.job"
 ATTEMPT_TAG = "hhvm.build"
 DIGEST_TAG = "hhvm.digest"
 WORK_TAG = "hhvm.scratch"
-"""Whose instance it is: several deployments may share an account."""
+"""Identifies the deployment: several deployments may share an account."""
 
 _LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
 _SERVER_ERROR = 500
 _SEEN_AFTER = 60
-"""Seconds from a launch until what EC2 tells of its instances surely has it."""
+"""Seconds after a launch until EC2 certainly lists the instance."""
 
 _REFUSALS = {
     **dict.fromkeys(
@@ -72,14 +72,14 @@ _REFUSALS = {
         Failure.LIMIT,
     ),
 }
-"""What EC2's error codes mean: after CAPACITY another type or subnet may do, after the others only time."""
+"""The class of each EC2 error code. After CAPACITY another type or subnet is tried at once."""
 
 _BODY = Path(__file__).with_name("user-data.sh")
 
 
 @dataclass(frozen=True)
 class Option:
-    """One way to get an instance."""
+    """One combination of instance type, subnet and market to launch an instance with."""
 
     instance_type: str
     subnet: str | None
@@ -87,7 +87,7 @@ class Option:
 
 
 def options(machine: Machine, subnets: Sequence[str], failures: Iterable[Failure]) -> Iterator[Option]:
-    """The ways to get an instance for a job that failed so before, in order of preference."""
+    """The options for a job whose earlier attempts had these failures, in order of preference."""
     known = set(failures)
     types = machine.instance_types
     if known & {Failure.MEMORY, Failure.DISK}:
@@ -114,7 +114,7 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
         "HHVM_PACKAGING": keys.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
     }
-    # The machine ends, whatever becomes of the rest.
+    # First, so that the instance terminates whatever fails after this line.
     minutes = -(-settings.lifetime(job.time_limit) // 60)
     lines = ["#!/bin/bash", f"shutdown -h +{minutes}"]
     lines += [f"export {variable}={shlex.quote(value)}" for variable, value in values.items()]
@@ -125,10 +125,10 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
 
 
 class Ec2Worker(Worker):
-    """The jobs on EC2.
+    """Runs jobs on EC2 instances.
 
-    ``launch`` starts one instance with the parameters of RunInstances and returns its id; ``image`` finds
-    the image's id.
+    ``launch`` launches one instance with the parameters of RunInstances and returns its id. ``image`` returns
+    the id of the machine image.
     """
 
     def __init__(
@@ -146,33 +146,33 @@ class Ec2Worker(Worker):
         self.image = image
         self.launch = launch
         self._states: dict[tuple[str, str], str] = {}
-        """What EC2 last told of all instances: their states, by job and attempt."""
+        """The last known states of all instances, by job and attempt id."""
         self._asked = 0.0
         self._asking = threading.Lock()
 
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
-        """Whether the job's instance runs, has left its result, or is gone without one."""
+        """Return whether the attempt's instance runs, has left a result, or is gone without one."""
         alive = self._alive(name, attempt)
-        # In this order: an instance leaves its result before it ends.
+        # Look at the instance first: it uploads its result before it terminates.
         if self._result(name, job, attempt) is not None:
             return "ended"
         return "running" if alive else "absent"
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
-        """What came into the job's log after ``since`` bytes."""
+        """Return the job's log from byte ``since`` on."""
         return self.store.scratch.get_from(keys.job_file(job.version, name, attempt, keys.LOG), since)
 
     @override
     async def pause(self, name: str, seconds: float) -> None:
-        """Return after so many seconds: EC2 tells of nothing by itself."""
+        """Wait so many seconds: EC2 does not notify anybody of a job's end."""
         await asyncio.sleep(seconds)
 
     def instance(self, name: str, attempt: AttemptId) -> str | None:
-        """The id of the job's instance, None where it is not there."""
+        """Return the id of the attempt's instance; None if there is none."""
         return next((found["InstanceId"] for found in self._instances(name, attempt)), None)
 
     def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
-        """The last attempt if it does this very job, or did it, well or not; else None, and gone."""
+        """Return the last attempt if it runs this very job or has run it; see Worker."""
         known = attempts.of_job(store, job.version, name)
         if known and self._does(known[-1], job):
             return known[-1].id
@@ -180,10 +180,10 @@ class Ec2Worker(Worker):
         return None
 
     def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
-        """Say in the store what is to be done, and launch the job's instance. Returns what to call it.
+        """Store the job and launch an instance for it. Return a description of the instance for people.
 
-        Raises TryAgain if EC2 has no room for it now, JobFailed if it refuses it, and the error itself
-        where nobody knows whether EC2 launched it.
+        Raises TryAgain if EC2 has no capacity for it now; JobFailed if EC2 refuses it; ClientError if it is
+        unknown whether EC2 launched it.
         """
         content = job.model_dump_json(indent=2).encode()
         store.scratch.put(keys.job_file(job.version, name, attempt, keys.JOB), content, "application/json")
@@ -194,7 +194,7 @@ class Ec2Worker(Worker):
             except ClientError as error:
                 code = error.response["Error"]["Code"]
                 if code not in _REFUSALS and _status(error) >= _SERVER_ERROR:
-                    raise  # Who knows whether it launched: another attempt looks first.
+                    raise  # It may have launched: the next attempt looks for it first.
                 failure = _REFUSALS.get(code, Failure.JOB)
                 where = f"{parameters['InstanceType']} in {parameters.get('SubnetId', 'any subnet')}"
                 reasons.append(f"{where}: {code if code in _REFUSALS else error}")
@@ -205,18 +205,18 @@ class Ec2Worker(Worker):
                     self._asked = 0.0
                 return f"instance {instance}"
         raise attempts.failed(
-            store, job, name, attempt, failure, f"EC2 launches nothing: {'; '.join(reasons)}"
+            store, job, name, attempt, failure, f"EC2 launched no instance: {'; '.join(reasons)}"
         )
 
     @override
     def to_upload(self, name: str, job: Job) -> int:
-        """None: the instance has done so itself."""
+        """Return 0: the instance uploads the artifacts itself."""
         return 0
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
-        """The job's result; its artifacts and its log are in the store.
+        """Return the job's result. Its artifacts and its log are in the store already.
 
-        Raises JobFailed or TryAgain if the job did not succeed, as its failure's class says.
+        Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
         """
         result = self._result(name, job, attempt)
         if result is not None and result.exit_status == 0:
@@ -226,12 +226,12 @@ class Ec2Worker(Worker):
         raise attempts.failed(store, job, name, attempt, failure, reason, log)
 
     def remove(self, name: str) -> None:
-        """Terminate the job's instances, whichever attempt they are of."""
+        """Terminate the instances of all attempts at the job."""
         if ids := [instance["InstanceId"] for instance in self._instances(name)]:
             self.ec2.terminate_instances(InstanceIds=ids)
 
     def find(self) -> Iterator[Found]:
-        """All instances of this deployment that are there, and volumes that their instances left behind."""
+        """Find this deployment's instances, and the volumes whose instances are gone."""
         for instance in self._instances():
             yield _found("instance", instance["InstanceId"], instance["Tags"])
         left: list[FilterTypeDef] = [self._own, {"Name": "status", "Values": ["available", "error"]}]
@@ -240,7 +240,7 @@ class Ec2Worker(Worker):
                 yield _found("volume", volume["VolumeId"], volume["Tags"])
 
     def end(self, found: Found) -> None:
-        """End exactly that instance or volume."""
+        """Terminate this instance, or delete this volume."""
         if found.kind == "instance":
             self.ec2.terminate_instances(InstanceIds=[found.id])
             return
@@ -253,7 +253,7 @@ class Ec2Worker(Worker):
     def _ways(
         self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], job_sha256: str
     ) -> Iterator[dict[str, Any]]:
-        """The parameters of RunInstances for each way to get an instance, in order of preference."""
+        """The parameters of RunInstances for each option, in order of preference."""
         directory = keys.attempt(job.version, name, attempt)
         script, image = user_data(job, name, directory, job_sha256, self.settings), self.image()
         machine = self.settings.ec2.machine(job.script)
@@ -273,7 +273,7 @@ class Ec2Worker(Worker):
     def _parameters(
         self, option: Option, image: str, disk: int, script: str, tags: Mapping[str, str]
     ) -> dict[str, Any]:
-        """Those of RunInstances."""
+        """The parameters of RunInstances for one option."""
         token = hashlib.sha256("\0".join((*tags.values(), repr(option))).encode()).hexdigest()
         tag_list = [{"Key": key, "Value": value} for key, value in tags.items()]
         resources = ["instance", "volume", "network-interface"]
@@ -283,7 +283,7 @@ class Ec2Worker(Worker):
             "ImageId": image,
             "InstanceType": option.instance_type,
             "UserData": script,
-            # The same for the same attempt, so that an answer that was lost costs no second instance.
+            # The same for each request of an attempt: if a response is lost, no second instance starts.
             "ClientToken": token,
             "InstanceInitiatedShutdownBehavior": "terminate",
             "MetadataOptions": {
@@ -314,9 +314,9 @@ class Ec2Worker(Worker):
         return parameters
 
     def _alive(self, name: str, attempt: AttemptId) -> bool:
-        """Whether the attempt's instance is on its way or running.
+        """Whether the attempt's instance is pending or running.
 
-        All who wait in this process share one question to EC2 per poll interval, however many they are.
+        All triggers of a process share one request to EC2 per poll interval.
         """
         with self._asking:
             now = time.monotonic()
@@ -329,13 +329,13 @@ class Ec2Worker(Worker):
                 self._asked = now
             state = self._states.get((name, str(attempt)))
         if state is None:
-            # EC2 may tell of what was just launched only after a while.
+            # EC2 does not list a new instance at once.
             return time.time() < attempt.began.timestamp() + _SEEN_AFTER
         return state in ("pending", "running")
 
     @property
     def _own(self) -> FilterTypeDef:
-        """What is of this deployment."""
+        """The filter for what belongs to this deployment."""
         return {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]}
 
     def _instances(
@@ -353,13 +353,13 @@ class Ec2Worker(Worker):
         return [found for page in pages for group in page["Reservations"] for found in group["Instances"]]
 
     def _does(self, last: attempts.Attempt, job: Job) -> bool:
-        """Whether the attempt does this very job now, or did it and nobody recorded that it failed."""
+        """Whether the attempt runs this very job or has run it, and no failure is recorded."""
         if keys.JOB not in last.files or last.failed(self.store):
             return False
         known = self.store.scratch.get(last.key(keys.JOB)) or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
-        # In this order: an instance leaves its result before it ends.
+        # Look at the instance first: it uploads its result before it terminates.
         return self._alive(last.job, last.id) or self._result(last.job, job, last.id) is not None
 
     def _result(self, name: str, job: Job, attempt: AttemptId) -> Result | None:
@@ -372,11 +372,11 @@ class Ec2Worker(Worker):
         for instance in self._instances(name, attempt, (*_LIVE, "terminated")):
             reason = instance.get("StateReason", {})
             if reason.get("Code") == "Server.SpotInstanceTermination":
-                return Failure.RECLAIMED, f"{instance['InstanceId']} was taken back"
+                return Failure.RECLAIMED, f"{instance['InstanceId']} was reclaimed"
             if instance["State"]["Name"] in ("pending", "running"):
                 return (
                     Failure.TIME,
-                    f"{instance['InstanceId']} did not end within {job.time_limit} s, nor by itself",
+                    f"{instance['InstanceId']} did not end within {job.time_limit} s, nor by its own timer",
                 )
             why = reason.get("Message", "no reason given")
             return Failure.LOST, f"{instance['InstanceId']} ended without a result ({why})"

@@ -1,4 +1,4 @@
-"""A job: what runs on a worker, whichever kind of worker that is."""
+"""A job, its result and its failures: the same for every kind of worker."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ class Input(BaseModel):
 
     key: str
     name: str
-    """The file's name in the job's input directory; it may have directories of its own."""
+    """The file's path in the job's input directory."""
     sha256: str
 
 
 class Job(BaseModel):
-    """One script of jobs/, with all that it needs to know."""
+    """One script of jobs/ with its parameters."""
 
     model_config = ConfigDict(frozen=True)
 
     version: str
     script: str
-    """The file in jobs/."""
+    """The name of the file in jobs/."""
     distro: str | None = None
     packaging: str
     """SHA-256 of the packaging files."""
     environment: dict[str, str]
     inputs: tuple[Input, ...] = ()
     outputs: str | None = None
-    """Under which prefix in scratch the worker leaves the artifacts; None where there are none."""
+    """Where the worker puts the artifacts: a prefix in scratch. None if the job makes none."""
     needs_engine: bool = False
     """Whether the script starts containers of its own."""
     needs_keys: bool = False
-    """Whether it clones from, or pushes to, repositories that know it by a key."""
+    """Whether the script needs the git keys, to clone or to push."""
     time_limit: int
-    """Seconds."""
+    """In seconds."""
 
     @property
     def title(self) -> str:
-        """The job in words, as errors begin: version, distribution, step."""
+        """The version, distribution and step, for people. Error messages begin with it."""
         return ", ".join(filter(None, [f"HHVM {self.version}", self.distro, self.script]))
 
     @property
     def digest(self) -> str:
-        """Equal for jobs that do the same work; where the artifacts go does not matter."""
+        """A digest of the job without ``outputs``. Jobs that do the same work have the same digest."""
         return hashlib.sha256(self.model_dump_json(exclude={"outputs"}).encode()).hexdigest()
 
 
@@ -67,11 +67,11 @@ class Artifact(BaseModel):
     sha256: str
     md5: str
     stanza: str | None = None
-    """For a .deb, its entry in a Packages index, as apt-ftparchive writes it."""
+    """A .deb's entry for the Packages index, a .dsc's for the Sources index; None for other files."""
 
 
 class Failure(StrEnum):
-    """Why a job did not succeed, as far as it decides what is done about it."""
+    """The classes of failures. The class decides whether another attempt follows; see attempts."""
 
     JOB = "the job failed"
     TIME = "time limit"
@@ -85,20 +85,20 @@ class Failure(StrEnum):
 
 
 class Result(BaseModel):
-    """What a job leaves when it ends: the content of its result.json."""
+    """The result of a job that ended: the content of its result.json."""
 
     model_config = ConfigDict(frozen=True)
 
     exit_status: int
     timed_out: bool = False
     fault: Literal["", "memory", "disk"] = ""
-    """What the worker had too little of, where the job failed for that."""
+    """What the worker ran out of, if the job failed because of it."""
     started: datetime.datetime
     finished: datetime.datetime
     artifacts: tuple[Artifact, ...] = ()
 
     def failure(self, job: Job) -> tuple[Failure, str]:
-        """Why ``job`` failed, as far as it said so itself: the class and the reason."""
+        """Return the class of the failure and the reason, for the result of a ``job`` that failed."""
         if self.timed_out:
             return Failure.TIME, f"it did not end within {job.time_limit} s and was ended"
         failure = Failure[self.fault.upper()] if self.fault else Failure.JOB
@@ -106,13 +106,13 @@ class Result(BaseModel):
 
 
 class JobFailed(PackagingError):
-    """A job did not do its work. The message says which, why, and where its log is."""
+    """A job failed. The message says which one, why, and where its log is."""
 
 
 class TryAgain(Exception):
-    """A job did not do its work, but another try may: elsewhere, later, or on a bigger worker.
+    """A job failed, but another attempt may succeed: elsewhere, later, or on a bigger worker.
 
-    ``delay`` says after how many seconds.
+    ``delay`` is the number of seconds until that attempt.
     """
 
     def __init__(self, message: str, delay: float) -> None:
@@ -121,6 +121,6 @@ class TryAgain(Exception):
 
 
 def job_name(version: str, script: str, distro: str | None, *task: str) -> str:
-    """The name of the job that the task so identified runs: the same for each of its tries."""
+    """The name of a task's job, the same for all attempts. ``task`` identifies the task."""
     identity = hashlib.sha256("\0".join(task).encode()).hexdigest()[:12]
     return "-".join(filter(None, ["hhvm", version, script, distro, identity]))

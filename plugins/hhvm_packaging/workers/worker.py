@@ -21,9 +21,9 @@ class Found:
     """A container, instance, volume or work directory of some job."""
 
     name: str
-    """The job's."""
+    """The name of the job."""
     kind: str
-    """Such as container or instance."""
+    """``container``, ``directory``, ``instance`` or ``volume``."""
     id: str
     labels: Mapping[str, str]
     """The labels that the job was started with; empty if they are lost, together with the job."""
@@ -42,9 +42,9 @@ class Worker(Protocol):
         """Return after ``seconds``, or sooner if the worker can tell that the job has ended."""
 
     def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
-        """Return the attempt of a worker that runs this very job or has run it, whether it succeeded or not.
+        """Return the attempt whose worker runs this very job or has run it, whether it succeeded or not.
 
-        Otherwise remove the worker, if there is one, and return None; so too if its failure is recorded.
+        If there is none, or its failure is recorded already, remove the worker and return None.
         """
 
     def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
