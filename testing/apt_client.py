@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.server
 import subprocess
-import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -115,11 +116,6 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 @contextlib.contextmanager
 def website(directory: Path) -> Generator[Website]:
     """A server of the directory, for as long as the ``with`` statement takes."""
-    with Website(("127.0.0.1", 0), partial(_Handler, directory=str(directory))) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Website(("127.0.0.1", 0), partial(_Handler, directory=str(directory)))
+    with serving(server):
+        yield server

@@ -1,4 +1,7 @@
-"""S3 as the embedded default has it, rclone over a directory: one server, and new buckets for each test."""
+"""S3 as the embedded default has it, rclone over a directory; and with conditional writes, as moto has it.
+
+There is one server of each for all tests of a process, and there are new buckets for each test.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from botocore.config import Config
+from moto.moto_api._internal.models import moto_api_backend
+from moto.server import ThreadedMotoServer
 
 from hhvm_packaging.settings import settings
 
@@ -68,6 +73,22 @@ def s3(s3_server: Server) -> Iterator[S3Client]:
 def s3_directory(s3: S3Client, s3_server: Server) -> Path:
     """Where the objects of ``s3`` are: a directory for each bucket, those of other tests among them."""
     return s3_server.directory
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of moto's server, which all tests of one process share."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+    server.stop()
+
+
+@pytest.fixture
+def conditional_s3(moto: str) -> S3Client:
+    """A client of an S3 that supports conditional writes, as moto's does, without any bucket."""
+    moto_api_backend.reset()
+    return client(moto)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,9 @@ import email.policy
 import http.server
 import json
 import socketserver
-import threading
 from typing import TYPE_CHECKING, Any
+
+from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -83,23 +84,14 @@ class _Http(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def mail_server() -> Generator[MailServer]:
     """One that runs for as long as the ``with`` statement takes."""
-    with MailServer() as server, _running(server):
+    server = MailServer()
+    with serving(server):
         yield server
 
 
 @contextlib.contextmanager
 def web_server() -> Generator[WebServer]:
     """Likewise."""
-    with WebServer() as server, _running(server):
+    server = WebServer()
+    with serving(server):
         yield server
-
-
-@contextlib.contextmanager
-def _running(server: socketserver.BaseServer) -> Generator[None]:
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()

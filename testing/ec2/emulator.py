@@ -31,6 +31,7 @@ from testing.ec2.demands import ACCOUNT, REGION
 from testing.ec2.gateway import Call, Fault, Gateway, Launch
 from testing.ec2.machine import Host, Machine, exited, instance_image
 from testing.ec2.metadata import Metadata
+from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -346,14 +347,8 @@ class QuietHandler(MotoRequestHandler):
 def _serving(ec2: EC2) -> Generator[None]:
     server = make_server("127.0.0.1", 0, ec2.gateway, threaded=True, request_handler=QuietHandler)
     ec2.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, name="ec2 api")
-    thread.start()
-    try:
+    with serving(server):
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import re
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
@@ -39,6 +38,7 @@ from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing import room
 from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.serving import serving
 from testing.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
@@ -244,14 +244,9 @@ def published(address: str, store: Store) -> Generator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer((address, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{address}:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer((address, 0), Handler)
+    with serving(server):
+        yield f"http://{address}:{server.server_port}"
 
 
 @contextmanager

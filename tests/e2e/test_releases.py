@@ -145,12 +145,15 @@ def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_eac
     assert sorted(offered) == [f"{version}-1~bookworm" for version in (second, second, first, first)]
 
 
+BOTH = [BOOKWORM, TRIXIE]
+
+
 @pytest.fixture(scope="module")
 def bad(deployment: Deployment) -> str:
     """A version that was published after a good one, for two distributions: 1.5.1 after 1.5.0."""
     versions = ["1.5.0", "1.5.1"]
     deployment.tag(*versions)
-    deployment.start(MULTI, "good-and-bad", versions=versions, distros=[BOOKWORM, TRIXIE])
+    deployment.start(MULTI, "good-and-bad", versions=versions, distros=BOTH)
     assert deployment.ended(MULTI, "good-and-bad") == "success"
     return "1.5.1"
 
@@ -159,7 +162,7 @@ def test_a_dry_run_of_an_undo_says_what_users_would_lose_and_changes_nothing(
     deployment: Deployment, bad: str
 ) -> None:
     before = deployment.public()
-    deployment.start(PUBLISH, "dry", version=bad, action="undo", dry_run=True)
+    deployment.start(PUBLISH, "dry", version=bad, action="undo", dry_run=True, distros=BOTH)
     assert deployment.ended(PUBLISH, "dry") == "success"
     assert deployment.task_state(PUBLISH, "dry", f"verify_candidate {TRIXIE}") == "success"
     assert deployment.task_state(PUBLISH, "dry", "update_repositories") == "skipped"
@@ -172,19 +175,19 @@ def test_a_dry_run_of_an_undo_says_what_users_would_lose_and_changes_nothing(
 def test_an_undo_takes_a_version_from_users_and_a_release_again_gives_it_back(
     deployment: Deployment, bad: str
 ) -> None:
-    deployment.start(PUBLISH, "undo", version=bad, action="undo")
+    deployment.start(PUBLISH, "undo", version=bad, action="undo", distros=BOTH)
     assert deployment.ended(PUBLISH, "undo") == "success"
     assert "1.5.1-1~bookworm" not in deployment.offered("bookworm")
     assert "1.5.1-1~trixie" not in deployment.offered("trixie-1.5")
     said = deployment.said(PUBLISH, "undo", "publish_report")
     assert "--allow-downgrades hhvm=1.5.0-1~bookworm hhvm-dev=1.5.0-1~bookworm" in said
 
-    deployment.start(PUBLISH, "resumed", version=bad)
+    deployment.start(PUBLISH, "resumed", version=bad, distros=BOTH)
     assert deployment.ended(PUBLISH, "resumed") == "failed"
     said = deployment.said(PUBLISH, "resumed", "candidate")
     assert "was withdrawn from debian bookworm: hhvm 1.5.1-1~bookworm amd64" in said
 
-    deployment.start(PUBLISH, "given-back", version=bad, action="release again")
+    deployment.start(PUBLISH, "given-back", version=bad, action="release again", distros=BOTH)
     assert deployment.ended(PUBLISH, "given-back") == "success"
     assert "1.5.1-1~bookworm" in deployment.offered("bookworm")
 

@@ -11,7 +11,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
-from moto.server import ThreadedMotoServer
 
 from demo import signing_key
 from hhvm_packaging.apt import index, lock, packages_index, release_file, signing, undo
@@ -38,6 +35,7 @@ from testing import s3 as s3_server
 from testing.indices import variants
 from testing.publisher import publish
 from testing.s3 import Died, recorded, writes
+from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -285,12 +283,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def website(s3_directory: Path) -> Iterator[Website]:
-    with Website(s3_directory / Settings().downloads_bucket) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    server = Website(s3_directory / Settings().downloads_bucket)
+    with serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Apt:
@@ -853,23 +848,14 @@ def test_a_suite_that_somebody_else_signed_is_refused(published: Repository, deb
 
 
 @pytest.fixture
-def conditional(signer: Signer, debs: dict[str, Deb]) -> Iterator[Repository]:
+def conditional(conditional_s3: S3Client, signer: Signer, debs: dict[str, Deb]) -> Repository:
     """An empty repository on moto's S3 server, which supports conditional writes. All versions are built."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-        # All of moto's servers in one process share their state.
-        requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
-        s3 = s3_server.client(endpoint)
-        repository = Repository(s3, signer)
-        for bucket in (repository.scratch, repository.downloads):
-            s3.create_bucket(Bucket=bucket.name)
-        for deb in debs.values():
-            repository.build(deb)
-        yield repository
-    finally:
-        server.stop()
+    repository = Repository(conditional_s3, signer)
+    for bucket in (repository.scratch, repository.downloads):
+        conditional_s3.create_bucket(Bucket=bucket.name)
+    for deb in debs.values():
+        repository.build(deb)
+    return repository
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import threading
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.job import Artifact
 from testing.publisher import publish
+from testing.serving import serving
 from testing.without_debian import forget_debian
 from tests.integration.test_jobs import Worker, run
 
@@ -187,12 +187,9 @@ class Bench:
 def bench(
     tmp_path: Path, job_image: str, s3: S3Client, s3_directory: Path, signer: Signer
 ) -> Iterator[Bench]:
-    with Website(s3_directory / Settings().downloads_bucket) as website:
-        thread = threading.Thread(target=website.serve_forever)
-        thread.start()
+    website = Website(s3_directory / Settings().downloads_bucket)
+    with serving(website):
         yield Bench(tmp_path, job_image, s3, signer, website)
-        website.shutdown()
-        thread.join()
 
 
 # What installs

@@ -6,8 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
-from moto.server import ThreadedMotoServer
 
 from demo import signing_key
 from hhvm_packaging.apt import index, release_file, signing
@@ -23,6 +21,8 @@ from testing.s3_proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from mypy_boto3_s3 import S3Client
 
     from testing.publisher import PublisherProcess
 
@@ -46,23 +46,14 @@ def key() -> tuple[str, str]:
 
 
 @pytest.fixture
-def conditional() -> Iterator[str]:
+def conditional(conditional_s3: S3Client) -> Iterator[str]:
     """The endpoint of a store with conditional writes, which checks and writes in one step, as S3 does."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        endpoint = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-        # All of moto's servers in one process share their state.
-        requests.post(f"{endpoint}/moto-api/reset", timeout=10).raise_for_status()
-        # moto by itself may make another write between the check of a condition and its write.
-        with Proxy(endpoint, one_write_at_a_time=True).running() as proxy:
-            s3 = s3_server.client(endpoint)
-            s3.create_bucket(Bucket=BUCKET)
-            for deb in EVERYTHING:
-                s3.put_object(Bucket=BUCKET, Key=deb.key, Body=deb.content)
-            yield proxy.endpoint
-    finally:
-        server.stop()
+    conditional_s3.create_bucket(Bucket=BUCKET)
+    for deb in EVERYTHING:
+        conditional_s3.put_object(Bucket=BUCKET, Key=deb.key, Body=deb.content)
+    # moto by itself may make another write between the check of a condition and its write.
+    with Proxy(conditional_s3.meta.endpoint_url, one_write_at_a_time=True).running() as proxy:
+        yield proxy.endpoint
 
 
 @pytest.fixture
