@@ -182,7 +182,7 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     # Airflow does not tell a trigger so that had only just begun.
     deployment.start("hhvm_reap_workers", "after-cancelling")
     assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
-    deployment.until(lambda: not deployment.containers(), limit=60)
+    deployment.until(lambda: not deployment.containers())
     assert [deployment.state(BUILD, f"cancelled__{version}") for version in versions] == ["failed", "failed"]
     assert deployment.public().get("git", "").count("1.7.") == 0
     deployment.finish(*versions)

@@ -200,6 +200,6 @@ def test_the_command_shows_what_a_suite_was_and_puts_it_back(deployment: Deploym
     assert "1.5.1-1~trixie" not in deployment.offered("trixie")
     refused = deployment.run("bin/apt-suite", "undo", "debian", "trixie", before)
     assert refused.returncode == 1
-    assert "has what was withdrawn" in refused.stderr
+    assert "has packages that were withdrawn" in refused.stderr
     released = deployment.run("bin/apt-suite", "release", "debian", "trixie", f"{bad}-1~trixie")
     assert "may be published again: hhvm 1.5.1-1~trixie amd64" in released.stdout, released.stderr
