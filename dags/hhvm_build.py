@@ -71,7 +71,7 @@ def build_report(plan: PlanJson | None) -> str:
 @dag(
     schedule=None,
     max_active_runs=settings().parallel_runs,
-    params=form.building(),
+    params=form.make_build_form(),
     **dag_defaults.triggered(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD),
 )
 def hhvm_build() -> None:

@@ -40,7 +40,7 @@ def plan() -> RequestJson:
 @dag(
     schedule=schedules.cron(settings().nightly_schedule),
     max_active_runs=settings().parallel_runs,
-    params=form.releasing(),
+    params=form.make_wrapper_form(),
     **dag_defaults.scheduled(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH),
 )
 def hhvm_build_and_publish() -> None:

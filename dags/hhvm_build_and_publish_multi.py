@@ -41,7 +41,7 @@ def plan() -> list[RequestJson]:
 @dag(
     schedule=None,
     max_active_runs=settings().parallel_runs,
-    params=form.releasing_several(),
+    params=form.make_multi_form(),
     **dag_defaults.triggered(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH),
 )
 def hhvm_build_and_publish_multi() -> None:

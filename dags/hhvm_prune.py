@@ -68,7 +68,7 @@ def delete_scratch(dry_run: bool) -> list[str]:
 @dag(
     schedule=schedules.cron("@daily"),
     max_active_runs=1,
-    params=form.pruning(),
+    params=form.make_prune_form(),
     **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_prune() -> None:

@@ -88,7 +88,7 @@ def publish_report(plan: PlanJson | None) -> str:
 @dag(
     schedule=None,
     max_active_runs=1,
-    params=form.publishing(),
+    params=form.make_publish_form(),
     **dag_defaults.triggered(__doc__, dag_defaults.PUBLISH_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_publish_release() -> None:

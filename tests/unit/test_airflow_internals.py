@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import airflow
 import pytest
+from airflow.jobs.job import Job
 from airflow.jobs.triggerer_job_runner import ToTriggerSupervisor
 from airflow.sdk import DagRunState
 from airflow.sdk.exceptions import AirflowException, DagRunTriggerException
@@ -25,6 +26,7 @@ from airflow.sdk.execution_time.comms import (
     ToSupervisor,
     TriggerDagRun,
 )
+from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 from pydantic import TypeAdapter
 
 from hhvm_packaging.orchestration import _airflow_internals
@@ -115,6 +117,11 @@ def test_the_state_of_a_task_can_be_read(
     assert _airflow_internals.read_task_state("hhvm_build", "a-run", "plan") == state
     [sent] = supervisor.sent
     assert accepted(sent, by) == GetTaskStates(dag_id="hhvm_build", run_ids=["a-run"], task_ids=["plan"])
+
+
+@pytest.mark.parametrize(("component", "expected"), [(TaskRunnerMarker(), True), (Job(), False)])
+def test_the_start_of_a_task_is_told_from_that_of_a_service(component: object, *, expected: bool) -> None:
+    assert _airflow_internals.is_task(component) is expected
 
 
 def test_no_other_module_imports_a_private_name_of_airflow() -> None:

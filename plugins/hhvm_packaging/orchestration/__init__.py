@@ -1,1 +1,1 @@
-"""The only room that knows Airflow: operators, triggers, forms and what tasks are given."""
+"""The only room that imports Airflow: operators, triggers, the trigger form, connections, notifications."""

@@ -1,4 +1,7 @@
-"""What Airflow's connections and the settings give: the store, the signing key, workers, AWS, Airflow."""
+"""Clients of everything outside, made from Airflow's connections and the settings.
+
+They are the store, the signing key, the workers, the CDN and Airflow's API.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,17 @@ if TYPE_CHECKING:
 
 
 def store() -> Store:
-    """The store, through the connection that the settings name."""
+    """The store, by the AWS connection that the settings name."""
     from hhvm_packaging.orchestration import aws
 
     return Store(aws.client("s3"), settings())
 
 
 def signer() -> Signer:
-    """The signing key: from the encrypted file if the settings name one, else from their connection."""
+    """The signing key: from the encrypted file if the settings name one, else from a connection.
+
+    Raises AirflowNotFoundException if there is no such connection, AirflowFailException if it has no key.
+    """
     if file := settings().signing_key_file:
         from hhvm_packaging.apt import key_file
         from hhvm_packaging.orchestration import aws
@@ -42,7 +48,7 @@ def signer() -> Signer:
     try:
         password = BaseHook.get_connection(conn_id).password
     except AirflowNotFoundException as error:
-        # Tried again, as this is also what Airflow says when it could not ask for the connection.
+        # The task is tried again: Airflow raises the same if its API server did not answer.
         raise AirflowNotFoundException(
             f"There is no signing key: no connection {conn_id}, and no setting signing_key_file"
         ) from error
@@ -54,7 +60,7 @@ def signer() -> Signer:
 
 
 def cloudfront() -> CloudFrontClient:
-    """The content delivery network, through the connection that the settings name."""
+    """A client of CloudFront, by the AWS connection that the settings name."""
     from hhvm_packaging.orchestration import aws
 
     client: CloudFrontClient = aws.client("cloudfront")
@@ -62,11 +68,15 @@ def cloudfront() -> CloudFrontClient:
 
 
 BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}}
-"""For EC2, which throttles: each call is tried again after growing, random waits."""
+"""The configuration of clients of EC2, which throttles: calls are repeated after growing, random delays."""
 
 
 def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
-    """The kind of worker that the settings name. ``launch`` is how an EC2 worker gets an instance."""
+    """Return a worker of the kind that the settings name.
+
+    An EC2 worker starts an instance with ``launch``. It gets the parameters of RunInstances and returns the
+    instance's id. Without it the worker can do everything but start jobs.
+    """
     match settings().workers:
         case "docker":
             return docker_worker()
@@ -91,19 +101,20 @@ def _ec2_worker(launch: Callable[[dict[str, Any]], str]) -> Worker:
 
 
 def shared_worker() -> Worker:
-    """The worker of all who wait in this process: its clients take megabytes, and its answers serve all."""
+    """The worker that all triggers of this process share: its clients take megabytes of memory each."""
     return _shared.get()[0]
 
 
 def shared_store() -> Store:
-    """The store of all who wait in this process."""
+    """The store that all triggers of this process share."""
     return _shared.get()[1]
 
 
 class _Shared:
-    """A worker and a store for many threads, made anew now and then, as the connection may have changed."""
+    """A worker and a store for many threads. They expire, as the connection may change."""
 
-    SECONDS = 15 * 60
+    LIFETIME = 15 * 60
+    """Seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -112,10 +123,10 @@ class _Shared:
         self._since = 0.0
 
     def get(self) -> tuple[Worker, Store]:
-        """Those of these settings."""
+        """The worker and the store of the current settings."""
         with self._lock:
             deployment, now = settings(), time.monotonic()
-            if not self._made or self._for is not deployment or now - self._since > self.SECONDS:
+            if not self._made or self._for is not deployment or now - self._since > self.LIFETIME:
                 self._made = worker(), store()
                 self._for, self._since = deployment, now
             return self._made
@@ -125,7 +136,7 @@ _shared = _Shared()
 
 
 def docker_worker() -> DockerWorker:
-    """This machine's engine as a worker."""
+    """The worker on the Docker engine that the settings name."""
     from airflow.providers.docker.hooks.docker import DockerHook
 
     from hhvm_packaging.workers.docker import DockerWorker
@@ -139,7 +150,7 @@ def _cannot_launch(_: dict[str, Any]) -> str:
 
 
 def airflow_api() -> AirflowApi:
-    """Airflow's own API, through the connection that the settings name."""
+    """A client of Airflow's API, by the connection that the settings name."""
     from hhvm_packaging.runs.api import AirflowApi
 
     connection = BaseHook.get_connection(settings().api_conn_id)

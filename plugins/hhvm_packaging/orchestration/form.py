@@ -1,6 +1,6 @@
-"""The trigger form: its fields, which the API and the command line check too.
+"""The fields of the trigger forms. The API and the command line check them too.
 
-A refused value shows the field's title, not its description, so the allowed form is in the title.
+If a value is refused, Airflow shows the field's title but not its description. So titles say what is allowed.
 """
 
 from __future__ import annotations
@@ -13,79 +13,79 @@ from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, VERSION_PATTERN
 from hhvm_packaging.settings import settings
 
 
-def params() -> dict[str, Param]:
+def _release_fields() -> dict[str, Param]:
     """The fields of a DAG that works on one release."""
-    return {"version": version(), "distros": distributions()}
+    return {"version": _version(), "distros": _distributions()}
 
 
-def building() -> dict[str, Param]:
+def make_build_form() -> dict[str, Param]:
     """The fields of the DAG that builds."""
     return {
-        **params(),
+        **_release_fields(),
         "packaging_ref": Param(
             None,
             type=["null", "string"],
             pattern=request.GIT_REF_PATTERN,
             title=f"packaging_ref: {request.GIT_REF}",
             description="Which revision of this project `distros/` and `bin/` come from. Empty: a release's "
-            "own branch `HHVM-x.y` where there is one, else the checkout as it is.",
+            "own branch `HHVM-x.y` if there is one, else the checkout as it is.",
         ),
         "force": Param(
             default=False,
             type="boolean",
             title="force: true or false",
-            description="Build the packages again that are built already, unless they are published. "
-            "A run does so once, however it is resumed. The source tarball stays.",
+            description="Build packages again although they are built, unless they are published. "
+            "A run does so once, however it is resumed. The source tarball is not made again.",
         ),
     }
 
 
-def publishing() -> dict[str, Param]:
+def make_publish_form() -> dict[str, Param]:
     """The fields of the DAG that publishes."""
     return {
-        **params(),
+        **_release_fields(),
         "action": Param(
             request.PUBLISH,
             enum=list(request.ACTIONS),
             title=f"action: {', '.join(request.ACTIONS)}",
-            description="`undo` takes the version back, and nothing brings it back but `release again`.",
+            description="`undo` takes the version back. Only `release again` publishes it after that.",
         ),
         "undo_to": Param(
             None,
             type=["null", "string"],
             pattern=request.UNDO_TO_PATTERN,
             title=f"undo_to: {request.UNDO_TO}",
-            description="With `undo`: put the suites back to all that they were then, instead of taking "
-            "away this version alone.",
+            description="With `undo`: put the suites back to what they were at that time, instead of taking "
+            "back only this version.",
         ),
-        "dry_run": dry_run("Show in `publish_report` exactly what would change, and expose nothing."),
-        "if_one_fails": if_one_fails(),
+        "dry_run": _dry_run("Show in `publish_report` exactly what would change, and publish nothing."),
+        "if_one_fails": _if_one_fails(),
     }
 
 
-def releasing() -> dict[str, Param]:
+def make_wrapper_form() -> dict[str, Param]:
     """The fields of the DAG that builds and publishes one version."""
-    return {**building(), "if_one_fails": if_one_fails(), **embargo()}
+    return {**make_build_form(), "if_one_fails": _if_one_fails(), **_embargo()}
 
 
-def releasing_several() -> dict[str, Param]:
+def make_multi_form() -> dict[str, Param]:
     """The fields of the DAG that builds and publishes several versions."""
-    fields = releasing()
+    fields = make_wrapper_form()
     del fields["version"]
     return {
-        "versions": versions(),
+        "versions": _versions(),
         **fields,
         "if_a_version_fails": Param(
             request.IF_A_VERSION_FAILS[0],
             enum=list(request.IF_A_VERSION_FAILS),
             title=f"if_a_version_fails: {', '.join(request.IF_A_VERSION_FAILS)}",
-            description="What becomes of the other versions if one is not built.",
+            description="What happens to the other versions if one is not built.",
         ),
     }
 
 
-def embargo() -> dict[str, Param]:
-    """What stops a release after it is built and before anything of it is public."""
+def _embargo() -> dict[str, Param]:
+    """The fields that hold a release after it is built and before anything of it is public."""
     return {
         "hold_until": Param(
             None,
@@ -104,29 +104,29 @@ def embargo() -> dict[str, Param]:
     }
 
 
-def pruning() -> dict[str, Param]:
+def make_prune_form() -> dict[str, Param]:
     """The fields of the DAG that deletes."""
-    return {"dry_run": dry_run("Say in the logs what would be deleted, and delete nothing.")}
+    return {"dry_run": _dry_run("Say in the logs what would be deleted, and delete nothing.")}
 
 
-def dry_run(description: str) -> Param:
-    """Whether only to say what the run would do."""
+def _dry_run(description: str) -> Param:
+    """Whether the run only says what it would do."""
     return Param(default=False, type="boolean", title="dry_run: true or false", description=description)
 
 
-def if_one_fails() -> Param:
-    """What becomes of the other distributions."""
+def _if_one_fails() -> Param:
+    """What happens to the other distributions if one fails."""
     return Param(
         request.AS_USUAL,
         enum=list(request.IF_ONE_FAILS),
         title=f"if_one_fails: {', '.join(request.IF_ONE_FAILS)}",
-        description="What becomes of the other distributions. As usual: those of a nightly are "
+        description="What happens to the other distributions. As usual: those of a nightly are "
         "published, those of a release are held.",
     )
 
 
-def versions() -> Param:
-    """Which releases, in the order in which they are published."""
+def _versions() -> Param:
+    """The versions, in the order in which they are published."""
     title = f"versions: at least one, each once, each {ALLOWED_FORM}"
     return Param(
         type="array",
@@ -134,23 +134,23 @@ def versions() -> Param:
         minItems=1,
         uniqueItems=True,
         title=title,
-        description="They are built at the same time, and published one after another in this order.",
+        description="They are built at the same time and published one after another, in this order.",
     )
 
 
-def version() -> Param:
-    """Which release."""
+def _version() -> Param:
+    """The version."""
     return Param(
         NIGHTLY,
         type="string",
         pattern=VERSION_PATTERN,
         title=f"version: {ALLOWED_FORM}",
-        description="The word `nightly` is the nightly of the run's own date, UTC.",
+        description="The word `nightly` means the nightly of the run's date in UTC.",
     )
 
 
-def distributions() -> Param:
-    """Which distributions; all of them unless somebody says otherwise."""
+def _distributions() -> Param:
+    """The distributions. The default is all of them."""
     known = distros.names(settings().packaging_root)
     title = "distros: at least one directory name under distros/"
     return Param(
@@ -161,6 +161,5 @@ def distributions() -> Param:
         minItems=1,
         uniqueItems=True,
         title=title,
-        description="The distributions to work on. All of them, the default, are all that the packaging "
-        "revision has.",
+        description="The distributions to work on. The default means all that the packaging revision has.",
     )

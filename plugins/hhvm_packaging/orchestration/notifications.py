@@ -1,6 +1,6 @@
-"""Telling people, through Airflow's own notifiers, of runs that fail and of what waits for them.
+"""Notifications for people, about runs that failed and tasks that wait for a person.
 
-The settings say who is told, and how; the connections that they name have whatever is secret.
+Airflow's own notifiers send them. The settings name the channels; connections hold what is secret.
 """
 
 from __future__ import annotations
@@ -26,66 +26,66 @@ if TYPE_CHECKING:
     from hhvm_packaging.settings import Channel
 
 _LONGEST = 10_000
-"""Characters of a message; the report's page has all of it."""
+"""The most characters of a message. The page of the report has the whole text."""
 _TIMEOUT = 30
-"""Seconds for a web server to answer."""
+"""The most seconds that a web server may take to answer."""
 
 
 def failed() -> list[BaseNotifier]:
-    """What tells of a run that failed: a DAG's ``on_failure_callback``. Empty where nobody is to be told."""
+    """The ``on_failure_callback`` of a DAG: a notifier for each channel of the settings."""
     return [RunFailed(channel) for channel in settings().notify]
 
 
 def waiting() -> list[BaseNotifier]:
-    """What tells of a task that waits for a person: for the ``notifiers`` of an approval. Empty likewise."""
+    """The ``notifiers`` of a task that waits for an approval: one for each channel of the settings."""
     return [PersonNeeded(channel) for channel in settings().notify]
 
 
 @dataclass(frozen=True)
 class Message:
-    """What people are told. A webhook gets it as it is here."""
+    """A message. A webhook gets these fields as JSON; other channels get subject and text."""
 
     event: str
     subject: str
     text: str
-    """With all that the other fields say."""
+    """It says everything that the other fields say."""
     dag_id: str
     run_id: str
     versions: list[str]
     tasks: list[str]
-    """Those that failed, or wait."""
+    """The ids of the tasks that failed or wait."""
     url: str
-    """Where to go."""
+    """The page in Airflow to open."""
 
 
 class _Notifier(BaseNotifier):
-    """Tells one channel. A channel that fails is logged, and keeps neither the others nor the task back."""
+    """Send a message to one channel. An error of the channel is logged, and affects nothing else."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
         self.channel = channel
 
     def notify(self, context: Context) -> None:
-        """Send the message, which is not a template, whatever is in it."""
+        """Send the message. Nothing in it is rendered as a template."""
         how = f"{self.channel.kind}, connection {self.channel.connection}"
         try:
-            through(self.channel, self.message(context)).notify(context)
+            make_notifier(self.channel, self.message(context)).notify(context)
         except Exception:
-            # Airflow would fail the task that waits, which has done nothing wrong.
-            self.log.exception("Nobody was told by %s", how)
+            # Raised again, it would fail the task that waits.
+            self.log.exception("Cannot send a notification by %s", how)
         else:
-            self.log.info("Told by %s", how)
+            self.log.info("Sent a notification by %s", how)
 
     @abstractmethod
     def message(self, context: Mapping[str, Any]) -> Message:
-        """What to say."""
+        """Write the message."""
 
 
 class RunFailed(_Notifier):
-    """Tells which run failed, where, and all that its report says."""
+    """Say which run and which tasks failed, and quote the run's report."""
 
     def message(self, context: Mapping[str, Any]) -> Message:
-        """From what Airflow gives the callback of a DAG."""
+        """Write the message from the context of a DAG's callback."""
         run, versions = task_context.read_run(context), _versions(context)
         tasks = sorted(task for task, state in run.states.items() if state == "failed")
         subject = f"{run.dag_id} failed{_of(versions)}"
@@ -100,10 +100,10 @@ class RunFailed(_Notifier):
 
 
 class PersonNeeded(_Notifier):
-    """Tells what waits for a person's answer, and where to give it."""
+    """Say which task waits for a person's answer, and where to give it."""
 
     def message(self, context: Mapping[str, Any]) -> Message:
-        """From the context of the task that waits."""
+        """Write the message from the context of the task that waits."""
         run, versions, ti, asked = (
             task_context.read_run(context),
             _versions(context),
@@ -122,8 +122,8 @@ class PersonNeeded(_Notifier):
         return _message("waiting", subject, lines, run, versions, [ti.task_id], url)
 
 
-def through(channel: Channel, message: Message) -> BaseNotifier:
-    """Airflow's notifier that sends the message to the channel."""
+def make_notifier(channel: Channel, message: Message) -> BaseNotifier:
+    """Make Airflow's notifier that sends the message to the channel."""
     if isinstance(channel, Email):
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
@@ -136,7 +136,7 @@ def through(channel: Channel, message: Message) -> BaseNotifier:
     if isinstance(channel, Slack):
         from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
 
-        # Slack has these very three characters escaped.
+        # Slack requires exactly &, < and > to be escaped.
         text = html.escape(message.text, quote=False)
         return SlackWebhookNotifier(
             slack_webhook_conn_id=channel.connection, text=text, timeout=_TIMEOUT, unfurl_links=False
@@ -165,7 +165,7 @@ def _of(versions: list[str]) -> str:
 
 
 def _versions(context: Mapping[str, Any]) -> list[str]:
-    """What the run works on; none for a DAG that is told no version."""
+    """The versions that the run works on. Empty for a DAG that has no such parameter."""
     params, run = context.get("params") or {}, context.get("dag_run")
     asked = params.get("versions") or [params.get("version")]
     today = (run.run_after if run else datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).date()
@@ -180,7 +180,7 @@ def _version(asked: object, today: datetime.date) -> str:
 
 
 def _reasons(run: Run, tasks: list[str]) -> list[str]:
-    """What the failed tasks left, but for what a report among them says too."""
+    """Why the tasks failed, without a reason that another one of them quotes."""
     found = [reason for task in tasks if (reason := run.failure_reason(task))]
     return [
         f"\n{reason}" for reason in found if not any(reason in other for other in found if other != reason)

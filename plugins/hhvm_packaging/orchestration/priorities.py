@@ -1,4 +1,4 @@
-"""Which task gets the next free slot."""
+"""The order in which tasks get free slots."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from airflow.models.taskinstance import TaskInstance
 
 SCHEDULED_FIRST = "hhvm_packaging.orchestration.priorities.ScheduledFirst"
-"""By name, because a mapped task does not serialise it otherwise."""
+"""The class path. Airflow cannot serialize the class itself for a mapped task."""
 
 
 class ScheduledFirst(PriorityWeightStrategy):
-    """What runs on a schedule, the nightly and its children too, goes before what people triggered."""
+    """Tasks of scheduled runs, and of their child runs, come before tasks of runs that people triggered."""
 
     def get_weight(self, ti: TaskInstance) -> int:
-        """The weight of a task instance; children have their parent's run id and more."""
+        """The weight of a task instance. A child's run id begins with its parent's."""
         return 2 if ti.run_id.startswith("scheduled__") else 1

@@ -1,4 +1,4 @@
-"""When a DAG runs by itself."""
+"""The schedules of DAGs."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from airflow.sdk import CronTriggerTimetable
 
 
 def cron(expression: str) -> CronTriggerTimetable | None:
-    """The schedule that a cron expression makes, UTC; None, for never, where it is empty.
+    """The schedule of a cron expression in UTC. None, which means never, if it is empty.
 
-    A new deployment waits for the next turn, if the DAG has no start_date. Airflow's default, and False as
-    well, begin with the last turn where that is less than a tenth of the way to the next one ago.
+    In a new deployment, a DAG that has no start_date waits for the next time of the schedule. With Airflow's
+    default for run_immediately, and with False, it would run at once if the last time was recent: less than a
+    tenth of the interval ago.
     """
     if not expression:
         return None

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Suite(BaseModel):
+class ExpectedSuite(BaseModel):
     """What one suite would offer."""
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +55,7 @@ class Candidate(BaseModel):
     distro: str
     directory: str = ""
     """The directory of the files in scratch, with a trailing slash. No other candidate uses it."""
-    suites: dict[str, Suite] = {}
+    suites: dict[str, ExpectedSuite] = {}
     files: tuple[Input, ...] = ()
     """The files that apt reads, by their paths in a repository, and the public key."""
     difference: str = ""
@@ -194,13 +194,13 @@ def find_accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate 
     return candidate if candidate and candidate.is_accepted(store) else None
 
 
-def _expected(change: Change, version: str) -> Suite:
+def _expected(change: Change, version: str) -> ExpectedSuite:
     """What apt must offer: the packages of ``version``, or if that is withdrawn the newest others."""
     withdrawn = change.removed | {
         identity for identity in change.withdrawn if undo.upstream(identity) == version
     }
     offered = _words(identity for identity in change.identities if undo.upstream(identity) == version)
-    return Suite(
+    return ExpectedSuite(
         digests=change.digests,
         offered=offered or undo.fallback_versions(change.indices, withdrawn),
         withdrawn=_words(withdrawn),

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import PublishPlan
-    from hhvm_packaging.publishing.candidates import Candidate
-    from hhvm_packaging.publishing.candidates import Suite as Expected
+    from hhvm_packaging.publishing.candidates import Candidate, ExpectedSuite
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
 
@@ -86,7 +85,7 @@ def _expose_suite(
     plan: PublishPlan,
     distro: Distro,
     target: Suite,
-    expected: Expected,
+    expected: ExpectedSuite,
     store: Store,
     signer: Signer,
     settings: Settings,
