@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
-import http.server
 import lzma
 import re
 import subprocess
@@ -13,7 +12,6 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +29,11 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Conflict, Store
 from hhvm_packaging.workers.job import Artifact
+from testing import apt_client
 from testing import s3 as s3_server
 from testing.indices import variants
 from testing.publisher import publish
 from testing.s3 import Died, recorded, writes
-from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -45,6 +43,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.snapshots import Snapshot
     from hhvm_packaging.apt.undo import Undone
+    from testing.apt_client import Website
 
 OLDEST, OLD, NEW = "0.9.0-1~bookworm", "1.0.0-1~bookworm", "1.0.1-1~bookworm"
 POOL = "pool/main/h/hhvm/"
@@ -251,40 +250,10 @@ def published(s3: S3Client, signer: Signer, debs: dict[str, Deb]) -> Repository:
 # Its users
 
 
-class Website(http.server.ThreadingHTTPServer):
-    """The public bucket over HTTP."""
-
-    after_in_release: Callable[[], object] | None = None
-    """Called once, after the next request for InRelease."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files and logs nothing."""
-
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Website)
-        # The header has whole seconds, and a test commits more than once in one second.
-        del self.headers["If-Modified-Since"]
-        super().do_GET()
-        if self.path.endswith("/InRelease") and (call := self.server.after_in_release):
-            self.server.after_in_release = None
-            call()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def website(s3_directory: Path) -> Iterator[Website]:
-    server = Website(s3_directory / Settings().downloads_bucket)
-    with serving(server):
+    """The public bucket over HTTP."""
+    with apt_client.website(s3_directory / Settings().downloads_bucket) as server:
         yield server
 
 
@@ -369,7 +338,7 @@ def test_users_upgrade_to_what_is_published_next(
 def test_an_update_that_a_publish_overtakes_still_succeeds(
     published: Repository, debs: dict[str, Deb], apt: Apt
 ) -> None:
-    apt.website.after_in_release = lambda: published.publish(debs[NEW])
+    apt.website.before_in_release = lambda: published.publish(debs[NEW])
     assert apt.installed() == f"HHVM {OLD}"
     assert apt.installed() == f"HHVM {NEW}"
 

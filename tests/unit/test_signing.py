@@ -414,5 +414,5 @@ def test_no_key_is_laid_where_somebody_else_could_replace_it(
     else:
         path.touch()
     monkeypatch.setattr(private_directory, "PATH", path)
-    with pytest.raises(private_directory.NotOurs, match="must be a directory that this user owns"), Signer(private_key):
+    with pytest.raises(private_directory.NotOurs, match="that this user owns"), Signer(private_key):
         pass
