@@ -26,7 +26,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
-from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, task_context
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
 from hhvm_packaging.planning import plans, source_tarball
@@ -45,7 +45,7 @@ def plan() -> PlanJson:
     return task_context.dump_plan(plans.plan_build(request, connections.store(), settings(), run_id))
 
 
-@task(task_id=BuildTask.SIGN_SOURCE_TARBALL)
+@task(task_id=BuildTask.SIGN_SOURCE_TARBALL, queue=queues.SIGNING)
 @fail_without_retry()
 def sign_source_tarball(plan: PlanJson) -> str:
     """Sign the tarball here, not on the machine that made it: that one must not have the key."""

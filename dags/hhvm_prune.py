@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, schedules, task_context
 from hhvm_packaging.orchestration.task_context import fail_without_retry
 from hhvm_packaging.publishing import listings
 from hhvm_packaging.settings import settings
@@ -36,7 +36,7 @@ def plan() -> bool:
     return task_context.read_dry_run(get_current_context())
 
 
-@task
+@task(queue=queues.SIGNING)
 @fail_without_retry()
 def remove_old_nightlies(dry_run: bool) -> list[str]:
     """Remove nightlies that are too old from the suites, with one commit for each suite."""

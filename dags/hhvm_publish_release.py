@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, task_context
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
 from hhvm_packaging.planning import plans
@@ -43,7 +43,7 @@ def plan() -> PlanJson:
     return task_context.dump_plan(plans.plan_publish(request, connections.store(), settings()))
 
 
-@task(task_id=PublishTask.CANDIDATE)
+@task(task_id=PublishTask.CANDIDATE, queue=queues.SIGNING)
 @fail_without_retry()
 def candidate(plan: PlanJson) -> list[str]:
     """Write the candidates, where no user sees them. Returns the names of the distributions that have one."""
@@ -51,7 +51,7 @@ def candidate(plan: PlanJson) -> list[str]:
         return candidates.make_all(parse_plan(PublishPlan, plan), connections.store(), signer, settings())
 
 
-@task(task_id=PublishTask.UPDATE_REPOSITORIES)
+@task(task_id=PublishTask.UPDATE_REPOSITORIES, queue=queues.SIGNING)
 @fail_without_retry()
 def update_repositories(plan: PlanJson | None) -> list[str]:
     """Publish the candidates that apt accepted. Returns the names of their distributions."""

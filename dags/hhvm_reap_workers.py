@@ -20,11 +20,11 @@ import time
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging.orchestration import connections, dag_defaults, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, queues, task_context
 from hhvm_packaging.upkeep import orphans, reaping
 
 
-@task
+@task(queue=queues.WORKERS)
 def reap() -> list[str]:
     """End unused workers. Returns which and why, a line for each."""
     read_state = task_context.task_state_reader(get_current_context())

@@ -21,9 +21,9 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 
 from hhvm_packaging import distros
-from hhvm_packaging.orchestration import schedules, task_context
+from hhvm_packaging.orchestration import queues, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunOperator, PublishOperator
-from hhvm_packaging.orchestration.job_operator import RETRIES, RetryByFailure
+from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
 from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep import orphans
 from tests.unit.test_release import NOT_VERSIONS
@@ -412,3 +412,31 @@ def test_airflow_takes_no_file_under_plugins_for_a_plugin() -> None:
     }
     assert "hhvm_packaging.settings" in loaded
     assert {name for name in loaded if not name.startswith("hhvm_packaging")} == set()
+
+
+def test_the_tasks_that_sign_have_a_queue_and_those_with_a_worker_another(dags: dict[str, DAG]) -> None:
+    tasks: dict[str, set[str]] = {"default": set(), queues.SIGNING: set(), queues.WORKERS: set()}
+    for dag in dags.values():
+        for task in dag.tasks:
+            tasks[str(task.queue)].add(f"{dag.dag_id} {task.task_id}")
+    assert tasks[queues.SIGNING] == {
+        "hhvm_build sign_source_tarball",
+        "hhvm_prune remove_old_nightlies",
+        "hhvm_publish_release candidate",
+        "hhvm_publish_release update_repositories",
+    }
+    jobs = {
+        f"{dag.dag_id} {task.task_id}"
+        for dag in dags.values()
+        for task in dag.tasks
+        if task.task_type == JobOperator.__name__
+    }
+    assert tasks[queues.WORKERS] == {*jobs, "hhvm_reap_workers reap"}
+
+
+def test_only_tasks_of_the_signing_queue_open_the_signing_key(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        for task in dag.tasks:
+            function = inspect.unwrap(getattr(task, "python_callable", lambda: None))
+            opens = "signer" in function.__code__.co_names
+            assert opens == (task.queue == queues.SIGNING), task.task_id

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.orchestration import connections, task_context
+from hhvm_packaging.orchestration import connections, queues, task_context
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.runs.run import name_job
@@ -71,7 +71,12 @@ class RetryByFailure(RetryPolicy):
         return RetryDecision.retry(datetime.timedelta(seconds=delay))
 
 
-ON_A_WORKER: Mapping[str, Any] = {"pool": "workers", "retries": RETRIES, "retry_policy": RetryByFailure()}
+ON_A_WORKER: Mapping[str, Any] = {
+    "pool": "workers",
+    "queue": queues.WORKERS,
+    "retries": RETRIES,
+    "retry_policy": RetryByFailure(),
+}
 """The arguments of every task that has a worker."""
 
 
