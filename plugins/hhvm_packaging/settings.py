@@ -142,6 +142,9 @@ class Settings(BaseSettings):
     """The architectures that each suite has an index for."""
     lock_directory: Path = private_directory.PATH
     """For the locks that keep the publishers of this machine apart where the store cannot."""
+    several_hosts: bool = False
+    """Whether publishers may run on several machines, which such locks do not keep apart. Then nothing is
+    published to a store that does not support conditional writes."""
     requests_at_once: Annotated[int, Field(gt=0, le=10)] = 8
     """How many S3 requests a task sends at the same time if their order does not matter."""
     snapshot_days: Annotated[int, Field(gt=0)] = 90

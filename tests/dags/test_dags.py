@@ -1,6 +1,7 @@
 """The DAGs as Airflow loads them: complete, named, explained, and strict about what they are given."""
 
 import datetime
+import inspect
 import shutil
 import sys
 from pathlib import Path

@@ -11,7 +11,7 @@ from botocore.errorfactory import ClientExceptionsFactory
 from moto import mock_aws
 
 from hhvm_packaging.settings import Settings
-from hhvm_packaging.store.buckets import Bucket, Conflict
+from hhvm_packaging.store.buckets import Bucket, Conflict, NoConditionalWrites
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,3 +81,21 @@ def test_a_conditional_write_that_boto3_sends_twice_succeeds() -> None:
         assert bucket.replace("key", b"1", "text/plain", etag=None) == bucket.replace(
             "key", b"1", "text/plain", etag=None
         )
+
+
+def test_with_several_hosts_a_store_without_conditional_writes_is_refused_and_nothing_written(
+    s3: S3Client,
+) -> None:
+    bucket = Bucket(s3, Settings().scratch_bucket, several_hosts=True)
+    with pytest.raises(NoConditionalWrites, match=r"would overwrite .* several_hosts to false"):
+        bucket.replace("InRelease", b"new", "text/plain", etag=None)
+    assert bucket.get("InRelease") is None
+
+
+def test_with_several_hosts_a_store_with_conditional_writes_is_written_to() -> None:
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="us-east-1")
+        bucket = Bucket(s3, Settings().scratch_bucket, several_hosts=True)
+        s3.create_bucket(Bucket=bucket.name)
+        bucket.replace("InRelease", b"new", "text/plain", etag=None)
+        assert bucket.get("InRelease") == b"new"

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ class Conflict(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what}; nothing was overwritten. Run it again: it will include the other publisher's change."
+        )
+
+
+class NoConditionalWrites(PackagingError):
+    """The store would let publishers on several machines overwrite each other's changes."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(
+            f"The store at {store} does not support conditional writes, so publishers on several machines "
+            "would overwrite each other's changes. Use a store that does, such as Amazon S3; or publish from "
+            "one machine only, and set several_hosts to false"
         )
 
 
@@ -64,11 +76,15 @@ class Entry:
 
 
 class Bucket:
-    """One S3 bucket. Its methods raise botocore's ClientError unless they say otherwise."""
+    """One S3 bucket. Its methods raise botocore's ClientError unless they say otherwise.
 
-    def __init__(self, s3: S3Client, name: str) -> None:
+    ``several_hosts``: machines that share no lock write to it.
+    """
+
+    def __init__(self, s3: S3Client, name: str, *, several_hosts: bool = False) -> None:
         self.s3 = s3
         self.name = name
+        self.several_hosts = several_hosts
         self._conditional_writes: bool | None = None
         """None until it is known."""
         self._probing = threading.Lock()
@@ -136,8 +152,11 @@ class Bucket:
         """Write the object if its ETag is still ``etag`` (None: if it does not exist). Return the new ETag.
 
         Otherwise raises Conflict, on a store that supports conditional writes. Other stores ignore the
-        condition and write the object; see apt/lock.py.
+        condition and write the object, so a lock keeps the writers of one machine apart, see apt/lock.py. If
+        several machines write, raises NoConditionalWrites instead, and writes nothing.
         """
+        if self.several_hosts and not self.supports_conditional_writes():
+            raise NoConditionalWrites(self.s3.meta.endpoint_url)
         condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         condition |= _cache_control(cache)
         try:
@@ -250,5 +269,6 @@ class Store:
     """The two buckets: scratch is private, downloads is public."""
 
     def __init__(self, s3: S3Client, settings: Settings) -> None:
-        self.scratch = Bucket(s3, settings.scratch_bucket)
-        self.downloads = Bucket(s3, settings.downloads_bucket)
+        several = settings.several_hosts
+        self.scratch = Bucket(s3, settings.scratch_bucket, several_hosts=several)
+        self.downloads = Bucket(s3, settings.downloads_bucket, several_hosts=several)
