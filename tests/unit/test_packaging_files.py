@@ -100,6 +100,11 @@ def test_without_a_commit_without_a_repository_and_without_git_the_revision_is_u
         packaging_files.resolve(root, "main", None)
 
 
+def test_in_an_image_which_has_no_repository_a_file_says_the_revision(root: Path) -> None:
+    (root / "REVISION").write_text("0123abcd\n")
+    assert packaging_files.worktree(root) == Revision(WORKTREE, "0123abcd")
+
+
 def test_a_branch_a_tag_and_a_commit_can_be_asked_for(checkout: Path) -> None:
     first = git(checkout, "rev-parse", "HEAD")
     git(checkout, "tag", "--annotate", "--message=An annotated tag", "a-tag")

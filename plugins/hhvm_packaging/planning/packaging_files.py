@@ -68,9 +68,10 @@ def resolve(root: Path, ref: str | None, branch: str | None) -> Revision:
 
 
 def worktree(root: Path) -> Revision:
-    """The revision of the files as they lie in ``root``."""
+    """The revision of the files as they lie in ``root``: by git, or in an image by its file REVISION."""
     if (head := _own(root, ["HEAD"])) is None:
-        return Revision(WORKTREE, "unknown")
+        baked = root / "REVISION"
+        return Revision(WORKTREE, baked.read_text().strip() if baked.exists() else "unknown")
     edits = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_REVISED, _JOBS)
     return Revision(WORKTREE, f"{head.commit}-dirty" if edits else head.commit)
 
