@@ -11,6 +11,13 @@ export VERSION
 export DEMO_STARTED := $(shell date +%s.%N)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/plugins
 
+# Behind a company's TLS proxy only the system's certificates count; uv, and pip before 24.2, bring their own.
+export UV_SYSTEM_CERTS ?= 1
+SYSTEM_CERTIFICATES := $(firstword $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt))
+ifneq ($(SYSTEM_CERTIFICATES),)
+export PIP_CERT ?= $(SYSTEM_CERTIFICATES)
+endif
+
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
