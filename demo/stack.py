@@ -258,6 +258,11 @@ class Stack:
         found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
         return found
 
+    @property
+    def person_command(self) -> tuple[str, ...]:
+        """What comes before the words of a person's own command."""
+        return ()
+
     def person_environment(self) -> dict[str, str]:
         """The whole environment of a person's own command. Raises ``StackFailed`` before the first set-up."""
         if not self._private_key.exists():
@@ -290,7 +295,8 @@ class Stack:
                 *("--addr", f"127.0.0.1:{self.ports.s3}"),
             ]
         if service == "downloads":
-            return [sys.executable, "-m", "demo.downloads", str(self.ports.downloads), str(s3 / DOWNLOADS)]
+            address = ("127.0.0.1", str(self.ports.downloads))
+            return [sys.executable, "-m", "deploy.downloads", *address, str(s3 / DOWNLOADS)]
         # Logs are files on this machine; their servers would listen on every address.
         skip = ["--skip-serve-logs"] if service in {"scheduler", "triggerer"} else []
         return [str(programs / "airflow"), service, *skip]

@@ -1,6 +1,6 @@
 """The public bucket as users see it: a plain static file server, in place of dl.hhvm.com.
 
-``python -m demo.downloads PORT DIRECTORY``
+``python -m deploy.downloads ADDRESS PORT DIRECTORY``
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
 
-def main(port: str, directory: str) -> None:
+def main(address: str, port: str, directory: str) -> None:
     """Serve until killed."""
-    with _Server(("127.0.0.1", int(port)), partial(_Handler, directory=directory)) as server:
+    with _Server((address, int(port)), partial(_Handler, directory=directory)) as server:
         server.serve_forever()
 
 

@@ -1,0 +1,1 @@
+"""What docker-compose.yaml needs inside the image, and to be filled in before."""
