@@ -50,6 +50,18 @@ clean: $(READY) ## Stop the demo and forget its data
 quick: lint gnupg ## Run lint, the unit tests and the DAG tests
 	$(BIN)/pytest --numprocesses 2 tests/unit tests/dags
 
+.PHONY: compose-demo
+compose-demo: $(READY) gnupg ## Do the same with the services of docker-compose.yaml
+	@$(BIN)/python -m demo --compose up
+
+.PHONY: compose-down
+compose-down: $(READY) ## Stop everything that make compose-demo started
+	@$(BIN)/python -m demo --compose down
+
+.PHONY: compose-clean
+compose-clean: $(READY) ## Stop it and forget its data
+	@$(BIN)/python -m demo --compose clean
+
 .PHONY: test
 test: lint gnupg ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from demo.commands import CommandFailed
+from demo.compose_stack import ComposeDemo, ComposeStack
 from demo.driver import FIRST_RELEASE, Demo, DemoFailed
 from demo.progress import Progress
 from demo.stack import DEFAULT_VAR, Stack, StackFailed
@@ -23,6 +24,7 @@ INTERRUPTED = 130
 def main() -> int:
     """Do what the command line asks. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--compose", action="store_true", help="with the services of docker-compose.yaml")
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="set up, build, publish and install a release")
     # make passes it by the environment: there, no shell reads what a person typed.
@@ -30,7 +32,7 @@ def main() -> int:
     commands.add_parser("down", help="stop everything that the demo started")
     commands.add_parser("clean", help="stop everything and forget the data")
     commands.add_parser("status", help="show what runs")
-    run = commands.add_parser("run", help="run a command as the demo's Airflow would")
+    run = commands.add_parser("run", help="run a command as the demo's Airflow would, or docker compose")
     run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="COMMAND")
     arguments = parser.parse_args()
     progress = Progress.since_make()
@@ -48,19 +50,27 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace, progress: Progress) -> int:
-    stack = Stack(Path(os.environ.get("HHVM_DEMO_VAR") or DEFAULT_VAR))
+    demo = _demo(progress, compose=arguments.compose)
     match arguments.command:
         case "up":
             today = datetime.datetime.now(datetime.UTC).date()
             release = Release.parse(arguments.version, today=today)
-            Demo(stack, progress).up(release)
+            demo.up(release)
         case "run":
-            environment = stack.person_environment()
-            command = shutil.which(arguments.arguments[0], path=environment["PATH"]) or arguments.arguments[0]
-            os.execve(command, [command, *arguments.arguments[1:]], environment)  # ruff: ignore[start-process-with-no-shell]
+            environment = demo.stack.person_environment()
+            words = [*demo.stack.person_command, *arguments.arguments]
+            command = shutil.which(words[0], path=environment["PATH"]) or words[0]
+            os.execve(command, [command, *words[1:]], environment)  # ruff: ignore[start-process-with-no-shell]
         case command:
-            getattr(Demo(stack, progress), command)()
+            getattr(demo, command)()
     return 0
+
+
+def _demo(progress: Progress, *, compose: bool) -> Demo:
+    var = os.environ.get("HHVM_DEMO_VAR")
+    if compose:
+        return ComposeDemo(ComposeStack(Path(var or DEFAULT_VAR / "compose")), progress)
+    return Demo(Stack(Path(var or DEFAULT_VAR)), progress)
 
 
 if __name__ == "__main__":

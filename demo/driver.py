@@ -62,11 +62,7 @@ class Demo:
         """Do everything, up to the installed package. What is done already takes seconds."""
         with lock.hold(self._lock_file, self._wait_for_other):
             kill(self.stack.processes("driver"))  # Of an earlier driver that was killed.
-            with ThreadPoolExecutor() as pool:
-                parts = [pool.submit(self._images), pool.submit(self._repositories, release)]
-                parts.append(pool.submit(self.services))
-            for part in parts:
-                part.result()
+            self._set_up(release)
             self._release(release)
             with ThreadPoolExecutor() as pool:
                 for installed in [pool.submit(self._install, release, distro) for distro in self.distros]:
@@ -115,6 +111,13 @@ class Demo:
         )
 
     # The parts
+
+    def _set_up(self, release: Release) -> None:
+        with ThreadPoolExecutor() as pool:
+            parts = [pool.submit(self._images), pool.submit(self._repositories, release)]
+            parts.append(pool.submit(self.services))
+        for part in parts:
+            part.result()
 
     def _images(self) -> None:
         with self.progress.part("Docker engine") as say:
@@ -281,12 +284,15 @@ Airflow       {self.stack.ui_url}
 Repositories  {self.stack.public_url}
 apt           curl --create-dirs -o {keyring} {self.stack.public_url}/{PUBLIC_KEY}
               deb [signed-by={keyring}] {self.stack.public_url}/{distro.repository} {distro.distribution} main
-Logs          {self.stack.log_directory}
+{self._next_steps(release)}"""
+        )
 
-Next          make demo VERSION={_next(release):<9}another release beside it
+    def _next_steps(self, release: Release) -> str:
+        return f"""Logs          {self.stack.log_directory}
+
+Next          make demo VERSION={next_version(release):<9}another release beside it
               demo/airflow dags list     Airflow's own command line
               make down                  stop it all; make clean also forgets the data"""
-        )
 
     # Details
 
@@ -349,7 +355,7 @@ def _remove(entry: Path) -> None:
         entry.unlink()
 
 
-def _next(release: Release) -> str:
+def next_version(release: Release) -> str:
     """A version to try next."""
     if release.nightly:
         return FIRST_RELEASE
