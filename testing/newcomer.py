@@ -37,7 +37,7 @@ class Newcomer:
         self._api: AirflowApi | None = None
         (var / "environment.json").write_text(json.dumps(UNHURRIED))
 
-    def make(self, *arguments: str, expect: int = 0) -> str:
+    def make(self, *arguments: str, expect: int = 0, timeout: float = 600) -> str:
         """What ``make`` prints, once it ended with the expected status."""
         done = subprocess.run(
             ["make", "--no-print-directory", *arguments],
@@ -45,7 +45,7 @@ class Newcomer:
             env={**os.environ, "HHVM_DEMO_VAR": str(self.var)},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=timeout,
             check=False,
         )
         assert done.returncode == expect, done.stdout + done.stderr

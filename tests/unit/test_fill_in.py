@@ -33,7 +33,7 @@ def fill_in(tmp_path: Path, key_file: Path) -> Callable[..., subprocess.Complete
     (tmp_path / ".env").write_text(example.replace("=embedded,docker\n", "=embedded\n"))
 
     def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [ROOT / "bin/fill-in-deployment", "--directory", tmp_path, *arguments]
+        command = [str(ROOT / "bin/fill-in-deployment"), "--directory", str(tmp_path), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == expect, done.stderr
         return done

@@ -1,0 +1,227 @@
+"""The deployment by docker-compose: it releases, keeps the key from the engine, and survives what dies in it.
+
+The tests build upon one another, in this order, over one deployment with data of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import docker
+import pytest
+
+from demo.compose_stack import ComposeStack
+from demo.stack import Ports
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from docker.models.containers import Container
+
+DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
+QUEUES = {
+    "sign_source_tarball": "worker-signing",
+    "candidate": "worker-signing",
+    "update_repositories": "worker-signing",
+    "make_source_tarball": "worker-engine",
+    "make_binary_package": "worker-engine",
+    "verify_candidate": "worker-engine",
+    "plan": "worker",
+    "build_report": "worker",
+    "publish_report": "worker",
+}
+"""Where tasks ran, for some of them."""
+WITH_ENGINE = {"worker-engine", "triggerer-engine"}
+WITH_KEY = {"worker-signing"}
+
+
+class Deployer(Newcomer):
+    """Somebody with this checkout and a deployment by docker-compose."""
+
+    stack: ComposeStack
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.stack = ComposeStack(var, preferred_ports=Ports(0, 0, 0))
+        self.engine = docker.from_env()
+        self._api = None
+
+    def services(self) -> dict[str, Container]:
+        """The running containers of the deployment's services, by service."""
+        label = f"com.docker.compose.project={self.stack.project}"
+        found = self.engine.containers.list(filters={"label": label})
+        return {container.labels["com.docker.compose.service"]: container for container in found}
+
+    def kill(self, service: str) -> None:
+        """Kill a service's container as a fault does: nobody told the engine to stop it."""
+        container = self.services()[service]
+        container.reload()
+        pid = container.attrs["State"]["Pid"]
+        assert pid  # 0 would be this process' own group.
+        os.kill(pid, signal.SIGKILL)
+
+    def execute(self, service: str, *command: str) -> str:
+        """What a command prints in a service's container."""
+        done = self.services()[service].exec_run(list(command))
+        assert done.exit_code == 0, done.output
+        return bytes(done.output).decode(errors="replace")
+
+    def hosts(self, run_id: str, version: str) -> dict[str, str]:
+        """The container that each task last ran in, of the two runs that a wrapper's run triggered."""
+        found: dict[str, str] = {}
+        for dag_id in (BUILD, PUBLISH):
+            path = f"/dags/{dag_id}/dagRuns/{run_id}__{version}/taskInstances"
+            for task in self.api.call("GET", path)["task_instances"]:
+                found[task["task_id"]] = task["hostname"]
+        return found
+
+    def until_at(self, dag_id: str, run_id: str, task: str) -> None:
+        """Wait until a task has got that far: it runs, or waits for its job."""
+        states = ("queued", "running", "deferred")
+
+        def is_there() -> bool:
+            found = self.tasks(dag_id, run_id)
+            return any(one.task_id == task and one.state in states for one in found.values())
+
+        self.until(is_there, limit=600)
+
+
+@pytest.fixture(scope="module")
+def deployer(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
+    """The deployer, whose deployment is gone at the end."""
+    deployer = Deployer(tmp_path_factory.mktemp("compose"))
+    deployer.stack.ports  # ruff: ignore[useless-expression]  chosen now, beside what may run already
+    yield deployer
+    deployer.make("compose-clean")
+
+
+def test_a_release_goes_through_the_deployment_and_is_installed(deployer: Deployer) -> None:
+    printed = deployer.make("compose-demo", timeout=1800)
+    for distro in DISTROS:
+        assert re.search(rf"install {distro}.*HipHop VM 1\.0\.0 \(rel\)", printed), printed
+
+
+def test_each_task_ran_on_the_worker_of_its_queue(deployer: Deployer) -> None:
+    hosts = {str(container.id)[:12]: service for service, container in deployer.services().items()}
+    ran = {task: hosts.get(host) for task, host in deployer.hosts("demo-1.0.0", "1.0.0").items()}
+    assert ran | QUEUES == ran
+
+
+def test_no_container_has_both_the_key_and_the_engine_and_most_have_neither(deployer: Deployer) -> None:
+    private = (deployer.var / "secrets" / "signing_key").read_text()
+    key = max(private.splitlines(), key=len)
+    for service, container in deployer.services().items():
+        mounts = {mount["Destination"] for mount in container.attrs["Mounts"]}
+        assert ("/var/run/docker.sock" in mounts) == (service in WITH_ENGINE), service
+        secrets = deployer.execute(service, "sh", "-c", "cat /run/secrets/* 2>/dev/null || true")
+        assert (key in secrets) == (service in WITH_KEY), service
+        environment = "cat /proc/[0-9]*/environ 2>/dev/null || true"
+        assert key not in deployer.execute(service, "sh", "-c", environment), service
+        assert key not in json.dumps(container.attrs), service
+
+
+def test_no_container_runs_as_root_or_could_become_root(deployer: Deployer) -> None:
+    for service, container in deployer.services().items():
+        for process in container.top(ps_args="-eo pid,uid,args")["Processes"]:
+            assert process[1] != "0", (service, process)
+        host = container.attrs["HostConfig"]
+        assert host["CapDrop"] == ["ALL"], service
+        assert not host["CapAdd"], service
+        assert not host["Privileged"], service
+        assert "no-new-privileges:true" in host["SecurityOpt"], service
+        assert host["Memory"], service
+
+
+def test_only_the_ui_and_the_downloads_are_published(deployer: Deployer) -> None:
+    published = {
+        (service, port["HostIp"], int(port["HostPort"]))
+        for service, container in deployer.services().items()
+        for ports in container.attrs["HostConfig"]["PortBindings"].values()
+        for port in ports
+    }
+    ports = deployer.stack.ports
+    assert published == {("api-server", "127.0.0.1", ports.ui), ("downloads", "", ports.downloads)}
+
+
+def test_jobs_reach_what_is_public_and_none_of_the_services(deployer: Deployer) -> None:
+    inner = {"postgres": 5432, "broker": 6379, "s3": 8082, "api-server": 8080, "worker-signing": 8793}
+    targets = [
+        f"{network['IPAddress']}/{inner[service]}"
+        for service, container in deployer.services().items()
+        if service in inner
+        for network in container.attrs["NetworkSettings"]["Networks"].values()
+    ]
+    assert len(targets) >= len(inner)
+    public = deployer.stack.public_url.removeprefix("http://").replace(":", "/")
+    script = 'for target; do timeout 3 bash -c "</dev/tcp/$target" 2>/dev/null && echo "$target"; done; true'
+    answering = deployer.engine.containers.run(
+        "debian:bookworm",
+        ["bash", "-c", script, "-", public, *targets],
+        network=f"{deployer.stack.project}_jobs",
+        remove=True,
+    )
+    assert answering.decode().split() == [public]
+
+
+def test_no_secret_is_in_the_image(deployer: Deployer) -> None:
+    history = subprocess.run(
+        ["docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", "hhvm-packaging:demo"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    image = json.dumps(deployer.engine.images.get("hhvm-packaging:demo").attrs)
+    for file in (deployer.var / "secrets").iterdir():
+        if file.name != "public_key":
+            assert file.read_text() not in history + image
+
+
+def test_the_ui_names_the_revision_that_runs(deployer: Deployer) -> None:
+    environment = deployer.services()["api-server"].attrs["Config"]["Env"]
+    assert f"AIRFLOW__API__INSTANCE_NAME=HHVM packaging {deployer.stack.revision}" in environment
+
+
+def test_setting_it_up_again_changes_nothing(deployer: Deployer) -> None:
+    printed = deployer.make("compose-demo", timeout=1800)
+    assert "is built and published already" in printed
+
+
+def test_a_release_ends_green_whatever_is_killed_under_it(deployer: Deployer) -> None:
+    subprocess.run(
+        ["demo/make-git-repositories", str(deployer.var / "git"), "1.0.1"],
+        check=True,
+        cwd=ROOT,
+    )
+    run_id, child = "chaos", "chaos__1.0.1"
+    assert deployer.trigger(WRAPPER, run_id, {"version": "1.0.1"}).is_success
+    deployer.until_at(BUILD, child, "make_binary_package")
+    deployer.until(lambda: deployer.building("1.0.1"))
+    for service in ("worker-engine", "triggerer-engine", "scheduler"):
+        deployer.kill(service)
+    for service in ("postgres", "broker"):
+        deployer.services()[service].restart()
+    deployer.until_at(PUBLISH, child, "update_repositories")
+    deployer.kill("worker-signing")
+    assert deployer.ended(WRAPPER, run_id) == "success"
+
+    for suite in ("bookworm", "trixie"):
+        assert f"1.0.1-1~{suite}" in deployer.offered(suite)
+        lines = deployer.execute("worker-signing", "bin/apt-suite", "history", "debian", suite).splitlines()
+        assert len([line for line in lines if f"+ hhvm 1.0.1-1~{suite}" in line]) == 1, lines
+    logs = "find /srv/s3/hhvm-scratch/jobs/1.0.1 -path '*make-binary-package*' -name log.txt"
+    assert len(deployer.execute("s3", "sh", "-c", logs).splitlines()) == len(DISTROS)
+
+
+def test_what_was_killed_is_healthy_again(deployer: Deployer) -> None:
+    def healthy() -> bool:
+        states = [container.attrs["State"] for container in deployer.services().values()]
+        return len(states) >= 11 and all(state["Health"]["Status"] == "healthy" for state in states)
+
+    deployer.until(healthy, limit=300)
