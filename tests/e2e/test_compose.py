@@ -71,7 +71,8 @@ class Deployer(Newcomer):
         """What a command prints in a service's container."""
         done = self.services()[service].exec_run(list(command))
         assert done.exit_code == 0, done.output
-        return bytes(done.output).decode(errors="replace")
+        assert isinstance(done.output, bytes)
+        return done.output.decode(errors="replace")
 
     def hosts(self, run_id: str, version: str) -> dict[str, str]:
         """The container that each task last ran in, of the two runs that a wrapper's run triggered."""
@@ -106,6 +107,28 @@ def test_a_release_goes_through_the_deployment_and_is_installed(deployer: Deploy
     printed = deployer.make("compose-demo", timeout=1800)
     for distro in DISTROS:
         assert re.search(rf"install {distro}.*HipHop VM 1\.0\.0 \(rel\)", printed), printed
+
+
+def test_the_compose_file_is_clean(deployer: Deployer) -> None:
+    command = [*deployer.stack.person_command, "config", "--quiet"]
+    done = subprocess.run(command, env=deployer.stack.person_environment(), capture_output=True, check=True)
+    assert not done.stdout + done.stderr
+
+
+def test_without_what_has_no_default_nothing_starts(deployer: Deployer, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+    command = [
+        "docker",
+        "compose",
+        "--file",
+        "docker-compose.yaml",
+        "--env-file",
+        tmp_path / ".env",
+        "config",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "run bin/fill-in-deployment" in done.stderr
 
 
 def test_each_task_ran_on_the_worker_of_its_queue(deployer: Deployer) -> None:
