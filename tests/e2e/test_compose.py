@@ -123,7 +123,7 @@ def test_without_what_has_no_default_nothing_starts(deployer: Deployer, tmp_path
         "--file",
         "docker-compose.yaml",
         "--env-file",
-        tmp_path / ".env",
+        str(tmp_path / ".env"),
         "config",
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
