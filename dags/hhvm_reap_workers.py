@@ -4,7 +4,7 @@
 labels (instances, volumes that they left, containers, work directories) and ends exactly what it finds
 unused; a worker of a newer attempt stays. If a wrapper failed, but the runs of `hhvm_build` and
 `hhvm_publish_release` that it triggered go on, they are marked failed. Its logs and results say what it ended
-and why.
+and why. Where Airflow sends metrics, it also sends those of `docs/monitoring.md`.
 
 **When this fails**: the workers end at their own time limits. Its log has the reason; clear the failed task,
 or wait for the next run.
@@ -20,7 +20,8 @@ import time
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging.orchestration import connections, dag_defaults, queues, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, metric_sender, queues, task_context
+from hhvm_packaging.reporting import metrics
 from hhvm_packaging.upkeep import orphans, reaping
 
 
@@ -28,7 +29,8 @@ from hhvm_packaging.upkeep import orphans, reaping
 def reap() -> list[str]:
     """End unused workers. Returns which and why, a line for each."""
     read_state = task_context.task_state_reader(get_current_context())
-    return task_context.log_warnings(reaping.reap(connections.worker(), read_state, now=time.time()))
+    ended = reaping.reap(connections.worker(), read_state, now=time.time())
+    return task_context.log_warnings(metric_sender.count_leaked(ended))
 
 
 @task
@@ -36,6 +38,13 @@ def cancel_orphans() -> list[str]:
     """Cancel the runs whose parent failed. Returns which and why, a line for each."""
     with connections.airflow_api() as api:
         return task_context.log_warnings(orphans.cancel(api))
+
+
+@task
+def send_metrics() -> None:
+    """Send the metrics that are computed from the store and from Airflow's API."""
+    with connections.airflow_api() as api:
+        metric_sender.send(metrics.collect(connections.store(), api))
 
 
 @dag(
@@ -46,6 +55,8 @@ def cancel_orphans() -> list[str]:
 def hhvm_reap_workers() -> None:
     cancel_orphans()
     reap()
+    if metric_sender.is_on():
+        send_metrics()
 
 
 hhvm_reap_workers()

@@ -25,8 +25,8 @@ from hhvm_packaging import distros
 from hhvm_packaging.orchestration import queues, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunOperator, PublishOperator
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
+from hhvm_packaging.runs import run
 from hhvm_packaging.settings import settings
-from hhvm_packaging.upkeep import orphans
 from tests.unit.test_release import NOT_VERSIONS
 from tests.unit.test_request import NOT_REFS, NOT_TIMES, TIMES
 
@@ -128,7 +128,7 @@ def test_the_children_of_every_wrapper_are_cancelled_with_it(dags: dict[str, DAG
         for task in dag.tasks
         if task.task_type in operators
     }
-    assert waiting == {(wrapper, child) for wrapper in orphans.WRAPPERS for child in orphans.CHILDREN}
+    assert waiting == {(wrapper, child) for wrapper in run.WRAPPERS for child in run.CHILDREN}
 
 
 @pytest.mark.parametrize("child", [BuildOperator, PublishOperator])

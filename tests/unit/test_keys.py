@@ -70,6 +70,8 @@ STORED: dict[Template, tuple[str, str]] = {
         keys.snapshot("debian", "bookworm", SNAPSHOT),
         f"snapshots/debian/bookworm/{SNAPSHOT}.json",
     ),
+    Scratch.LAST_PUBLISH: (keys.last_publish("nightly"), "metrics/last-publish/nightly.json"),
+    Scratch.CANARY_VERDICT: (keys.CANARY_VERDICT, "metrics/canary-verdict.json"),
     Scratch.CONDITIONAL_WRITES: (keys.CONDITIONAL_WRITES, "conditional-writes"),
     Downloads.PUBLIC_KEY: (keys.PUBLIC_KEY, "conf/hhvm.gpg.key"),
     Downloads.RELEASE_TARBALL: (keys.public_tarball(RELEASE), "source/hhvm-4.172.1.tar.gz"),
@@ -160,6 +162,7 @@ FIELDS: dict[str, SearchStrategy[str]] = {
     "sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
     "snapshot": NAMES,
     "subject": VERSIONS | st.just("canary"),
+    "suite_kind": NAMES,
     "suite": NAMES,
     "version": VERSIONS,
 }

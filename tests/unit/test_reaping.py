@@ -60,24 +60,24 @@ def test_a_worker_whose_task_is_over_or_gone_is_ended_and_named(state: str | Non
         asked.append(task)
         return state
 
-    [line] = reap(worker, of, now=NOW)  # type: ignore[arg-type]
-    assert line == f"ended instance i-1 of a-job: its task a_dag.a run.a_task[3] is {why}"
+    [ended] = reap(worker, of, now=NOW)  # type: ignore[arg-type]
+    assert str(ended) == f"ended instance i-1 of a-job: its task a_dag.a run.a_task[3] is {why}"
     assert worker.ended == ["i-1"]
     assert asked == [("a_dag", "a run", "a_task", 3)]
 
 
 def test_a_worker_past_its_expiry_is_ended_whatever_its_task_does() -> None:
     worker = Worker(expires=NOW - 1)
-    [line] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
-    assert "past its expiry" in line
+    [ended] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
+    assert "past its expiry" in str(ended)
 
 
 def test_what_has_lost_its_labels_is_ended() -> None:
     worker = Worker()
     lost = Found("a-job", "container", "c0ffee", {})
     worker.find = lambda: iter([lost])  # type: ignore[method-assign]
-    [line] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
-    assert line == "ended container c0ffee of a-job: the worker that started it is gone"
+    [ended] = reap(worker, lambda *_: "running", now=NOW)  # type: ignore[arg-type]
+    assert str(ended) == "ended container c0ffee of a-job: the worker that started it is gone"
 
 
 def test_only_what_was_found_is_ended_beside_a_newer_try_of_the_same_task() -> None:
@@ -85,6 +85,6 @@ def test_only_what_was_found_is_ended_beside_a_newer_try_of_the_same_task() -> N
     [new] = worker.find()
     old = Found("a-job", "instance", "i-0", {**new.labels, "hhvm.expires": str(NOW - 1)})
     worker.find = lambda: iter([old, new])  # type: ignore[method-assign]
-    [line] = reap(worker, lambda *_: "deferred", now=NOW)  # type: ignore[arg-type]
-    assert "i-0" in line
+    [ended] = reap(worker, lambda *_: "deferred", now=NOW)  # type: ignore[arg-type]
+    assert "i-0" in str(ended)
     assert worker.ended == ["i-0"]

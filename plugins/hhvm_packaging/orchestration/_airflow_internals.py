@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException
 
 if TYPE_CHECKING:
     import datetime
+    from collections.abc import Mapping
 
     from airflow.sdk.exceptions import DagRunTriggerException
 
@@ -60,3 +61,17 @@ def is_task(component: object) -> bool:
     from airflow.sdk.execution_time.task_runner import TaskRunnerMarker
 
     return isinstance(component, TaskRunnerMarker)
+
+
+def add_to_counter(name: str, count: int, labels: Mapping[str, str]) -> None:
+    """Send an increment of a metric as Airflow sends its own. Does nothing if Airflow sends no metrics."""
+    from airflow.sdk.observability import stats
+
+    stats.incr(name, count, tags=dict(labels))
+
+
+def set_gauge(name: str, value: int, labels: Mapping[str, str]) -> None:
+    """Send a value of a metric. Otherwise like add_to_counter."""
+    from airflow.sdk.observability import stats
+
+    stats.gauge(name, value, tags=dict(labels))

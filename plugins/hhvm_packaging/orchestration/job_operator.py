@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.orchestration import connections, queues, task_context
+from hhvm_packaging.orchestration import connections, metric_sender, queues, task_context
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.orchestration.steps import STEPS
 from hhvm_packaging.runs.run import name_job
@@ -141,7 +141,9 @@ class JobOperator(BaseOperator):
             elif number > first and (failed := attempts.final_failure(step.store, job, name, since=first)):
                 raise failed
             else:
-                started = worker.start(name, attempt, job, self._labels(context, job, attempt), step.store)
+                with metric_sender.count_failure():
+                    labels = self._labels(context, job, attempt)
+                    started = worker.start(name, attempt, job, labels, step.store)
                 self.log.info("%s: started on %s", job.title, started)
             self._link(context, worker, name, attempt, step)
         which: dict[str, Any] = {"name": name, "build": str(attempt), "job": job.model_dump(mode="json")}
@@ -166,7 +168,8 @@ class JobOperator(BaseOperator):
             raise TryAgain(f"{parsed.title}: {event}", _NO_ANSWER_DELAY)
         with task_context.fail_without_retry():
             try:
-                done = step.finish(worker, name, AttemptId.parse(build), parsed)
+                with metric_sender.count_failure():
+                    done = step.finish(worker, name, AttemptId.parse(build), parsed)
             except (PackagingError, TryAgain):
                 self._remove(worker, name)
                 raise

@@ -22,12 +22,22 @@ log = logging.getLogger(__name__)
 
 def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
     """The names of the suites that the release is published in, by the setting ``suites``."""
-    series = release.version.rpartition(".")[0]
-    kind = "nightly" if release.nightly else series if series in settings.suites else "release"
+    series = _series(release)
     return tuple(
         template.replace("DISTRO", distro.distribution).replace("x.y", series)
-        for template in settings.suites[kind]
+        for template in settings.suites[suite_kind(release, settings)]
     )
+
+
+def suite_kind(release: Release, settings: Settings) -> str:
+    """The kind of the suites that the release is published in: a key of the setting ``suites``."""
+    if release.nightly:
+        return "nightly"
+    return series if (series := _series(release)) in settings.suites else "release"
+
+
+def _series(release: Release) -> str:
+    return release.version.rpartition(".")[0]
 
 
 def open_suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:

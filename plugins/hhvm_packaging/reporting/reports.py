@@ -13,6 +13,7 @@ from hhvm_packaging.planning.request import PUBLISH
 from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
+from hhvm_packaging.reporting import metrics
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts
@@ -60,7 +61,8 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
 def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, run: Run) -> str:
     """Report what users get of all that the plan asks for; for a dry run, what would change.
 
-    Raises Incomplete if anything is missing. The plan is None if the task ``plan`` failed.
+    Records the time of a publish in which nothing is missing, for the metrics. Raises Incomplete if anything
+    is. The plan is None if the task ``plan`` failed.
     """
     if plan is None:
         raise Incomplete(_describe_failed_plan("nothing was published", run))
@@ -77,11 +79,16 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
         report.add_failed_step(PublishReleaseSource)
     # `verify_published` is mapped over the distributions that were exposed.
     report.add_failed_distro_steps(VerifyPublished, [distro for distro in found if found[distro].accepted])
-    return report.finish("this was a dry run" if plan.dry_run else "all is public")
+    text = report.finish("this was a dry run" if plan.dry_run else "all is public")
+    if not plan.dry_run and plan.action != "undo":
+        metrics.record_publish(plan.release, store, settings)
+    return text
 
 
 def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:
     """Report what the canary found. Raises Incomplete if anything is wrong.
+
+    Records the verdict, for the metrics, unless the task ``check`` failed.
 
     The plan is None if the task ``plan`` failed. ``findings`` are what the task ``check`` returned; None if
     it failed.
@@ -94,6 +101,8 @@ def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store
     if findings is None:
         report.add_failed_tasks(CanaryTask.CHECK)
     report.add_failed_distro_steps(LookAsUser, plan.distros)
+    if findings is not None:
+        metrics.record_verdict(len(report.failures), store)
     names = ", ".join(distro.name for distro in plan.distros)
     report.lines.append(f"checked with the apt of: {names or 'no distribution'}")
     return report.finish("all is well")

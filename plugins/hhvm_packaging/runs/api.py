@@ -195,6 +195,11 @@ class AirflowApi:
         body = {"dag_run_id": run_id, "conf": conf, "logical_date": None, "run_after": now}
         self._call_unless_exists("POST", f"/dags/{dag_id}/dagRuns", body)
 
+    def count_runs(self, dag_id: str, state: str) -> int:
+        """How many runs of a DAG are in this state; 0 for a DAG that does not exist."""
+        found = self._find(f"/dags/{dag_id}/dagRuns", state=state, limit=1)
+        return int(found["total_entries"]) if found else 0
+
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run failed, as a person does. If it has ended or does not exist, do nothing."""
         if (found := self.run(dag_id, run_id)) and found.state in UNFINISHED:

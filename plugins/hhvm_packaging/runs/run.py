@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 FAILURE_REASON = "report"
 """The key of the XCom that says why a task failed, for reports and notifications."""
 
+WRAPPERS = ("hhvm_build_and_publish", "hhvm_build_and_publish_multi")
+"""The DAGs that trigger others."""
+CHILDREN = ("hhvm_build", "hhvm_publish_release")
+"""The DAGs that those trigger."""
+
 UNFINISHED = ("queued", "running")
 """The states of a run that has not ended."""
 

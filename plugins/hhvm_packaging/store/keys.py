@@ -120,6 +120,7 @@ _FIELDS: Mapping[str, _Field] = {
     "snapshot": _Field(_NAME),
     "subject": _Field(rf"{_NUMBERS}|{CANARY}", lambda text: text == CANARY or _is_version(text)),
     "suite": _Field(_NAME),
+    "suite_kind": _Field(_NAME),
     "version": _Field(_NUMBERS, _is_version),
 }
 
@@ -195,6 +196,8 @@ class Scratch(Template):
     APPROVAL = "approvals/{version}/{dag_id}/{run_id}.json"
     PACKAGING = "packaging/{sha256}.tar.gz"
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
+    LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
+    CANARY_VERDICT = "metrics/canary-verdict.json"
     CONDITIONAL_WRITES = "conditional-writes"
 
 
@@ -351,6 +354,20 @@ def job_file(subject: str, job: str, attempt: AttemptId, name: str) -> str:
 def approval(version: str, dag_id: str, run_id: str) -> str:
     """Who approved in that run to publish the version."""
     return Scratch.APPROVAL.build(version=version, dag_id=dag_id, run_id=run_id)
+
+
+def last_publishes() -> str:
+    """How the keys of all last publishes begin."""
+    return Scratch.LAST_PUBLISH.prefix()
+
+
+def last_publish(suite_kind: str) -> str:
+    """The last good publish into the suites of this kind, such as ``nightly``."""
+    return Scratch.LAST_PUBLISH.build(suite_kind=suite_kind)
+
+
+CANARY_VERDICT = Scratch.CANARY_VERDICT.build()
+"""What the canary found last."""
 
 
 def packaging(sha256: str) -> str:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.runs.run import UNFINISHED, parent_run_id
+from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, parent_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hhvm_packaging.runs.api import AirflowApi, DagRun
-
-WRAPPERS = ("hhvm_build_and_publish", "hhvm_build_and_publish_multi")
-CHILDREN = ("hhvm_build", "hhvm_publish_release")
 
 
 def cancel(api: AirflowApi) -> Iterator[str]:

@@ -62,6 +62,8 @@ RULES = {
     Scratch.APPROVAL: Rule.STAYS,
     Scratch.PACKAGING: Rule.STAYS,
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
+    Scratch.LAST_PUBLISH: Rule.STAYS,
+    Scratch.CANARY_VERDICT: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
 }
 """The rule for each template. Objects whose keys have no template stay."""

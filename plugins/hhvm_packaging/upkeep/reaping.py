@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,10 +14,21 @@ ALIVE = ("scheduled", "queued", "running", "deferred", "up_for_retry", "restarti
 """The states of a task instance that may still need its worker."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What was ended, and why."""
+
+    found: Found
+    why: str
+
+    def __str__(self) -> str:
+        return f"ended {self.found.kind} {self.found.id} of {self.found.name}: {self.why}"
+
+
 def reap(
     worker: Worker, read_state: Callable[[str, str, str, int], str | None], *, now: float
-) -> Iterator[str]:
-    """End every worker that no task needs. Yields a line for each that says what was ended and why.
+) -> Iterator[Ended]:
+    """End every worker that no task needs. Yields what was ended and why, one after the other.
 
     ``read_state`` returns the state of a task instance, None if it does not exist; its arguments are DAG id,
     run id, task id and map index. ``now`` is in seconds since the epoch.
@@ -24,7 +36,7 @@ def reap(
     for found in worker.find():
         if reason := _reason(found, read_state, now):
             worker.end(found)
-            yield f"ended {found.kind} {found.id} of {found.name}: {reason}"
+            yield Ended(found, reason)
 
 
 def _reason(found: Found, read_state: Callable[[str, str, str, int], str | None], now: float) -> str:

@@ -90,7 +90,8 @@ def final_failure(store: Store, job: Job, name: str, since: int) -> JobFailed | 
     if failed is None or failed.failure in _LIMITS or failed.failure in _LATER:
         return None
     key = known[-1].key(keys.LOG)
-    return JobFailed(_message(store, job, key, failed.failure, failed.reason, store.scratch.get(key)))
+    message = _message(store, job, key, failed.failure, failed.reason, store.scratch.get(key))
+    return JobFailed(message, failed.failure)
 
 
 def is_failed(store: Store, job: Job, name: str, attempt: AttemptId) -> bool:
@@ -120,7 +121,7 @@ def failed(
         reason += ". Clear this task to run it again"
     log_key = keys.job_file(job.version, name, attempt, keys.LOG)
     message = _message(store, job, log_key, failure, reason, log)
-    return JobFailed(message) if delay is None else TryAgain(message, delay)
+    return JobFailed(message, failure) if delay is None else TryAgain(message, delay, failure)
 
 
 def _message(store: Store, job: Job, log_key: str, failure: Failure, reason: str, log: bytes | None) -> str:

@@ -106,18 +106,27 @@ class Result(BaseModel):
 
 
 class JobFailed(PackagingError):
-    """A job failed. The message says which one, why, and where its log is."""
+    """A job failed. The message says which one, why, and where its log is.
+
+    ``failure`` is the class of the failure.
+    """
+
+    def __init__(self, message: str, failure: Failure = Failure.JOB) -> None:
+        super().__init__(message)
+        self.failure = failure
 
 
 class TryAgain(Exception):
     """A job failed, but another attempt may succeed: elsewhere, later, or on a bigger worker.
 
-    ``delay`` is the number of seconds until that attempt.
+    ``delay`` is the number of seconds until that attempt. ``failure`` is the class of the failure; None if
+    this attempt may still succeed.
     """
 
-    def __init__(self, message: str, delay: float) -> None:
+    def __init__(self, message: str, delay: float, failure: Failure | None = None) -> None:
         super().__init__(message)
         self.delay = delay
+        self.failure = failure
 
 
 def job_name(version: str, script: str, distro: str | None, *task: str) -> str:
