@@ -61,9 +61,10 @@ class StatsD:
         return set_ | here
 
     def receive(self, seconds: float = 0.2) -> None:
-        """Read until nothing has come for so long."""
-        self.socket.settimeout(seconds)
-        while True:
+        """Read what comes, for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.socket.settimeout(left)
             try:
                 lines = self.socket.recv(1 << 16).decode().splitlines()
             except TimeoutError:
