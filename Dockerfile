@@ -68,5 +68,5 @@ RUN echo "$REVISION" >REVISION
 ENV AIRFLOW__API__INSTANCE_NAME="HHVM packaging ${REVISION}"
 LABEL org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.title="HHVM packaging"
-USER airflow
+USER 50000
 CMD ["airflow", "version"]

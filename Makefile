@@ -67,7 +67,7 @@ test: lint gnupg ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
 
 .PHONY: lint
-lint: $(READY) ## Check style, types, imports and shell
+lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -75,6 +75,8 @@ lint: $(READY) ## Check style, types, imports and shell
 	@command -v shellcheck >/dev/null || demo/debian-packages shellcheck
 	@$(SHELL_FILES) | xargs -0 shellcheck --external-sources
 	@echo "shellcheck: no issues found"
+	@git ls-files -z -- '*Dockerfile' | xargs -0 $(BIN)/hadolint
+	@echo "hadolint: no issues found"
 
 .PHONY: bench-publish
 bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
