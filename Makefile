@@ -94,6 +94,10 @@ bench-workers: $(READY) ## Measure what waiting for 10, 100 and 500 instances co
 bench-orchestration: $(READY) gnupg ## Compare the waits of a release with the step functions'
 	@$(BIN)/python -m benchmarks.orchestration
 
+.PHONY: bench-failures
+bench-failures: $(READY) gnupg ## Measure what a fault of each service of docker-compose.yaml costs
+	@$(BIN)/python -m benchmarks.failures
+
 .PHONY: requirements
 requirements: $(READY) ## Compile requirements*.txt from requirements*.in
 	for list in requirements requirements-dev; do \

@@ -70,6 +70,11 @@ class ComposeStack(Stack):
         """Where the engine keeps the jobs' directories. It is also the label of their containers."""
         return type(self.var)(self.setting("WORK_DIRECTORY"))
 
+    @property
+    def override(self) -> Path:
+        """A compose file that changes this deployment, if it exists."""
+        return self.var / "docker-compose.override.yaml"
+
     def setting(self, name: str) -> str:
         """A setting of this deployment. Raises StackFailed before the first set-up."""
         with suppress(FileNotFoundError):
@@ -141,7 +146,8 @@ class ComposeStack(Stack):
     @property
     def person_command(self) -> tuple[str, ...]:
         """``docker compose`` with what it needs to find these services."""
-        files = [word for file in FILES for word in ("--file", str(file))]
+        more = (self.override,) if self.override.exists() else ()
+        files = [word for file in (*FILES, *more) for word in ("--file", str(file))]
         own = ("--project-name", self.project, "--env-file", str(self.var / ".env"))
         return ("docker", "compose", *own, *files)
 

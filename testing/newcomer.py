@@ -71,9 +71,13 @@ class Newcomer:
     def api(self) -> AirflowApi:
         """Airflow's API, as a person uses it."""
         if self._api is None or self._api.url != self.stack.ui_url:
-            password = self.stack.secrets.password
-            self._api = AirflowApi(self.stack.ui_url, USER, password, patience=PATIENCE, timeout=TIMEOUT)
+            self._api = self.log_in(patience=PATIENCE, timeout=TIMEOUT)
         return self._api
+
+    def log_in(self, *, patience: float, timeout: float) -> AirflowApi:
+        """Another client of Airflow's API, for the same user."""
+        password = self.stack.secrets.password
+        return AirflowApi(self.stack.ui_url, USER, password, patience=patience, timeout=timeout)
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> httpx.Response:
         """Start a run through the API. Returns what it answers."""

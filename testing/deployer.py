@@ -1,0 +1,70 @@
+"""Somebody with this checkout and a deployment by docker-compose of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import docker
+
+from demo.compose_stack import ComposeStack
+from demo.stack import Ports
+from testing.newcomer import BUILD, PUBLISH, Newcomer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from docker.models.containers import Container
+
+
+class Deployer(Newcomer):
+    """Somebody with this checkout and a deployment by docker-compose."""
+
+    stack: ComposeStack
+
+    def __init__(self, var: Path) -> None:
+        self.var = var
+        self.stack = ComposeStack(var, preferred_ports=Ports(0, 0, 0))
+        self.engine = docker.from_env()
+        self._api = None
+
+    def services(self) -> dict[str, Container]:
+        """The running containers of the deployment's services, by service."""
+        label = f"com.docker.compose.project={self.stack.project}"
+        found = self.engine.containers.list(filters={"label": label})
+        return {container.labels["com.docker.compose.service"]: container for container in found}
+
+    def kill(self, service: str) -> None:
+        """Kill a service's container as a fault does: nobody told the engine to stop it."""
+        container = self.services()[service]
+        container.reload()
+        pid = container.attrs["State"]["Pid"]
+        assert pid  # 0 would be this process' own group.
+        os.kill(pid, signal.SIGKILL)
+
+    def execute(self, service: str, *command: str) -> str:
+        """What a command prints in a service's container."""
+        done = self.services()[service].exec_run(list(command))
+        assert done.exit_code == 0, done.output
+        assert isinstance(done.output, bytes)
+        return done.output.decode(errors="replace")
+
+    def hosts(self, run_id: str, version: str) -> dict[str, str]:
+        """The container that each task last ran in, of the two runs that a wrapper's run triggered."""
+        found: dict[str, str] = {}
+        for dag_id in (BUILD, PUBLISH):
+            path = f"/dags/{dag_id}/dagRuns/{run_id}__{version}/taskInstances"
+            for task in self.api.call("GET", path)["task_instances"]:
+                found[task["task_id"]] = task["hostname"]
+        return found
+
+    def until_at(self, dag_id: str, run_id: str, task: str) -> None:
+        """Wait until a task has got that far: it runs, or waits for its job."""
+        states = ("queued", "running", "deferred")
+
+        def is_there() -> bool:
+            found = self.tasks(dag_id, run_id)
+            return any(one.task_id == task and one.state in states for one in found.values())
+
+        self.until(is_there, limit=600)
