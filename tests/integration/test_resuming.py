@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import os
@@ -439,6 +440,17 @@ def test_what_failed_without_a_job_is_reported_in_the_tasks_own_words(bench: Ben
         reports.Incomplete, match=r"make_binary_package: make_binary_package 0: EC2 refuses it"
     ):
         reports.report_build(plan, bench.store, bench.settings, run)
+
+
+def test_a_report_names_the_revision_of_this_project_that_runs(bench: Bench) -> None:
+    plan, run = bench.plan(), dataclasses.replace(RUN, deployed="0123abcd")
+    bench.make_source(plan)
+    bench.sign(plan)
+    with pytest.raises(reports.Incomplete, match="deployed revision: 0123abcd"):
+        reports.report_build(plan, bench.store, bench.settings, run)
+    bench.make_packages(plan)
+    said = reports.report_build(plan, bench.store, bench.settings, run)
+    assert said.splitlines()[-1] == "deployed revision: 0123abcd"
 
 
 def test_without_a_plan_the_report_points_to_the_plans_log(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from hhvm_packaging import distros
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
 from hhvm_packaging.runs.run import FAILURE_REASON, Run
@@ -62,7 +63,8 @@ def read_run(context: Mapping[str, Any]) -> Run:
             found = context["ti"].xcom_pull(task_ids=task_id, map_indexes=map_index, key=FAILURE_REASON)
         return found
 
-    return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()}, reason)
+    deployed = packaging_files.worktree(settings().packaging_root).commit
+    return Run(url, dag_id, run_id, {task: str(state) for task, state in states.items()}, reason, deployed)
 
 
 def read_request(context: Mapping[str, Any]) -> Request:

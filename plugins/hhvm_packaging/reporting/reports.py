@@ -190,10 +190,12 @@ class _Report:
 
     def finish(self, well: str) -> str:
         """The report, which begins with ``well``. Raises Incomplete if anything failed."""
+        lines = [*self.failures, *self.lines]
+        if self.run.deployed:
+            lines.append(f"deployed revision: {self.run.deployed}")
         if self.failures:
-            wrong = f"{self.title}: {len(self.failures)} failed"
-            raise Incomplete("\n".join([wrong, *self.failures, *self.lines]))
-        return "\n".join([f"{self.title}: {well}", *self.lines])
+            raise Incomplete("\n".join([f"{self.title}: {len(self.failures)} failed", *lines]))
+        return "\n".join([f"{self.title}: {well}", *lines])
 
 
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:

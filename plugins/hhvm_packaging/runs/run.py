@@ -56,6 +56,8 @@ class Run:
     """The states of its tasks, by task id; to the id of a mapped one Airflow adds ``_`` and the map index."""
     reasons: Callable[[str, int], str | None] = lambda _task_id, _map_index: None
     """Returns why a task failed. The arguments are its id and its map index, -1 if it is not mapped."""
+    deployed: str = ""
+    """The revision of this project that runs; empty if nobody asked for it."""
 
     def page(self, task_id: str = "", map_index: int = -1) -> str:
         """The URL of the run in Airflow; with ``task_id``, of that task's page, which has its log."""
