@@ -66,6 +66,10 @@ compose-clean: $(READY) ## Stop it and forget its data
 test: lint gnupg ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
 
+.PHONY: test-deployment
+test-deployment: $(READY) gnupg ## Replace every service of docker-compose.yaml under a release
+	$(BIN)/pytest tests/deployment
+
 .PHONY: lint
 lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
 	$(BIN)/ruff check .

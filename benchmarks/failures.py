@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 VERSION = "1.0.0"
 OUTAGE = 30
 """Seconds that a stopped service stays so, and that a disk stays full."""
-LIMIT = 600
+LIMIT = 300
 """Seconds after which a fault counts as one that nothing recovers from."""
 DISKS = {"PostgreSQL's": ("postgres", 999, 400), "S3's": ("scratch", 50000, 200)}
 """The volume of each disk, the user who owns it, and its size in MB."""

@@ -167,7 +167,7 @@ class ComposeStack(Stack):
             for container in containers
         }
 
-    @property
+    @cached_property
     def revision(self) -> str:
         """The commit of the checkout, with -dirty if it has edits."""
         describe = ("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")

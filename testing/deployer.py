@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from typing import TYPE_CHECKING
 
 import docker
+import pytest
 
 from demo.compose_stack import ComposeStack
 from demo.stack import Ports
-from testing.newcomer import BUILD, PUBLISH, Newcomer
+from testing.newcomer import BUILD, PUBLISH, ROOT, Newcomer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from docker.models.containers import Container
@@ -43,12 +46,32 @@ class Deployer(Newcomer):
         assert pid  # 0 would be this process' own group.
         os.kill(pid, signal.SIGKILL)
 
+    def tag(self, version: str) -> None:
+        """Tag a release on the staging repository."""
+        subprocess.run([ROOT / "demo/make-git-repositories", self.var / "git", version], check=True)
+
+    def roll_out(self, revision: str) -> None:
+        """Build an image of another revision and put it in the place of the one that runs."""
+        self.stack.revision = revision
+        self.stack.compose("build", "--quiet", "init")
+        self.stack.up()
+
     def execute(self, service: str, *command: str) -> str:
         """What a command prints in a service's container."""
         done = self.services()[service].exec_run(list(command))
         assert done.exit_code == 0, done.output
         assert isinstance(done.output, bytes)
         return done.output.decode(errors="replace")
+
+    def builds(self, version: str) -> int:
+        """How many builds of a version there were, for all distributions together."""
+        logs = f"find /srv/s3/hhvm-scratch/jobs/{version} -path '*make-binary-package*' -name log.txt"
+        return len(self.execute("s3", "sh", "-c", logs).splitlines())
+
+    def publishes(self, version: str, suite: str) -> int:
+        """How many commits added a version to a suite."""
+        lines = self.execute("worker-signing", "bin/apt-suite", "history", "debian", suite).splitlines()
+        return sum(f"+ hhvm {version}-1~{suite} amd64" in line for line in lines)
 
     def hosts(self, run_id: str, version: str) -> dict[str, str]:
         """The container that each task last ran in, of the two runs that a wrapper's run triggered."""
@@ -68,3 +91,12 @@ class Deployer(Newcomer):
             return any(one.task_id == task and one.state in states for one in found.values())
 
         self.until(is_there, limit=600)
+
+
+@pytest.fixture(scope="module")
+def deployer(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployer]:
+    """The deployer, whose deployment is gone at the end."""
+    deployer = Deployer(tmp_path_factory.mktemp("compose"))
+    deployer.stack.ports  # ruff: ignore[useless-expression]  chosen now, beside what may run already
+    yield deployer
+    deployer.make("compose-clean")

@@ -110,6 +110,33 @@ class Newcomer:
         """A task's log, as the UI shows it."""
         return "\n".join(self.api.log(task))
 
+    def answer(self, dag_id: str, run_id: str, option: str) -> None:
+        """Answer the request for approval, as a person does under Required Actions.
+
+        Airflow asks again where the answer came in the second in which the process that asked ends.
+        """
+        request = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+
+        def answered() -> bool:
+            state = self.task_state(dag_id, run_id, "approve")
+            if state == "awaiting_input":
+                self.api.request("PATCH", request, {"chosen_options": [option], "params_input": {}})
+            return state in ("success", "failed")
+
+        self.until(answered)
+
+    def task_state(self, dag_id: str, run_id: str, task: str) -> str:
+        """The state of a run's task."""
+        return self.tasks(dag_id, run_id)[task].state
+
+    def until_task(self, dag_id: str, run_id: str, task: str, *states: str, limit: float = 300) -> None:
+        """Wait until a run's task has one of the states."""
+        self.until(lambda: self.task_state(dag_id, run_id, task) in states, limit)
+
+    def said(self, dag_id: str, run_id: str, task: str) -> str:
+        """The log of a run's task."""
+        return self.log(self.tasks(dag_id, run_id)[task])
+
     def until(self, condition: Callable[[], Any], limit: float = 300) -> Any:
         """Wait for something that must become true, through outages of the API server."""
         deadline = time.monotonic() + limit

@@ -135,29 +135,6 @@ class Deployment(Newcomer):
         """Trigger a run."""
         self.api.trigger(dag_id, run_id, conf)
 
-    def answer(self, dag_id: str, run_id: str, option: str) -> None:
-        """Answer the request for approval, as a person does under Required Actions.
-
-        Airflow asks again where the answer came in the second in which the process that asked ends.
-        """
-        request = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
-
-        def answered() -> bool:
-            state = self.task_state(dag_id, run_id, "approve")
-            if state == "awaiting_input":
-                self.api.request("PATCH", request, {"chosen_options": [option], "params_input": {}})
-            return state in ("success", "failed")
-
-        self.until(answered)
-
-    def task_state(self, dag_id: str, run_id: str, task: str) -> str:
-        """The state of a run's task."""
-        return self.tasks(dag_id, run_id)[task].state
-
-    def until_task(self, dag_id: str, run_id: str, task: str, *states: str) -> None:
-        """Wait until a run's task has one of the states."""
-        self.until(lambda: self.task_state(dag_id, run_id, task) in states)
-
     def when(self, dag_id: str, run_id: str) -> tuple[datetime.datetime, datetime.datetime]:
         """When a run started and ended."""
         run = self.api.run(dag_id, run_id)
@@ -165,10 +142,6 @@ class Deployment(Newcomer):
         assert run.start_date
         assert run.end_date
         return run.start_date, run.end_date
-
-    def said(self, dag_id: str, run_id: str, task: str) -> str:
-        """The log of a run's task."""
-        return self.log(self.tasks(dag_id, run_id)[task])
 
     def public(self) -> dict[str, Any]:
         """All that anybody can see: the bucket's files, and the public repository's branches and tags."""
