@@ -63,7 +63,7 @@ compose-clean: $(READY) ## Stop it and forget its data
 	@$(BIN)/python -m demo --compose clean
 
 .PHONY: test
-test: lint gnupg ## Run all the tests, lint first
+test: lint gnupg promtool ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
 
 .PHONY: test-deployment
@@ -112,6 +112,10 @@ requirements: $(READY) ## Compile requirements*.txt from requirements*.in
 	  $(BIN)/uv pip compile -q --generate-hashes --python-version 3.11 \
 	    --no-emit-index-url --no-emit-find-links --no-header $$list.in -o $$list.txt; \
 	done
+
+.PHONY: promtool
+promtool:
+	@command -v promtool >/dev/null || demo/debian-packages prometheus
 
 .PHONY: gnupg
 gnupg:
