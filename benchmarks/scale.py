@@ -95,6 +95,7 @@ class Deployment:
                 running.enter_context(_container(BROKER, port, 6379, {}))
                 variables["AIRFLOW__CORE__EXECUTOR"] = "CeleryExecutor"
                 variables["AIRFLOW__CELERY__BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
+                variables["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"] = "deploy.compose.celery_config.CONFIG"
                 variables["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = str(AT_ONCE // 2)
                 variables["AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER"] = "1"
             self._prepare(variables)

@@ -1,7 +1,7 @@
 """Imports what every task needs before task processes are forked, so that no task imports it again.
 
-With the LocalExecutor a task's process is a fork of the scheduler's. Imports are most of what a short task
-does. What was measured, and where this does not help: docs/decisions/0020-preloading.md.
+With the LocalExecutor a task's process is a fork of the scheduler's, with Celery one of a worker's. Imports
+are most of what a short task does. What was measured: docs/decisions/0020-preloading.md.
 """
 
 from __future__ import annotations
