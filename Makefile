@@ -67,7 +67,7 @@ test: lint gnupg promtool ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
 
 .PHONY: test-deployment
-test-deployment: $(READY) gnupg ## Replace every service of docker-compose.yaml under a release
+test-deployment: $(READY) gnupg ## Test docker-compose.yaml: release, kill and replace its services
 	$(BIN)/pytest tests/deployment
 
 .PHONY: lint

@@ -80,6 +80,7 @@ class Trial:
             options = f"size={size}m,uid={owner},gid={owner},mode=0700"
             subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], check=True)
             lines += [f"  {volume}:", f"    driver_opts: {{type: none, o: bind, device: {disk}}}"]
+        self.deployer.stack.ports  # ruff: ignore[useless-expression]  free ones, chosen now
         self.deployer.stack.override.write_text("\n".join(lines) + "\n")
         self.deployer.make("compose-demo", f"VERSION={VERSION}", timeout=3600)
         self.services = sorted(self.deployer.services())

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 DAG_FILE = Path(room.__file__).with_name("dags") / "some_builds.py"
-EXECUTORS = ("LocalExecutor, SQLite", "LocalExecutor, PostgreSQL", "Celery, two workers")
+EXECUTORS = (
+    "LocalExecutor, SQLite",
+    "LocalExecutor, PostgreSQL",
+    "Celery, two workers",
+    "Celery, two workers, nothing preloaded",
+)
 AT_ONCE = 8
 """Tasks' processes at once: the parallelism of LocalExecutor, or twice four of Celery's workers."""
 
@@ -95,7 +100,9 @@ class Deployment:
                 running.enter_context(_container(BROKER, port, 6379, {}))
                 variables["AIRFLOW__CORE__EXECUTOR"] = "CeleryExecutor"
                 variables["AIRFLOW__CELERY__BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
-                variables["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"] = "deploy.compose.celery_config.CONFIG"
+                if "nothing preloaded" not in self.executor:
+                    name = "deploy.compose.celery_config.CONFIG"
+                    variables["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"] = name
                 variables["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = str(AT_ONCE // 2)
                 variables["AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER"] = "1"
             self._prepare(variables)

@@ -83,12 +83,11 @@ class Deployer(Newcomer):
         return found
 
     def until_at(self, dag_id: str, run_id: str, task: str) -> None:
-        """Wait until a task has got that far: it runs, or waits for its job."""
-        states = ("queued", "running", "deferred")
+        """Wait until a run has come to a task. A short one may have ended already."""
 
         def is_there() -> bool:
             found = self.tasks(dag_id, run_id)
-            return any(one.task_id == task and one.state in states for one in found.values())
+            return any(one.task_id == task and one.state not in ("", "scheduled") for one in found.values())
 
         self.until(is_there, limit=600)
 

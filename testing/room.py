@@ -116,7 +116,12 @@ def environment(store: Store, packaging: Path, builds: int) -> dict[str, str]:
             for name in distros
         ),
     )
-    return {"HHVM_TEST_PLAN": plan.model_dump_json(), "HHVM_TEST_DISTROS": json.dumps(distros)}
+    return {
+        "HHVM_TEST_PLAN": plan.model_dump_json(),
+        "HHVM_TEST_DISTROS": json.dumps(distros),
+        # The DAG files import from here.
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'plugins'}",
+    }
 
 
 def _stack(directory: Path, ec2: EC2, builds: int) -> Stack:

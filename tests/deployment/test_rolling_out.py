@@ -1,7 +1,6 @@
 """Deploying under a release: new images replace the services, and the release does not notice.
 
-It takes minutes and proves what the tests of docker-compose and of interrupted releases prove in parts, so
-`make test` does not run it: `make test-deployment` does.
+The deployment is the one of test_compose.py.
 """
 
 from __future__ import annotations

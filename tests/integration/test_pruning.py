@@ -474,6 +474,8 @@ GOES = {
     Scratch.JOB_FILE: keys.job_file("1.0.0", "a-job", ATTEMPT, keys.LOG),
 }
 STAYS = {
+    Scratch.LAST_PUBLISH: keys.last_publish("release"),
+    Scratch.CANARY_VERDICT: keys.CANARY_VERDICT,
     Scratch.RELEASE_TARBALL: keys.tarball(OLD_RELEASE),
     Scratch.RELEASE_SIGNATURE: keys.tarball_signature(OLD_RELEASE),
     Scratch.PLAN: keys.plan(OLD_RELEASE),
