@@ -126,7 +126,7 @@ class Deployment:
 
     @contextmanager
     def _worker(self, number: int) -> Generator[None]:
-        queues = ("--queues", "default,workers,signing", "--hostname", f"worker-{number}@%h")
+        queues = ("--queues", "default,workers,signing", "--celery-hostname", f"worker-{number}@%h")
         environment = self.stack.environment(f"worker-{number}")
         with (
             (self.stack.log_directory / f"worker-{number}.log").open("w") as log,
