@@ -49,7 +49,7 @@ class Row:
     seconds: float
     """From the fault to that publish's end."""
     healthy: float
-    """From the fault until all services were healthy."""
+    """From the fault until all services were healthy. It is not looked at before OUTAGE is over."""
     unanswered: float
     """For how many of these seconds the API did not answer."""
     tries: str

@@ -1,6 +1,6 @@
 """Deploying under a release: new images replace the services, and the release does not notice.
 
-The deployment is the one of test_compose.py.
+The test sets up a deployment of its own.
 """
 
 from __future__ import annotations
