@@ -65,6 +65,7 @@ compose-clean: $(READY) ## Stop it and forget its data
 .PHONY: test
 test: lint gnupg promtool ## Run all the tests, lint first
 	$(BIN)/pytest $(TEST_BESIDE)
+	$(BIN)/pytest tests/deployment/test_compose.py
 
 .PHONY: test-deployment
 test-deployment: $(READY) gnupg ## Test docker-compose.yaml: release, kill and replace its services

@@ -247,7 +247,8 @@ def main() -> None:
     for executor in EXECUTORS:
         with tempfile.TemporaryDirectory(prefix="hhvm-scale-") as directory:
             most = FEW if "nothing preloaded" in executor else max(arguments.counts)
-            counts = [count for count in arguments.counts if count <= most]
+            if not (counts := [count for count in arguments.counts if count <= most]):
+                continue
             deployment = Deployment(Path(directory), executor, sum(counts))
             with deployment.running():
                 for count in counts:

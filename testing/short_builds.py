@@ -160,10 +160,6 @@ class Deployment(Newcomer):
             for key, what in self.public().items()
         )
 
-    def commits(self, suite: str) -> int:
-        """How many commits the suite ever had."""
-        return len(list((self.var / "s3" / SCRATCH / "snapshots/debian" / suite).glob("*.json")))
-
     def built(self, version: str, distro: str) -> list[str]:
         """What each worker that was started to build it came to: ``built``, or its failure's class."""
         jobs = self.var / "s3" / SCRATCH / "jobs" / version

@@ -4,61 +4,19 @@ deployment."""
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from demo.driver import Demo
 from demo.progress import Progress
-from demo.stack import AIRFLOW
 from testing.newcomer import BUILD, PUBLISH, WRAPPER
 from testing.short_builds import BOOKWORM, FORKY, MULTI, TRIXIE
 
 if TYPE_CHECKING:
-    from psutil import Process
-
     from testing.short_builds import Deployment
 
 pytestmark = pytest.mark.timeout(900)
-REAP = "hhvm_reap_workers"
-
-
-def test_killing_every_part_of_airflow_in_the_middle_builds_and_publishes_nothing_twice(
-    deployment: Deployment,
-) -> None:
-    versions = ["1.5.0", "1.5.1"]
-    deployment.tag(*versions)
-    deployment.keep_building(*versions)
-    commits = deployment.commits("bookworm")
-    deployment.start(MULTI, "killed", versions=versions, distros=[BOOKWORM])
-    deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
-    workers = {container.id for container in deployment.containers()}
-    deployment.start(REAP, "meanwhile")
-    assert deployment.ended(REAP, "meanwhile") == "success"
-    _kill_airflow(deployment)
-    assert {container.id for container in deployment.containers()} == workers
-    deployment.finish(*versions)
-    deployment.until(lambda: deployment.state(PUBLISH, "killed__1.5.0") == "running")
-    _kill_airflow(deployment)
-    assert deployment.ended(MULTI, "killed") == "success"
-    assert [deployment.built(version, BOOKWORM) for version in versions] == [["built"], ["built"]]
-    assert [len(deployment.jobs(version, "make-source-tarball")) for version in versions] == [1, 1]
-    assert deployment.commits("bookworm") - commits == 2
-
-
-def _kill_airflow(deployment: Deployment) -> None:
-    """Kill each service's main process, wait for its successor, and in the end until all answer."""
-    for service in AIRFLOW:
-        victims = {process.pid: process for process in deployment.stack.processes(service)}
-        [main] = [process for process in victims.values() if process.ppid() not in victims]
-        main.kill()
-        deployment.until(partial(_has_successor, deployment, service, set(victims.values())))
-    deployment.stack.wait()
-
-
-def _has_successor(deployment: Deployment, service: str, victims: set[Process]) -> bool:
-    return bool(set(deployment.stack.processes(service)) - victims)
 
 
 def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
