@@ -51,7 +51,8 @@ is_real_date() { # YEAR MONTH DAY, digits only
 # tarball's name without .tar.gz) and, for a release, TAG and BRANCH.
 # shellcheck disable=SC2034
 parse_version() {
-  local number='(0|[1-9][0-9]{0,4})'
+  # Y and Z from 1 to 9 may be padded: see release.py, which reads the same.
+  local number='(0[1-9]?|[1-9][0-9]{0,4})'
   local release="^(0|[1-9][0-9]{0,2})\\.$number\\.$number\$"
   local nightly='^([0-9]{4})\.([0-9]{2})\.([0-9]{2})$'
   if [[ $1 =~ $release ]]; then
@@ -64,6 +65,32 @@ parse_version() {
     die "VERSION $(printf %q "$1") is neither a release (X.Y.Z) nor a nightly (a real date, YYYY.MM.DD)"
   fi
   SOURCE=$PACKAGE-$1
+}
+
+# Whether two texts are one version: compared number by number, 26.09.29 is 26.9.29.
+is_same_version() { # A B
+  local form='^([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})$' a
+  [[ $1 =~ $form ]] || return 1
+  a=$((10#${BASH_REMATCH[1]})).$((10#${BASH_REMATCH[2]})).$((10#${BASH_REMATCH[3]}))
+  [[ $2 =~ $form ]] || return 1
+  [ "$a" = "$((10#${BASH_REMATCH[1]})).$((10#${BASH_REMATCH[2]})).$((10#${BASH_REMATCH[3]}))" ]
+}
+
+# Prints every spelling of a version that is allowed, its own first, one a line.
+spellings() { # VERSION
+  local major minor patch y z ys zs
+  printf '%s\n' "$1"
+  IFS=. read -r major minor patch <<<"$1"
+  # A nightly has one spelling.
+  if [ ${#major} -ge 4 ]; then return; fi
+  ys=("$((10#$minor))") zs=("$((10#$patch))")
+  if ((ys >= 1 && ys <= 9)); then ys+=("0${ys[0]}"); fi
+  if ((zs >= 1 && zs <= 9)); then zs+=("0${zs[0]}"); fi
+  for y in "${ys[@]}"; do
+    for z in "${zs[@]}"; do
+      if [ "$major.$y.$z" != "$1" ]; then printf '%s\n' "$major.$y.$z"; fi
+    done
+  done
 }
 
 todays_nightly() {

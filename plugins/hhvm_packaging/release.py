@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -15,9 +16,14 @@ PACKAGE = "hhvm"
 NIGHTLY_PACKAGE = "hhvm-nightly"
 """The package of nightlies. A nightly's other packages are named ``hhvm-nightly-...``."""
 
-ALLOWED_FORM = "X.Y.Z (a release, such as 4.172.1), YYYY.MM.DD (a nightly) or the word nightly"
+ALLOWED_FORM = (
+    "X.Y.Z (a release, such as 4.172.1 or 26.09.29; Y and Z from 1 to 9 may be written 01 to 09), "
+    "YYYY.MM.DD (a nightly) or the word nightly"
+)
 
-_NUMBER = "(?:0|[1-9][0-9]{0,4})"
+# HHVM pads the month and the day of a release by date, never the year. No other zero may be added: 026.9.29
+# and 26.009.29 would be further spellings that nobody uses.
+_NUMBER = "(?:0[1-9]?|[1-9][0-9]{0,4})"
 _RELEASE = rf"(?:0|[1-9][0-9]{{0,2}})\.{_NUMBER}\.{_NUMBER}"
 _DATE = (
     r"[0-9]{4}\.(?:"
@@ -37,9 +43,27 @@ class InvalidVersion(PackagingError):
         super().__init__(f"version: {version!r} is not allowed{reason}. Allowed: {ALLOWED_FORM}.")
 
 
+def numbers(version: str) -> tuple[int, ...] | None:
+    """The parts of a version as numbers, by which versions are compared. None for any other text."""
+    # Not str.isdigit, which takes digits of every script.
+    return tuple(map(int, version.split("."))) if re.fullmatch(r"[0-9]+(?:\.[0-9]+)*", version) else None
+
+
+def is_same_version(one: str, other: str) -> bool:
+    """Whether two texts are spellings of one version, as 26.09.29 and 26.9.29 are.
+
+    Debian's comparison (deb-version(7)) takes them for equal, too.
+    """
+    return one == other or (numbers(one) is not None and numbers(one) == numbers(other))
+
+
 @dataclass(frozen=True)
 class Release:
-    """One version and the names that follow from it."""
+    """One version and the names that follow from it.
+
+    Two releases are equal if they are spelled alike. A release has one spelling, that of its tag:
+    ``planning/spelling.py`` finds it.
+    """
 
     version: str
     nightly: bool
@@ -75,6 +99,23 @@ class Release:
             return None
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The parts of the version as numbers. Releases are compared and sorted by these."""
+        return tuple(map(int, self.version.split(".")))
+
+    @property
+    def spellings(self) -> tuple[Release, ...]:
+        """This release in every spelling that is allowed, its own first. A nightly has one only."""
+        if self.nightly:
+            return (self,)
+        major, minor, patch = self.numbers
+        found = [
+            Release(f"{major}.{y}.{z}", nightly=False)
+            for y, z in itertools.product(_spell(minor), _spell(patch))
+        ]
+        return (self, *(release for release in found if release != self))
+
+    @property
     def package(self) -> str:
         """The name of the source package and of the main binary package."""
         return NIGHTLY_PACKAGE if self.nightly else PACKAGE
@@ -97,6 +138,21 @@ class Release:
         return f"HHVM-{self.version}"
 
     @property
+    def series(self) -> str:
+        """The first two parts of the version."""
+        return self.version.rpartition(".")[0]
+
+    @property
     def branch(self) -> str | None:
         """The git branch of a release's series. None for a nightly."""
-        return None if self.nightly else f"HHVM-{self.version.rpartition('.')[0]}"
+        return None if self.nightly else f"HHVM-{self.series}"
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """That branch in every spelling that is allowed, its own first. None for a nightly."""
+        return tuple(dict.fromkeys(release.branch for release in self.spellings if release.branch))
+
+
+def _spell(number: int) -> tuple[str, ...]:
+    """How the second or third part of a version may be written."""
+    return (str(number), f"{number:02}") if 1 <= number <= 9 else (str(number),)

@@ -6,6 +6,7 @@ objects as JSON: ``HHVM_PACKAGING_DOCKER_VOLUMES='["/srv/git"]'``.
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hhvm_packaging import private_directory
+from hhvm_packaging.release import is_same_version
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
@@ -208,6 +210,9 @@ class Settings(BaseSettings):
     @field_validator("suites")
     @classmethod
     def _complete(cls, suites: dict[str, list[str]]) -> dict[str, list[str]]:
+        for one, other in itertools.combinations(sorted(suites), 2):
+            if is_same_version(one, other):
+                raise ValueError(f"{one} and {other} are one series: name it once")
         return _SUITES | suites
 
     def lifetime(self, time_limit: int) -> int:

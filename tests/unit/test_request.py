@@ -173,6 +173,7 @@ NO_LISTS: list[Any] = [[], None, "1.0.0", {}]
         (["1.0.0", None], "None is not allowed. Allowed: X.Y.Z"),
         (["1.0.0", "1.0.1", "1.0.0"], "1.0.0 is there more than once. Allowed: each once"),
         (["nightly", "2026.11.22"], "2026.11.22 is there more than once"),
+        (["26.09.29", "26.9.30", "26.9.29"], "26.09.29 and 26.9.29 are the same version. Allowed: each once"),
     ],
 )
 def test_a_bad_list_of_versions_is_refused_by_field_and_allowed_form(versions: Any, reason: str) -> None:

@@ -38,6 +38,17 @@ def test_a_series_may_have_suites_of_its_own() -> None:
     assert suites(NIGHTLY, suites=long_term) == ("bookworm",)
 
 
+def test_a_series_is_found_in_the_settings_however_it_is_padded() -> None:
+    for name in ("26.09", "26.9"):
+        long_term = {name: ["DISTRO-lts-x.y"]}
+        assert suites(Release("26.09.29", nightly=False), suites=long_term) == ("bookworm-lts-26.09",)
+
+
+def test_a_series_that_the_settings_name_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"26\.09 and 26\.9 are one series"):
+        Settings(suites={"26.09": ["DISTRO"], "26.9": ["DISTRO"]})
+
+
 def test_what_all_releases_go_to_can_be_set_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HHVM_PACKAGING_SUITES", '{"release": ["DISTRO"]}')
     assert suites(RELEASE) == ("bookworm",)

@@ -147,14 +147,13 @@ class Request(BaseModel):
                 f"versions: {asked!r} is not allowed. Allowed: a list of at least one of {ALLOWED_FORM}."
             )
         try:
-            versions = [Release.parse(version, today=run_date).version for version in asked]
+            releases = [Release.parse(version, today=run_date) for version in asked]
         except InvalidVersion as error:
             raise Refused(f"versions: {str(error).removeprefix('version: ')}") from error
-        if twice := sorted({version for version in versions if versions.count(version) > 1}):
-            raise Refused(f"versions: {', '.join(twice)} is there more than once. Allowed: each once.")
+        _refuse_twice(releases)
         return tuple(
-            cls.check({**params, "version": version}, None, known=known, run_date=run_date)
-            for version in versions
+            cls.check({**params, "version": release.version}, None, known=known, run_date=run_date)
+            for release in releases
         )
 
 
@@ -162,6 +161,18 @@ def only_dry_run(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> b
     """Whether a run is a dry one, of a DAG that has no other parameter. Raises Refused."""
     _refuse_unknown(params, conf)
     return _one_of((False, True), "dry_run", params)
+
+
+def _refuse_twice(releases: Iterable[Release]) -> None:
+    """Raises Refused if a release is there twice, be it in two spellings."""
+    spelled: dict[tuple[int, ...], list[str]] = {}
+    for release in releases:
+        spelled.setdefault(release.numbers, []).append(release.version)
+    for versions in spelled.values():
+        if len(set(versions)) > 1:
+            raise Refused(f"versions: {' and '.join(versions)} are the same version. Allowed: each once.")
+        if len(versions) > 1:
+            raise Refused(f"versions: {versions[0]} is there more than once. Allowed: each once.")
 
 
 def _refuse_unknown(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> None:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import REPOSITORIES
 
@@ -22,9 +23,8 @@ log = logging.getLogger(__name__)
 
 def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple[str, ...]:
     """The names of the suites that the release is published in, by the setting ``suites``."""
-    series = _series(release)
     return tuple(
-        template.replace("DISTRO", distro.distribution).replace("x.y", series)
+        template.replace("DISTRO", distro.distribution).replace("x.y", release.series)
         for template in settings.suites[suite_kind(release, settings)]
     )
 
@@ -33,11 +33,7 @@ def suite_kind(release: Release, settings: Settings) -> str:
     """The kind of the suites that the release is published in: a key of the setting ``suites``."""
     if release.nightly:
         return "nightly"
-    return series if (series := _series(release)) in settings.suites else "release"
-
-
-def _series(release: Release) -> str:
-    return release.version.rpartition(".")[0]
+    return next((kind for kind in settings.suites if is_same_version(kind, release.series)), "release")
 
 
 def open_suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
