@@ -266,6 +266,32 @@ def test_an_undo_takes_back_one_version_from_all_its_suites_and_leaves_what_came
     assert bench.offered("trixie") == ["1.0.0-1~trixie", "1.0.2-1~trixie"]
 
 
+def test_an_undo_and_a_release_again_mean_the_release_however_it_is_spelled(bench: Bench) -> None:
+    bench.update(bench.build("26.09.28"))
+    bad = bench.build("26.09.29")
+    bench.update(bad)
+    suite = bench.suite("bookworm")
+    withdrawn = undo.withdraw(suite, suite.read(), "26.9.29").removed
+    assert withdrawn == {("hhvm", "26.09.29-1~bookworm", "amd64")}
+    bench.update(undoing(bad))
+    assert undo.reinstate(suite, "no version", bench.signer) == ()
+    assert undo.reinstate(suite, "26.9.29-1~bookworm", bench.signer) == ("hhvm 26.09.29-1~bookworm amd64",)
+
+
+def test_a_release_is_not_published_in_a_second_spelling_also_if_the_first_was_withdrawn(
+    bench: Bench,
+) -> None:
+    first = bench.build("26.09.29")
+    bench.update(first)
+    for plan in (first, undoing(first)):
+        bench.update(plan)
+        with pytest.raises(
+            candidates.NoCandidate,
+            match=r"hhvm 26\.9\.29-1~bookworm is the same version as 26\.09\.29-1~book",
+        ):
+            bench.propose(bench.build("26.9.29"))
+
+
 def test_an_undo_to_a_time_puts_the_suites_back_to_all_that_they_were(bench: Bench) -> None:
     bench.update(bench.build("1.0.0"))
     # The distributions are published beside one another; either may be the last.

@@ -8,6 +8,7 @@ from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.index import AlreadyPublished
 from hhvm_packaging.apt.packages_index import Packages, Stanza, packages_of
 from hhvm_packaging.apt.sources_index import SOURCES, Source, Sources
+from hhvm_packaging.apt.versions import refuse_second_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -24,13 +25,15 @@ def add_packages(
     The suite gets an index for each of ``architectures`` and keeps those that it has; a package for ``all``
     is in each of them. Withdrawn packages are left out, unless ``reinstate`` says that they are offered
     again. ``where`` begins the message of AlreadyPublished, which is raised if a package of the same name,
-    version and architecture is published with other bytes.
+    version and architecture is published with other bytes, or a version is published, or withdrawn, in
+    another spelling.
     """
-    if reinstate:
-        withdrawn = current.withdrawn - set(new.names.values())
-    else:
-        withdrawn, new = current.withdrawn, new.without(current.withdrawn)
     try:
+        refuse_second_spelling(current.identities | current.withdrawn, new.names.values())
+        if reinstate:
+            withdrawn = current.withdrawn - set(new.names.values())
+        else:
+            withdrawn, new = current.withdrawn, new.without(current.withdrawn)
         indices = _merge(current, new, architectures)
     except AlreadyPublished as error:
         raise AlreadyPublished(f"{where}: {error}") from error

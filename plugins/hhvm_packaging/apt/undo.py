@@ -16,7 +16,9 @@ from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.snapshots import Snapshot, chain
 from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.suite import Damaged
+from hhvm_packaging.apt.versions import canonical
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ def withdraw(suite: Suite, current: State, version: str) -> Change:
 
     Raises CannotUndo if the suite never had it.
     """
-    offered = {identity for identity in current.identities if upstream(identity) == version}
-    if not offered and version not in map(upstream, current.withdrawn):
+    offered = {identity for identity in current.identities if is_of(identity, version)}
+    if not offered and not any(is_of(identity, version) for identity in current.withdrawn):
         raise CannotUndo(f"{suite}: HHVM {version} is not published there")
     indices = {name: entries.without(offered) for name, entries in current.indices.items()}
     return Change(current, indices, current.withdrawn | offered, f"undo {version}")
@@ -105,7 +107,9 @@ def reinstate(suite: Suite, version: str, signer: Signer) -> tuple[str, ...]:
     """
     with suite.lock():
         current = suite.read(signer=signer)
-        reinstated = frozenset(identity for identity in current.withdrawn if identity[1] == version)
+        reinstated = frozenset(
+            identity for identity in current.withdrawn if canonical(identity[1]) == canonical(version)
+        )
         withdrawn = current.withdrawn - reinstated
         suite.carry_out(Change(current, current.indices, withdrawn, f"release {version}"), signer)
     return index.words(reinstated)
@@ -153,6 +157,11 @@ def read_notice(suite: Suite) -> Notice | None:
 def upstream(identity: index.Identity) -> str:
     """HHVM's own version in the version of the package."""
     return Version(identity[1]).upstream_version or ""
+
+
+def is_of(identity: index.Identity, version: str) -> bool:
+    """Whether the package is of HHVM ``version``, however that is spelled, in any package revision."""
+    return is_same_version(upstream(identity), version)
 
 
 def _find(suite: Suite, current: State, to: str) -> Snapshot:

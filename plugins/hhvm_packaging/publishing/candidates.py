@@ -196,10 +196,8 @@ def find_accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate 
 
 def _expected(change: Change, version: str) -> ExpectedSuite:
     """What apt must offer: the packages of ``version``, or if that is withdrawn the newest others."""
-    withdrawn = change.removed | {
-        identity for identity in change.withdrawn if undo.upstream(identity) == version
-    }
-    offered = _words(identity for identity in change.identities if undo.upstream(identity) == version)
+    withdrawn = change.removed | {identity for identity in change.withdrawn if undo.is_of(identity, version)}
+    offered = _words(identity for identity in change.identities if undo.is_of(identity, version))
     return ExpectedSuite(
         digests=change.digests,
         offered=offered or undo.fallback_versions(change.indices, withdrawn),
