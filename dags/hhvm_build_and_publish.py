@@ -23,18 +23,21 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging.orchestration import dag_defaults, form, schedules, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
 from hhvm_packaging.orchestration.hold_tasks import embargo
-from hhvm_packaging.orchestration.task_context import RequestJson
+from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
+from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.settings import settings
 
 
 @task(task_id=WrapperTask.PLAN, multiple_outputs=False)
+@fail_without_retry()
 def plan() -> RequestJson:
     """Check the request, and resolve which version it means."""
-    return task_context.read_request(get_current_context()).model_dump(mode="json")
+    request = task_context.read_request(get_current_context())
+    return spelling.settle(request, connections.store(), settings(), ask_tags=True).model_dump(mode="json")
 
 
 @dag(

@@ -22,10 +22,11 @@ from typing import Any
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging.orchestration import dag_defaults, form, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
 from hhvm_packaging.orchestration.hold_tasks import embargo
-from hhvm_packaging.orchestration.task_context import RequestJson
+from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
+from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.settings import settings
 
@@ -33,9 +34,14 @@ BY_VERSION = "{{ task.request['version'] }}"
 
 
 @task(task_id=WrapperTask.PLAN)
+@fail_without_retry()
 def plan() -> list[RequestJson]:
-    """Check the request. Returns one request for each version, in order."""
-    return [request.model_dump(mode="json") for request in task_context.read_requests(get_current_context())]
+    """Check the request, and resolve which versions it means. Returns one request for each, in order."""
+    store = connections.store()
+    return [
+        spelling.settle(request, store, settings(), ask_tags=True).model_dump(mode="json")
+        for request in task_context.read_requests(get_current_context())
+    ]
 
 
 @dag(

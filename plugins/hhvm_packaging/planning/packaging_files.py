@@ -6,16 +6,15 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 import re
-import shutil
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import git
+from hhvm_packaging.planning.git import GitError
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.packaging_archive import extract, unpack
 
@@ -47,10 +46,11 @@ class Revision(NamedTuple):
     """Of the worktree, with ``-dirty`` if there are uncommitted edits; ``unknown`` outside git."""
 
 
-def resolve(root: Path, ref: str | None, branch: str | None) -> Revision:
-    """What a run uses: ``ref`` if one is asked for, else ``branch`` if there is one, else the worktree.
+def resolve(root: Path, ref: str | None, *branches: str | None) -> Revision:
+    """What a run uses: ``ref`` if one is asked for, else the first of ``branches``, else the worktree.
 
-    The checkout's own refs come before its origin's. Raises UnknownRef.
+    Branches that are not there do not count. The checkout's own refs come before its origin's. Raises
+    UnknownRef.
     """
     if ref:
         own = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if _AS_IT_IS.fullmatch(ref) else [])]
@@ -62,9 +62,8 @@ def resolve(root: Path, ref: str | None, branch: str | None) -> Revision:
                 "Allowed: one that is there, or nothing for what is usual."
             )
         return found
-    if branch and (found := _own(root, [f"refs/heads/{branch}"]) or _origins(root, [f"refs/heads/{branch}"])):
-        return found
-    return worktree(root)
+    named = [f"refs/heads/{branch}" for branch in branches if branch]
+    return (named and (_own(root, named) or _origins(root, named))) or worktree(root)
 
 
 def worktree(root: Path) -> Revision:
@@ -110,10 +109,8 @@ def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
         return _keep(store, pack(root))
     with tempfile.TemporaryDirectory(prefix="hhvm-packaging-") as directory:
         try:
-            # As committed: neither the checkout's line ends nor its edits.
-            files = _git(
-                root, "-c", "core.autocrlf=false", "archive", "--format=tar.gz", revision.commit, *_REVISED
-            )
+            # As committed: without the checkout's edits.
+            files = _git(root, "archive", "--format=tar.gz", revision.commit, *_REVISED)
         except GitError as error:
             raise UnknownRef(
                 f"packaging_ref: {revision.ref} ({revision.commit}) is none of packaging files: {error}"
@@ -137,10 +134,6 @@ def _keep(store: Store, archive: bytes) -> str:
     if store.scratch.head(keys.packaging(sha256)) is None:
         store.scratch.put(keys.packaging(sha256), archive, "application/gzip")
     return sha256
-
-
-class GitError(Exception):
-    """Git is not there, or did not do what it was asked."""
 
 
 def _own(root: Path, names: list[str]) -> Revision | None:
@@ -185,22 +178,4 @@ _OBJECTS_ALONE = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-writ
 
 def _git(root: Path, *arguments: str) -> bytes:
     """What git prints in ``root``. Raises GitError."""
-    if (git := shutil.which("git")) is None:
-        raise GitError("git is not installed")
-    try:
-        done = subprocess.run(
-            # The checkout may be another user's, and is only read.
-            [git, "--no-optional-locks", "-c", "safe.directory=*", "-C", str(root), *arguments],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            # Nobody is there to answer a question: neither git's nor, without a terminal, ssh's.
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
-            start_new_session=True,
-            timeout=_GIT_TIMEOUT,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise GitError(error.stderr.decode(errors="replace").strip()) from error
-    except subprocess.TimeoutExpired as error:
-        raise GitError(f"no answer within {_GIT_TIMEOUT} seconds") from error
-    return done.stdout
+    return git.run("-C", str(root), *arguments, timeout=_GIT_TIMEOUT)

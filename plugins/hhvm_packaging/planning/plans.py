@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from hhvm_packaging import distros
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.distros import Distro
-from hhvm_packaging.planning import packaging_files, source_tarball
+from hhvm_packaging.planning import packaging_files, source_tarball, spelling
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.packaging_files import WORKTREE
 from hhvm_packaging.planning.request import PUBLISH, UNDO, Action, Refused
@@ -133,9 +133,11 @@ class CanaryPlan(Plan):
 def plan_build(request: Request, store: Store, settings: Settings, run_id: str) -> BuildPlan:
     """Resolve what a run of hhvm_build builds, and keep the plan in the store.
 
-    A forced run has the same ``not_before`` each time it is planned: ``run_id`` identifies it.
-    Raises SourceError, UnknownRef; Refused if all packages of a forced build are published already.
+    The plan has the release's one spelling. A forced run has the same ``not_before`` each time it is planned:
+    ``run_id`` identifies it. Raises SourceError, UnknownRef; Refused if all packages of a forced build are
+    published already.
     """
+    request = spelling.settle(request, store, settings, ask_tags=True)
     release = request.release
     files = _find_packaging_files(request, store, settings)
     repository = source_tarball.repository(release, settings)
@@ -169,6 +171,7 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
     Takes the packaging files of the last build, unless the request names others. Raises Refused, naming
     each distribution that is not built, if none is left or the request holds all if one fails.
     """
+    request = spelling.settle(request, store, settings)
     release = request.release
     source = SourceManifest.read(store, release)
     if source is None or source.signed_by is None:
@@ -235,7 +238,7 @@ def _find_packaging_files(
     if last and not request.packaging_ref:
         revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
         return _PackagingFiles(packaging_files.upload_again(store, root, last.packaging), revision)
-    revision = packaging_files.resolve(root, request.packaging_ref, request.release.branch)
+    revision = packaging_files.resolve(root, request.packaging_ref, *request.release.branches)
     return _PackagingFiles(packaging_files.upload(store, root, revision), revision)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import signing
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import git
 from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.store import keys
@@ -37,34 +37,70 @@ def resolve(release: Release, repository: str, today: datetime.date) -> str:
     """Find the commit of ``release`` in ``repository``.
 
     For a release that is the commit of its tag. For a nightly it is the head of the default branch; for the
-    nightly of a past day, the last commit of that day (UTC). Raises SourceError if there is none.
+    nightly of a past day, the last commit of that day (UTC). Raises SourceError if there is none, or if a
+    release has several tags, or a tag that is spelled otherwise than its branch.
     """
     if not release.nightly:
-        return _remote_commit(repository, f"refs/tags/{release.tag}", f"{release.tag} is not tagged")
+        return _tagged_commit(release, repository)
     if release.date == today:
-        return _remote_commit(repository, "HEAD", "the default branch is missing")
+        return _head(repository)
     return _last_commit_of(release.date, repository)
 
 
 def published_tag(release: Release, repository: str) -> str | None:
     """The commit of the release's tag in ``repository``; None if it has no such tag."""
-    return _ls_remote(repository, f"refs/tags/{release.tag}")
+    ref = f"refs/tags/{release.tag}"
+    return _list_refs(repository, [ref]).get(ref)
 
 
-def _remote_commit(repository: str, ref: str, fault: str) -> str:
-    commit = _ls_remote(repository, ref)
+def find_tagged(release: Release, repository: str) -> list[Release]:
+    """The release as the repository's tags spell it: one, or none if it is not tagged.
+
+    More than one is a mistake in the repository, which ``resolve`` refuses. Raises SourceError.
+    """
+    listed = _list_refs(repository, [f"refs/tags/{spelled.tag}" for spelled in release.spellings])
+    return [spelled for spelled in release.spellings if f"refs/tags/{spelled.tag}" in listed]
+
+
+def _tagged_commit(release: Release, repository: str) -> str:
+    tags = [f"refs/tags/{spelled.tag}" for spelled in release.spellings]
+    branches = [f"refs/heads/{branch}" for branch in release.branches]
+    listed = _list_refs(repository, [*tags, *branches])
+    found = [tag.removeprefix("refs/tags/") for tag in tags if tag in listed]
+    if release.tag not in found:
+        also = f", but {found[0]} is, which is the same release in another spelling" if found else ""
+        raise SourceError(
+            f"{release.tag} is not tagged in {repository}{also}. Tag it there (or correct the version) and "
+            "clear `plan`."
+        )
+    if len(found) > 1:
+        raise SourceError(
+            f"{' and '.join(found)} in {repository} are tags of one release. Delete all but one there and "
+            "clear `plan`."
+        )
+    if branches[0] not in listed and (other := next((name for name in branches if name in listed), None)):
+        other = other.removeprefix("refs/heads/")
+        raise SourceError(
+            f"{release.tag} in {repository} is spelled otherwise than its branch {other}. Tag "
+            f"{other}.{release.version.rpartition('.')[2]} instead (or rename the branch) and clear `plan`."
+        )
+    return listed[f"refs/tags/{release.tag}"]
+
+
+def _head(repository: str) -> str:
+    commit = _list_refs(repository, ["HEAD"]).get("HEAD")
     if commit is None:
-        raise SourceError(f"{fault} in {repository}. Tag it there (or correct the version) and clear `plan`.")
+        raise SourceError(f"the default branch is missing in {repository}. Set it there and clear `plan`.")
     return commit
 
 
-def _ls_remote(repository: str, ref: str) -> str | None:
+def _list_refs(repository: str, refs: list[str]) -> dict[str, str]:
+    """The commits of those of ``refs`` that the repository has."""
     # An annotated tag is listed twice: the tag object, and with ^{} its commit.
-    lines = (
-        line.split("\t") for line in _git("ls-remote", "--", repository, ref, f"{ref}^{{}}").splitlines()
-    )
+    asked = [pattern for ref in refs for pattern in (ref, f"{ref}^{{}}")]
+    lines = (line.split("\t") for line in _git("ls-remote", "--", repository, *asked).splitlines())
     listed = {name: commit for commit, name in lines}
-    return listed.get(f"{ref}^{{}}", listed.get(ref))
+    return {ref: listed.get(f"{ref}^{{}}", listed[ref]) for ref in refs if ref in listed}
 
 
 def _last_commit_of(day: datetime.date, repository: str) -> str:
@@ -88,17 +124,9 @@ def _last_commit_of(day: datetime.date, repository: str) -> str:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(
-            # git refuses a local repository of another user otherwise.
-            ["git", "-c", "safe.directory=*", *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise SourceError(f"git {' '.join(arguments)}: {error.stderr.strip()}") from error
-    return done.stdout.strip()
+        return git.run(*arguments, timeout=_GIT_TIMEOUT).decode().strip()
+    except git.GitError as error:
+        raise SourceError(f"git {' '.join(arguments)}: {error}") from error
 
 
 def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManifest | None:

@@ -465,6 +465,11 @@ def packages(release: Release, repository: str, package_version: str) -> str:
     return in_repository(repository, f"{pool(release)}{release.package}_{package_version}_")
 
 
+def any_packages(release: Release, repository: str) -> str:
+    """How the keys begin of the release's main package, of any package revision, in the pool."""
+    return in_repository(repository, f"{pool(release)}{release.package}_{release.version}-")
+
+
 def nightly_pool(repository: str) -> str:
     """The directory of the nightlies' packages."""
     return f"{Downloads.FILE.prefix(repository=repository)}{_POOL}{NIGHTLY_PACKAGE}/"
