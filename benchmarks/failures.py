@@ -185,6 +185,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("only root can make small disks and kill other users' processes")
+    # Whoever kills this wants what it started gone, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="hhvm-failures-") as directory:
         trial = Trial(Path(directory) / "var")
         try:

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -236,6 +237,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("counts", nargs="*", type=int, default=[10, 100, 500], help="how many jobs")
     arguments = parser.parse_args()
+    # Whoever kills this wants what it started gone, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment = {**os.environ, "HHVM_DEMO_VAR": tempfile.gettempdir()}
     subprocess.run([ROOT / "demo/base-image", "debian:trixie"], check=True, env=environment)
     images = [f"postgres={POSTGRES}", f"valkey={BROKER}"]
