@@ -101,22 +101,96 @@ is_commit() {
   [[ $1 =~ ^[0-9a-f]{40}$ ]]
 }
 
+# The grammar of distros/. plugins/hhvm_packaging/distros.py has the same one;
+# tests/unit/test_distro_grammar.py holds the two together.
+distro_grammar='^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*-[0-9]+(\.[0-9]+)*(-[a-z]+)?$'
+image_grammar='^([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?/)?'
+image_grammar+='[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*'
+image_grammar+='(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$'
+codename_grammar='^[a-z]+$'
+revision_grammar='^[1-9][0-9]*~[a-z]+$'
+
+# The directories of distros/ that are distributions: those with a DOCKER_BASE.
 distros() {
-  local file
-  for file in "$packaging_root"/distros/*/DOCKER_BASE; do
-    if [ -e "$file" ]; then basename "$(dirname "$file")"; fi
+  local directory name
+  for directory in "$packaging_root"/distros/*; do
+    name=${directory##*/}
+    if [[ $name =~ $distro_grammar && ! -L $directory && (-e $directory/DOCKER_BASE || -L $directory/DOCKER_BASE) ]]; then
+      printf '%s\n' "$name"
+    fi
   done
+}
+
+# Sets found to where a path of the packaging files leads, links followed as in
+# a build container; fails if that is nowhere or elsewhere.
+find_file() { # PATH, relative to packaging_root
+  local rest=$1/ at='' part target followed=0
+  while [ -n "$rest" ]; do
+    part=${rest%%/*} rest=${rest#*/}
+    case $part in
+      '' | .) continue ;;
+      ..)
+        [ -n "$at" ] || return 1
+        at=${at%/*}
+        continue
+        ;;
+    esac
+    if [[ $at == '' && $part != bin && $part != distros ]]; then
+      [[ -d $packaging_root/distros/$part && ! -L $packaging_root/distros/$part ]] || return 1
+      at=/distros
+    fi
+    if [ ! -L "$packaging_root$at/$part" ]; then
+      at+=/$part
+      [[ -e $packaging_root$at && (-z $rest || -d $packaging_root$at) ]] || return 1
+      continue
+    fi
+    followed=$((followed + 1))
+    [ "$followed" -le 40 ] || return 1
+    target=$(readlink "$packaging_root$at/$part")
+    case $target in
+      /opt/hhvm-packaging | /opt/hhvm-packaging/*) at='' target=${target#/opt/hhvm-packaging} ;;
+      /*) return 1 ;;
+    esac
+    rest=$target/$rest
+  done
+  found=$packaging_root$at
+}
+
+# Sets line to a file's one line. What editors and other systems add is refused,
+# as it would become a part of a name.
+read_line() { # FILE NAME GRAMMAR MEANING
+  [ -f "$1" ] || die "$2 is not there, or is not a file"
+  line=''
+  IFS= read -r line <"$1" || true
+  if [[ ${#line} -le 255 && $line =~ $3 ]] &&
+    { printf '%s\n' "$line" | cmp -s - "$1" || printf '%s' "$line" | cmp -s - "$1"; }; then return; fi
+  die "$2 must be one line with $4, and nothing else: no spaces, no line ends of Windows; it begins with $(printf %q "${line:0:100}")"
 }
 
 # Sets distro_dir and docker_base for a DISTRO_ID.
 # shellcheck disable=SC2034
 read_distro() {
-  [[ $1 =~ ^[a-z]+-[0-9.]+(-[a-z]+)?$ && -f $packaging_root/distros/$1/DOCKER_BASE ]] ||
-    die "unknown distribution '$1'; known: $(distros | tr '\n' ' ')"
+  local known
+  known=$(distros | tr '\n' ' ')
+  [[ $1 =~ $distro_grammar && " $known" == *" $1 "* ]] ||
+    die "unknown distribution $(printf %q "$1"); known: $known"
   distro_dir=$packaging_root/distros/$1
-  docker_base=$(<"$distro_dir/DOCKER_BASE")
-  [[ $docker_base =~ ^[a-z0-9]([A-Za-z0-9._/:@-]*[A-Za-z0-9])?$ ]] ||
-    die "$1: DOCKER_BASE must be the name of a Docker image, not '$docker_base'"
+  find_file "distros/$1/DOCKER_BASE" ||
+    die "$1: DOCKER_BASE is a link that does not lead to a file of distros/ or bin/"
+  read_line "$found" "$1: DOCKER_BASE" "$image_grammar" "the name of a Docker image, such as debian:stretch"
+  docker_base=$line
+}
+
+# Sets distribution and pkgver for a directory of a Debian-like distribution.
+# shellcheck disable=SC2034
+read_release() { # DIRECTORY
+  read_line "$1/DISTRIBUTION" DISTRIBUTION "$codename_grammar" "a codename in small letters, such as stretch"
+  distribution=$line
+  read_line "$1/PKGVER" PKGVER "$revision_grammar" "N~$distribution, N a number without leading zeros"
+  pkgver=$line
+  # One that was copied from another distribution would publish one file name twice.
+  [ "${pkgver#*~}" = "$distribution" ] ||
+    die "PKGVER must be N~$distribution, as DISTRIBUTION says; it says $pkgver"
 }
 
 # What every container of ours is given; fills the array container_options.
@@ -129,12 +203,34 @@ set_container_options() {
   if [ -n "${HHVM_DOCKER_NETWORK-}" ]; then container_options+=(--network "$HHVM_DOCKER_NETWORK"); fi
 }
 
-# The three mounts that a distribution's make-package relies on.
+# The three mounts that a distribution's make-package relies on, after
+# read_distro. Links between directories of distros/ lead there where they lead
+# here: relative ones, and those to /opt/hhvm-packaging/OTHER, the directory
+# OTHER of distros/. So two of the mounts are directories of links.
 add_package_mounts() { # OUT
+  local path name
+  set_throwaway_traps
+  # In the jobs of a Docker worker, TMPDIR is where its engine sees it too.
+  staged=$(mktemp -d "${TMPDIR:-/tmp}/hhvm-packaging.XXXXXX")
+  mkdir -p "$staged/packaging/bin" "$staged/packaging/distros" "$staged/distro"
+  for path in "$packaging_root"/distros/*/; do
+    name=$(basename "$path")
+    if [[ ! -L ${path%/} && $name != bin && $name != distros ]]; then
+      ln -s "distros/$name" "$staged/packaging/$name"
+    fi
+  done
+  for path in "$distro_dir"/* "$distro_dir"/.[!.]*; do
+    if [[ -e $path || -L $path ]]; then
+      ln -s "/opt/hhvm-packaging/distros/${path#"$packaging_root"/distros/}" "$staged/distro/"
+    fi
+  done
+  chmod -R a+rX "$staged"
   container_options+=(
     --mount "type=bind,source=$1,target=/var/out"
-    --mount "type=bind,source=$packaging_root,target=/opt/hhvm-packaging,readonly"
-    --mount "type=bind,source=$distro_dir,target=/opt/hhvm-distro-packaging,readonly"
+    --mount "type=bind,source=$staged/packaging,target=/opt/hhvm-packaging,readonly"
+    --mount "type=bind,source=$packaging_root/bin,target=/opt/hhvm-packaging/bin,readonly"
+    --mount "type=bind,source=$packaging_root/distros,target=/opt/hhvm-packaging/distros,readonly"
+    --mount "type=bind,source=$staged/distro,target=/opt/hhvm-distro-packaging,readonly"
   )
 }
 
@@ -156,7 +252,7 @@ run_throwaway_container() {
 
 set_throwaway_traps() {
   throwaway=''
-  trap remove_throwaway_container EXIT
+  trap 'remove_throwaway_container; remove_staged' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
 }
@@ -166,4 +262,8 @@ remove_throwaway_container() {
     docker rm --force "$throwaway" >/dev/null || true
     throwaway=''
   fi
+}
+
+remove_staged() {
+  if [ -n "${staged-}" ]; then rm -rf "$staged"; fi
 }

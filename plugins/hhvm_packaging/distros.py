@@ -1,43 +1,50 @@
-"""The distributions: each is a directory under distros/, checked when it is loaded."""
+"""The distributions: each is a directory under distros/ with a DOCKER_BASE, checked when it is loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.packaging_tree import DISTROS, Absent, PackagingTree, Unusable, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from hhvm_packaging.release import Release
 
-PACKAGING_MOUNT = Path("/opt/hhvm-packaging")
-"""The packaging files inside a build container. Links in distros/ point there."""
+PACKAGE_SCRIPT = "bin/make-debianish-package"
+"""The make-package of Debian-like distributions. It needs DISTRIBUTION, PKGVER and debian/."""
 
-PACKAGE_SCRIPT = Path("bin/make-debianish-package")
+APT_SYSTEMS = ("debian", "ubuntu")
+"""The systems whose packages are published: each has an apt repository of that name."""
 
-_ID = re.compile(r"(?P<system>[a-z]+)-[0-9]+(\.[0-9]+)*(-[a-z]+)?")
-_SYSTEMS = ("debian", "ubuntu")
-_CODENAME = re.compile(r"[a-z]+")
-_PKGVER = re.compile(r"[0-9]+~(?P<codename>[a-z]+)")
+DOCKER_BASE, DISTRIBUTION, PKGVER = "DOCKER_BASE", "DISTRIBUTION", "PKGVER"
+
+# Each is an extended regular expression too: bin/lib/hhvm-packaging.sh has the same ones, and
+# tests/unit/test_distro_grammar.py holds the two together.
+_NAME = re.compile(r"([a-z][a-z0-9]*(-[a-z][a-z0-9]*)*)-[0-9]+(\.[0-9]+)*(-[a-z]+)?")
 # [registry[:port]/]path[:tag][@digest], see https://github.com/distribution/reference.
 _IMAGE = re.compile(
-    r"(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?"
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-    r"(?::[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
+    r"([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?/)?"
+    r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*"
+    r"(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
 )
+_CODENAME = re.compile(r"[a-z]+")
+_REVISION = re.compile(r"[1-9][0-9]*~[a-z]+")
+
+_LONGEST_LINE = 255
 
 
 class InvalidDistro(PackagingError):
     """A distribution's directory is not valid. The message names the directory, the fault and the remedy."""
 
     def __init__(self, name: str, fault: str) -> None:
-        super().__init__(f"distros/{name}: {fault}")
+        super().__init__(f"distros/{show(name)}: {fault}")
 
 
 class Distro(BaseModel):
@@ -49,106 +56,203 @@ class Distro(BaseModel):
     """The directory's name: DISTRO-VERSION[-NAME], such as debian-12-bookworm."""
     docker_base: str
     """The image that packages are built in."""
-    distribution: str
-    """The codename, which is also the suite's name."""
-    pkgver: str
-    """The package revision, such as 1~bookworm."""
+    distribution: str = ""
+    """The codename, which is also the suite's name. Empty if the directory does not say one."""
+    pkgver: str = ""
+    """The package revision, such as 1~bookworm. Empty if the directory does not say one."""
     files_sha256: str
     """Digest of all packaging files that the build uses."""
 
     @property
     def repository(self) -> str:
-        """The apt repository that holds the suite: debian or ubuntu."""
-        return self.name.partition("-")[0]
+        """The system, such as debian. For those that are published it is the name of their apt repository."""
+        identity = _NAME.fullmatch(self.name)
+        return identity[1] if identity else self.name.partition("-")[0]
+
+    @property
+    def not_published(self) -> str:
+        """Why packages for it are kept in scratch and not published. Empty if they are published."""
+        if self.repository not in APT_SYSTEMS:
+            return f"there is a publisher for {' and '.join(APT_SYSTEMS)}, but none for {self.repository}"
+        if not self.distribution:
+            return f"distros/{self.name}/{DISTRIBUTION} does not name a suite"
+        return ""
 
     def package_version(self, release: Release) -> str:
-        """The full Debian version of the release's packages for this distribution."""
-        return f"{release.version}-{self.pkgver}"
+        """The full version of the release's packages; the release's own if there is no package revision."""
+        return f"{release.version}-{self.pkgver}" if self.pkgver else release.version
 
 
 def names(packaging: Path) -> list[str]:
-    """The names of all directories under ``packaging``/distros, invalid ones included."""
-    return sorted(entry.name for entry in (packaging / "distros").iterdir() if entry.is_dir())
+    """The names of all distributions under ``packaging``/distros, invalid ones included.
+
+    A directory without DOCKER_BASE is none: its files are shared by others.
+    """
+    return [name for name in PackagingTree(packaging).directories() if _is_target(packaging, name)]
+
+
+def shared(packaging: Path) -> list[str]:
+    """The names of the directories under ``packaging``/distros that distributions share."""
+    return [name for name in PackagingTree(packaging).directories() if not _is_target(packaging, name)]
+
+
+def _is_target(packaging: Path, name: str) -> bool:
+    file = packaging / DISTROS / name / DOCKER_BASE
+    return file.exists() or file.is_symlink()
 
 
 def load(packaging: Path, name: str) -> Distro:
     """Read and check the distribution ``name``. Raises InvalidDistro."""
-    if name not in names(packaging):
-        raise InvalidDistro(name, f"there is no such directory. There are: {', '.join(names(packaging))}")
-    identity = _ID.fullmatch(name)
-    if not identity or identity["system"] not in _SYSTEMS:
+    known = names(packaging)
+    if name not in known:
+        if name in shared(packaging):
+            raise InvalidDistro(
+                name, f"it has no {DOCKER_BASE}, so it is shared material and no distribution"
+            )
+        raise InvalidDistro(name, f"there is no such directory. There are: {', '.join(map(show, known))}")
+    if not _NAME.fullmatch(name):
         raise InvalidDistro(
-            name, "the directory's name must be DISTRO-NUMERIC_VERSION[-NAME], DISTRO debian or ubuntu"
+            name,
+            "its name must be DISTRO-NUMERIC_VERSION[-VERSION_NAME], such as debian-9-stretch",
         )
-    directory = packaging / "distros" / name
-    docker_base = _line(directory, "DOCKER_BASE")
-    if not _IMAGE.fullmatch(docker_base):
-        raise InvalidDistro(name, f"DOCKER_BASE says {docker_base!r}, which is not an image name")
-    distribution = _line(directory, "DISTRIBUTION")
-    if not _CODENAME.fullmatch(distribution):
-        raise InvalidDistro(name, f"DISTRIBUTION says {distribution!r}, which is not a codename")
-    pkgver = _line(directory, "PKGVER")
-    revision = _PKGVER.fullmatch(pkgver)
-    if not revision or revision["codename"] != distribution:
-        raise InvalidDistro(
-            name, f"PKGVER says {pkgver!r}; it must be NUMBER~{distribution}, as DISTRIBUTION is"
-        )
-    for required in ("make-package", "debian/control", "debian/rules"):
-        if not _resolve(packaging, directory / required).is_file():
-            raise InvalidDistro(name, f"the required file {required} is missing")
+    directory = _Directory(PackagingTree(packaging), name)
+    docker_base = directory.read(DOCKER_BASE, _IMAGE, "the name of a Docker image, such as debian:stretch")
+    script = directory.find("make-package")
+    if not script.is_file():
+        raise InvalidDistro(name, "make-package is not a file")
+    if not script.stat().st_mode & 0o100:
+        raise InvalidDistro(name, "make-package is not executable; run chmod +x on it")
+    distribution = pkgver = ""
+    if script == packaging / PACKAGE_SCRIPT:
+        distribution, pkgver = directory.read_release()
+        directory.check_debian()
+    else:
+        # Its own matter, but a script of its own may use them in the same way.
+        distribution, pkgver = directory.read_release_if_valid()
     return Distro(
         name=name,
         docker_base=docker_base,
         distribution=distribution,
         pkgver=pkgver,
-        files_sha256=_digest(packaging, directory),
+        files_sha256=directory.digest(),
     )
 
 
-def _line(directory: Path, name: str) -> str:
-    try:
-        return (directory / name).read_text().removesuffix("\n")
-    except (FileNotFoundError, NotADirectoryError):
-        raise InvalidDistro(directory.name, f"the required file {name} is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidDistro(directory.name, f"{name} cannot be read: {error}") from error
+class _Directory:
+    """One distribution's directory."""
+
+    def __init__(self, tree: PackagingTree, name: str) -> None:
+        self.tree = tree
+        self.name = name
+        self.path = f"{DISTROS}/{name}"
+
+    def find(self, file: str) -> Path:
+        """The required ``file``, links followed. Raises InvalidDistro."""
+        try:
+            return self.tree.resolve(f"{self.path}/{file}")
+        except Absent:
+            raise InvalidDistro(self.name, f"the required file {file} is missing") from None
+        except (Unusable, OSError) as error:
+            raise InvalidDistro(self.name, f"{file} cannot be read: {error}") from error
+
+    def read(self, file: str, grammar: re.Pattern[str], meaning: str) -> str:
+        """The one line of the required ``file``. Raises InvalidDistro if it does not match."""
+        found = self.find(file)
+        if not found.is_file():
+            raise InvalidDistro(self.name, f"{file} is not a file")
+        try:
+            with found.open("rb") as opened:
+                content = opened.read(_LONGEST_LINE + 2)
+        except OSError as error:
+            raise InvalidDistro(self.name, f"{file} cannot be read: {error.strerror}") from error
+        line = content.removesuffix(b"\n")
+        if len(line) <= _LONGEST_LINE and line.isascii() and grammar.fullmatch(line.decode()):
+            return line.decode()
+        raise InvalidDistro(self.name, f"{file} must be one line with {meaning}; {_fault(content, line)}")
+
+    def read_release(self) -> tuple[str, str]:
+        """Codename and package revision. Raises InvalidDistro."""
+        distribution = self.read(DISTRIBUTION, _CODENAME, "a codename in small letters, such as stretch")
+        meaning = f"N~{distribution}, N a number without leading zeros"
+        pkgver = self.read(PKGVER, _REVISION, meaning)
+        # One that was copied from another distribution would publish one file name twice.
+        if pkgver.partition("~")[2] != distribution:
+            raise InvalidDistro(
+                self.name,
+                f"{PKGVER} must be one line with {meaning}, as {DISTRIBUTION} says; it says {pkgver}",
+            )
+        return distribution, pkgver
+
+    def read_release_if_valid(self) -> tuple[str, str]:
+        """Codename and package revision; each empty where make-debianish-package would refuse it."""
+        distribution = ""
+        try:
+            distribution = self.read(DISTRIBUTION, _CODENAME, "")
+            return self.read_release()
+        except InvalidDistro:
+            return distribution, ""
+
+    def check_debian(self) -> None:
+        """Check what make-debianish-package needs of debian/. Raises InvalidDistro."""
+        for required in ("debian/control", "debian/rules"):
+            if not self.find(required).is_file():
+                raise InvalidDistro(self.name, f"{required} is not a file")
+
+    def digest(self) -> str:
+        """The digest of its files, of the files that distributions share, and of the build's scripts."""
+        digest = hashlib.sha256()
+        try:
+            for name, content, mode in self._contents():
+                digest.update(f"{content} {mode:o} ".encode() + name.encode(errors="surrogateescape") + b"\n")
+        except (Unusable, OSError) as error:
+            raise InvalidDistro(self.name, str(error)) from error
+        return digest.hexdigest()
+
+    def _contents(self) -> Iterator[tuple[str, str, int]]:
+        """Name, digest and executable bits of all that the digest covers."""
+        yield from _describe(self.tree.files(self.path))
+        for name in shared(self.tree.root):
+            # As they are: a link in what is to be installed may lead to where it will be installed.
+            yield from _describe_as_is(self.tree.root / DISTROS / name, f"{DISTROS}/{name}")
+        scripts = [self.tree.root / PACKAGE_SCRIPT, *sorted((self.tree.root / "bin" / "lib").glob("*"))]
+        # Other revisions may have other scripts.
+        files = (path for path in scripts if path.is_file())
+        yield from _describe((str(path.relative_to(self.tree.root)), path) for path in files)
 
 
-def _resolve(packaging: Path, path: Path) -> Path:
-    """Follow links as inside a build container, without leaving ``packaging``."""
-    resolved = packaging
-    for part in path.relative_to(packaging).parts:
-        resolved /= part
-        for _ in range(8):
-            if not resolved.is_symlink():
-                break
-            target = resolved.readlink()
-            if target.is_relative_to(PACKAGING_MOUNT):
-                resolved = _resolve(packaging, packaging / target.relative_to(PACKAGING_MOUNT))
-            else:
-                resolved = resolved.parent / target
-    return resolved
-
-
-def _files(packaging: Path, directory: Path) -> Iterator[tuple[str, Path]]:
-    """Every file under ``directory`` as a container sees it, links followed: path there, and file."""
-    for entry in sorted(directory.iterdir()):
-        resolved = _resolve(packaging, entry)
-        if resolved.is_dir():
-            for path, file in _files(packaging, resolved):
-                yield f"{entry.name}/{path}", file
-        elif resolved.is_file():
-            yield entry.name, resolved
-
-
-def _digest(packaging: Path, directory: Path) -> str:
-    """The digest of the distribution's files and of the scripts that its build runs."""
-    scripts = [packaging / PACKAGE_SCRIPT, *sorted((packaging / "bin" / "lib").glob("*"))]
-    # Other revisions may have other scripts.
-    scripts = [path for path in scripts if path.is_file()]
-    files = [*_files(packaging, directory), *((str(path.relative_to(packaging)), path) for path in scripts)]
-    digest = hashlib.sha256()
+def _describe(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str, int]]:
     for name, path in files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{content} {path.stat().st_mode & 0o111:o} {name}\n".encode())
-    return digest.hexdigest()
+        with path.open("rb") as file:
+            yield name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_mode & 0o111
+
+
+def _describe_as_is(directory: Path, shown: str) -> Iterator[tuple[str, str, int]]:
+    for path in sorted(directory.rglob("*")):
+        name = f"{shown}/{path.relative_to(directory)}"
+        if path.is_symlink():
+            yield name, f"-> {path.readlink()}", 0
+        elif path.is_file():
+            yield from _describe([(name, path)])
+
+
+def _fault(content: bytes, line: bytes) -> str:
+    """In words, what is wrong with a file of one line."""
+    if not line:
+        return "it is empty"
+    if len(line) > _LONGEST_LINE:
+        return "it is much longer than that"
+    if b"\0" in content:
+        return "it has NUL bytes"
+    if content.startswith(b"\xef\xbb\xbf"):
+        return "it begins with a byte order mark: save it as UTF-8 without one"
+    if b"\r" in content:
+        return "it has the line ends of Windows: save it with those of Unix"
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    if "\n" in text:
+        return "it has several lines"
+    if text != text.strip():
+        return f"it has space around it: {text!a}"
+    return f"it says {show(text)}"

@@ -395,8 +395,9 @@ def test_a_faulty_distribution_breaks_the_import_of_no_dag(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "distros", tmp_path / "distros", symlinks=True)
-    (tmp_path / "distros/debian-13-trixie/DOCKER_BASE").unlink()
+    (tmp_path / "distros/debian-13-trixie/PKGVER").unlink()
     (tmp_path / "distros/no distribution at all").mkdir()
+    (tmp_path / "distros/no distribution at all/DOCKER_BASE").symlink_to("nowhere")
     loaded = load_dags(monkeypatch, HHVM_PACKAGING_PACKAGING_ROOT=str(tmp_path))
     assert set(loaded) == DAG_IDS
     assert "no distribution at all" in loaded["hhvm_build"].params.get_param("distros").resolve()

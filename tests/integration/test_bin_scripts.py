@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from hhvm_packaging import distros
+
 ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = {"PATH", "HOME", "DOCKER_HOST"}
 
@@ -196,7 +198,7 @@ def test_a_docker_base_that_is_no_image_name_is_refused(packaging: Path) -> None
     (packaging / "distros/test-1/DOCKER_BASE").write_text("--privileged\n")
     made = run(packaging / "bin/make-package-in-throwaway-container", "test-1", VERSION="1.0.0")
     assert made.returncode != 0
-    assert "DOCKER_BASE must be the name of a Docker image" in made.stderr
+    assert "test-1: DOCKER_BASE must be one line with the name of a Docker image" in made.stderr
 
 
 def test_a_package_without_its_source_tarball_says_how_to_make_it(packaging: Path) -> None:
@@ -215,6 +217,42 @@ def test_make_package_gets_the_version_and_the_three_mounts(packaging: Path) -> 
     made = run(packaging / "bin/make-package-in-throwaway-container", "test-1", VERSION="1.0.0")
     assert (made.returncode, made.stdout) == (0, "1.0.0 false\n")
     assert (packaging / "out/made").exists()
+
+
+@pytest.mark.usefixtures("docker_engine", "base_images")
+def test_links_between_directories_lead_there_in_the_container_in_every_form(packaging: Path) -> None:
+    """Also a relative link behind an absolute one, and one to a make-package elsewhere."""
+    shared = packaging / "distros/shared"
+    shared.mkdir()
+    (shared / "message").write_text("shared\n")
+    (shared / "link").symlink_to("../../distros/shared/message")
+    write_make_package(
+        packaging,
+        "cd /opt/hhvm-distro-packaging; cat relative/message seeds/link ours/link; echo $VERSION >&2",
+    )
+    distro = packaging / "distros/test-1"
+    (distro / "make-package").rename(shared / "make-package")
+    (distro / "make-package").symlink_to("/opt/hhvm-packaging/shared/make-package")
+    (distro / "relative").symlink_to("../shared")
+    (distro / "seeds").symlink_to("/opt/hhvm-packaging/shared")
+    (distro / "ours").symlink_to("/opt/hhvm-packaging/distros/shared")
+    distros.load(packaging, "test-1")
+    made = run(packaging / "bin/make-package-in-throwaway-container", "test-1", VERSION="1.0.0")
+    assert (made.returncode, made.stdout, made.stderr) == (0, "shared\nshared\nshared\n", "1.0.0\n")
+
+
+@pytest.mark.usefixtures("docker_engine", "base_images")
+def test_nothing_is_left_beside_what_was_built(packaging: Path, tmp_path: Path) -> None:
+    write_make_package(packaging, "touch /var/out/made")
+    (tmp_path / "tmp").mkdir()
+    made = run(
+        packaging / "bin/make-package-in-throwaway-container",
+        "test-1",
+        VERSION="1.0.0",
+        TMPDIR=str(tmp_path / "tmp"),
+    )
+    assert made.returncode == 0, made.stderr
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.usefixtures("docker_engine", "base_images")

@@ -148,7 +148,7 @@ def test_a_fault_in_the_revision_keeps_only_that_distribution_back(bench: Bench,
     branch(root, pkgver="1~buster")
     plan = bench.plan(RELEASE, *BOTH)
     assert [distro.name for distro in plan.distros] == [TRIXIE]
-    assert "PKGVER says '1~buster'" in plan.faults[BOOKWORM]
+    assert "DISTRIBUTION says; it says 1~buster" in plan.faults[BOOKWORM]
 
 
 def test_a_plan_keeps_its_revision_when_the_branch_moves_and_the_next_plan_does_not(

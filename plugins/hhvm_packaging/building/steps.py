@@ -18,6 +18,7 @@ from hhvm_packaging.workers.job import Input, Job, JobFailed
 
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
+    from hhvm_packaging.release import Release
     from hhvm_packaging.workers.job import Artifact, Result
 
 
@@ -120,11 +121,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                 "VERSION": release.version,
                 "DISTRO": self.distro.name,
                 "SOURCE_SHA256": source.tarball.sha256,
-                # The install test upgrades from what is published now: see jobs/in-container/add-repository.
-                "PUBLIC_URL": self.settings.published(""),
-                "REPOSITORY": self.distro.repository,
-                # The first suite is the one that users of the release are told of.
-                "SUITE": target_suites.choose_suites(release, self.distro, self.settings)[0],
+                **({} if self.distro.not_published else self._where_published(release)),
             },
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
@@ -133,6 +130,15 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,
         )
+
+    def _where_published(self, release: Release) -> dict[str, str]:
+        """What the install test upgrades from: see jobs/in-container/add-repository."""
+        return {
+            "PUBLIC_URL": self.settings.published(""),
+            "REPOSITORY": self.distro.repository,
+            # The first suite is the one that users of the release are told of.
+            "SUITE": target_suites.choose_suites(release, self.distro, self.settings)[0],
+        }
 
     def accept(self, job: Job, result: Result) -> str:
         """Write the manifest. From then on the packages count as built.
@@ -151,13 +157,16 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             directory=str(job.outputs),
             artifacts=result.artifacts,
         )
-        _expect_packages(job, release.package, manifest)
+        if self.distro.not_published:
+            _expect_anything(job, result)
+        else:
+            _expect_packages(job, release.package, manifest)
         with self._lock(f"{release.version} {self.distro.name}"):
             etag = PackageManifest.etag(self.store, release, self.distro.name)
             if done := self.done():
                 return f"{job.title}: another run was first, and its packages count. {done}"
             manifest.write(self.store, release, etag=etag)
-        return f"{job.title}: " + ", ".join(package.name for package in manifest.packages)
+        return f"{job.title}: " + ", ".join(made.name for made in manifest.packages or manifest.artifacts)
 
 
 def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
@@ -167,6 +176,11 @@ def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
             f"{job.title}: expected {name} alone, but the job left {', '.join(names) or 'nothing'}"
         )
     return result.artifacts[0]
+
+
+def _expect_anything(job: Job, result: Result) -> None:
+    if not result.artifacts:
+        raise JobFailed(f"{job.title}: the build succeeded, but left nothing in /var/out")
 
 
 def _expect_packages(job: Job, package: str, manifest: PackageManifest) -> None:

@@ -102,11 +102,19 @@ class PackageManifest(BaseModel):
         ) or self.is_published(store, release)
 
     def is_published(self, store: Store, release: Release) -> bool:
-        """Whether every package is in the public pool, with the same bytes."""
+        """Whether there are packages, and every one is in the public pool with the same bytes."""
         repository = self.distro.partition("-")[0]
-        return all(
-            _has(store.downloads, keys.in_repository(repository, keys.pool(release) + package.name), package)
-            for package in self.packages
+        return (
+            bool(self.packages)
+            and repository in keys.REPOSITORIES
+            and all(
+                _has(
+                    store.downloads,
+                    keys.in_repository(repository, keys.pool(release) + package.name),
+                    package,
+                )
+                for package in self.packages
+            )
         )
 
 

@@ -119,6 +119,9 @@ class PublishPlan(ReleasePlan):
     dry_run: bool = False
     hold_all: bool = True
     """Whether no distribution is published if one of them fails."""
+    kept: dict[str, str] = {}
+    """Why other distributions that were asked for are not published, by name. That is no fault: their
+    packages are built and kept in scratch."""
 
 
 class CanaryPlan(Plan):
@@ -180,6 +183,12 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
         )
     files = _find_packaging_files(request, store, settings, last=BuildPlan.read(store, release))
     known, found, faults = _load_distros(request, files, store, settings)
+    kept = {distro.name: distro.not_published for distro in found if distro.not_published}
+    found = tuple(distro for distro in found if distro.name not in kept)
+    if kept and not found and not faults:
+        raise Refused(
+            "distros: nothing is published. " + " ".join(f"{name}: {why}." for name, why in kept.items())
+        )
     asked = len(found) + len(faults)
     if request.action != UNDO:
         checks = (partial(_is_built, release, distro, store) for distro in found)
@@ -204,6 +213,7 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
         undo_to=request.undo_to,
         dry_run=request.dry_run,
         hold_all=request.holds_all,
+        kept=kept,
     )
 
 
@@ -290,6 +300,8 @@ def _find_published_before(
         manifest = PackageManifest.read(store, release, distro.name)
         version = distro.package_version(release)
         if manifest and manifest.package_version == version and manifest.is_since(earliest):
+            continue
+        if distro.not_published:
             continue
         if any(store.downloads.keys(keys.packages(release, distro.repository, version))):
             faults[distro.name] = (

@@ -53,6 +53,8 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
     for index, (distro, done) in enumerate(found):
         if done:
             report.lines.append(f"built  {distro.name}: {done}")
+            if distro.not_published:
+                report.lines.append(f"       It is kept in scratch and not published: {distro.not_published}")
         else:
             report.add_failed_step(MakeBinaryPackage, distro, index)
     return report.finish("all is built")
@@ -71,6 +73,7 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
     report.add_faults()
     checks = (partial(_Published.check, plan, distro, store, settings) for distro in plan.distros)
     found = dict(zip(plan.distros, run_all(checks, at_once=settings.requests_at_once), strict=True))
+    report.lines += [f"kept   {name}: not published: {why}" for name, why in plan.kept.items()]
     _add_published(report, plan, found)
     report.add_failed_tasks(
         PublishTask.UPDATE_REPOSITORIES, PublishTask.INVALIDATE_CDN, PublishTask.UPDATE_INDICES
