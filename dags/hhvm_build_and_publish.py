@@ -41,7 +41,7 @@ def plan() -> RequestJson:
 
 
 @dag(
-    schedule=schedules.cron(settings().nightly_schedule),
+    schedule=schedules.cron(settings().nightly_schedule, settings().nightly_time_zone),
     max_active_runs=settings().parallel_runs,
     params=form.make_wrapper_form(),
     **dag_defaults.scheduled(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH),

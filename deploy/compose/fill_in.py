@@ -10,6 +10,7 @@ import argparse
 import base64
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -99,6 +100,7 @@ class Secrets:
 def fill_in(root: Path, signing_key: Path | None) -> None:
     """Complete the deployment in ``root``. Raises CannotFillIn."""
     settings = Settings(root / ".env")
+    _refuse_misplaced(root)
     docker = "docker" in settings.get("COMPOSE_PROFILES").split(",")
     settings.fill_in("PUBLIC_URL", lambda: f"http://{_address()}:{settings.get('DOWNLOADS_PORT', '8081')}")
     settings.fill_in("DOCKER_GROUP", lambda: _group_of(settings.get("DOCKER_SOCKET")) if docker else "0")
@@ -131,6 +133,34 @@ def fill_in(root: Path, signing_key: Path | None) -> None:
     print(
         f"Log in at {settings.get('UI_URL')} as {FIRST_USER}; the password is in secrets/first_user_password"
     )
+
+
+def _refuse_misplaced(root: Path) -> None:
+    """Raise CannotFillIn if a setting is in the file that docker-compose does not take it from."""
+    prefix, misplaced = "HHVM_PACKAGING_", []
+    # What docker-compose.yaml sets by itself counts, whatever settings.env says.
+    by_env = set(re.findall(rf"^ *({prefix}\w+):", (ROOT / "docker-compose.yaml").read_text(), re.MULTILINE))
+    for name in _names(root / ".env"):
+        if name.startswith(prefix):
+            own = f"as {name.removeprefix(prefix)}" if name in by_env else "in settings.env"
+            misplaced.append(f".env: {name} is not read. Set it {own}")
+    for name in _names(root / "settings.env"):
+        if name in by_env:
+            misplaced.append(
+                f"settings.env: {name} is not read: docker-compose.yaml sets it, from .env if at all"
+            )
+        elif not name.startswith((prefix, "AIRFLOW__")):
+            misplaced.append(f"settings.env: {name} is no setting. Names begin with {prefix} there")
+    if misplaced:
+        raise CannotFillIn("\n".join(misplaced))
+
+
+def _names(file: Path) -> list[str]:
+    """The names that a file of variables sets."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [
+        line.partition("=")[0].strip() for line in lines if "=" in line and not line.lstrip().startswith("#")
+    ]
 
 
 def _aws(settings: Settings, key: str) -> dict[str, object]:

@@ -1,32 +1,108 @@
 """Every deployment setting, in one place.
 
 Each field is overridden by the environment variable ``HHVM_PACKAGING_<FIELD>``, lists and
-objects as JSON: ``HHVM_PACKAGING_DOCKER_VOLUMES='["/srv/git"]'``.
+objects as JSON: ``HHVM_PACKAGING_DOCKER_VOLUMES='["/srv/git"]'``. What cannot work is refused when Airflow
+starts, and so is every other variable with that prefix.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import re
+import zoneinfo
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from hhvm_packaging import private_directory
+from hhvm_packaging import cron, environment, private_directory
 from hhvm_packaging.release import is_same_version
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
-SuiteName = Annotated[str, StringConstraints(pattern=r"^DISTRO(-[a-z0-9.]+)*$")]
-Address = Annotated[str, StringConstraints(pattern=r"^[^@\s,]+@[^@\s,]+$")]
-Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]+$")]
+
+
+def _matches(pattern: str, allowed: str) -> AfterValidator:
+    """Refuse a text that does not match as a whole, and say what is allowed."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not allowed. Allowed: {allowed}")
+        return text
+
+    return AfterValidator(check)
+
+
+SuiteName = Annotated[str, _matches(r"DISTRO(-[a-z0-9.]+)*", "DISTRO or DISTRO-WORD, such as DISTRO-x.y")]
+SuiteKind = Annotated[
+    str, _matches(r"nightly|release|[0-9]+\.[0-9]+", "nightly, release or a series such as 4.172")
+]
+_SCRIPTS = (
+    "make-source-tarball",
+    "make-binary-package",
+    "publish-release-source",
+    "verify-candidate",
+    "verify-published",
+    "look-as-user",
+)
+Script = Annotated[str, _matches("|".join(_SCRIPTS), f"a script of jobs: {', '.join(_SCRIPTS)}")]
+Address = Annotated[str, _matches(r"[^@\s,]+@[^@\s,]+", "one mail address, such as releases@example.org")]
+Bucket = Annotated[str, _matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://")]
+Login = Annotated[str, _matches(r"[^\s,]+", "one login id, without spaces and commas")]
+ConnectionId = Annotated[str, _matches(r"[A-Za-z0-9_.:/()#!-]{1,250}", "the id of an Airflow connection")]
+Region = Annotated[str, _matches(r"[a-z]{2}(-[a-z]+)+-[0-9]", "an AWS region, such as us-west-2")]
+# No leading dash, which git would read as an option.
+Repository = Annotated[str, _matches(r"[^\s-]\S*", "the address of a git repository, or its path")]
+EngineUrl = Annotated[
+    str, _matches(r"(unix|tcp|http|https|ssh)://\S+", "an engine's URL, such as unix:///var/run/docker.sock")
+]
+Architecture = Annotated[
+    str, _matches(r"(?!(all|any|source)$)[a-z0-9][a-z0-9-]+", "an architecture of machines, such as amd64")
+]
+Schedule = Annotated[str, AfterValidator(cron.check)]
 
 _SUITES = {"nightly": ["DISTRO"], "release": ["DISTRO", "DISTRO-x.y"]}
 
 
-class TimeLimits(BaseModel):
+def _time_zone(name: str) -> str:
+    known = zoneinfo.available_timezones()
+    if name not in known:
+        near = get_close_matches(name, known, n=1) or ["Europe/Berlin"]
+        raise ValueError(f"{name!r} is no time zone. Allowed: a name of the tz database, such as {near[0]}")
+    return name
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"'{path}' is not absolute, but each service has a working directory of its own")
+    return path
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Directory = Annotated[Path, AfterValidator(_absolute)]
+
+
+class _Part(BaseModel):
+    """A part of the settings. It has no fields but its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TimeLimits(_Part):
     """How long each kind of job may run before it is ended, in seconds."""
 
     make_source_tarball: Seconds = 30 * 60
@@ -35,7 +111,7 @@ class TimeLimits(BaseModel):
     look_at_suites: Seconds = 15 * 60
 
 
-class Machine(BaseModel):
+class Machine(_Part):
     """What one kind of job runs on."""
 
     instance_types: Annotated[list[NonEmpty], Field(min_length=1)] = ["t3.small", "t3a.small"]
@@ -55,10 +131,10 @@ _BUILDER = Machine(
 )
 
 
-class Ec2(BaseModel):
+class Ec2(_Part):
     """Where jobs run on EC2, and with which permissions."""
 
-    region: NonEmpty = "us-west-2"
+    region: Region = "us-west-2"
     image_parameter: NonEmpty = "/aws/service/debian/release/12/latest/amd64"
     """The SSM parameter that names the image."""
     instance_profile: NonEmpty = "hhvm-worker"
@@ -69,7 +145,7 @@ class Ec2(BaseModel):
     keys_parameters: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = ""
     """An SSM path. Each parameter directly under it becomes a file of ``~/.ssh`` (``id_ed25519``, ``config``,
     ``known_hosts``) for the jobs that clone the staging repository or push to the public one. Empty: none."""
-    machines: dict[str, Machine] = {"make-binary-package": _BUILDER}
+    machines: dict[Script, Machine] = {"make-binary-package": _BUILDER}
     """By the job's script; other jobs run on the default, a small machine."""
 
     def machine(self, script: str) -> Machine:
@@ -77,34 +153,28 @@ class Ec2(BaseModel):
         return self.machines.get(script, Machine())
 
 
-class Email(BaseModel):
+class Email(_Part):
     """Mail to people, through an Airflow connection of the type ``smtp``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["email"]
-    connection: NonEmpty = "smtp_default"
+    connection: ConnectionId = "smtp_default"
     """Its extra field ``from_email`` is the sender."""
     to: Annotated[list[Address], Field(min_length=1)]
 
 
-class Slack(BaseModel):
+class Slack(_Part):
     """Messages to a Slack channel, through a connection of the type ``slackwebhook``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["slack"]
-    connection: NonEmpty = "slack_default"
+    connection: ConnectionId = "slack_default"
     """Its password is the webhook, which belongs to one channel."""
 
 
-class Webhook(BaseModel):
+class Webhook(_Part):
     """JSON by POST to a web server, through a connection of the type ``http``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: Literal["webhook"]
-    connection: NonEmpty = "http_default"
+    connection: ConnectionId = "http_default"
     path: str = ""
     """On the connection's host. A secret belongs to the connection, not here."""
 
@@ -116,11 +186,13 @@ Channel: TypeAlias = Annotated[Email | Slack | Webhook, Field(discriminator="kin
 class Settings(BaseSettings):
     """The deployment. The defaults are HHVM's own."""
 
-    model_config = SettingsConfigDict(env_prefix="HHVM_PACKAGING_", env_nested_delimiter="__", extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=environment.PREFIX, env_nested_delimiter=environment.NESTED, extra="forbid"
+    )
 
-    scratch_bucket: NonEmpty = "hhvm-scratch"
+    scratch_bucket: Bucket = "hhvm-scratch"
     """Private: build artifacts, manifests, and release sources before they are public."""
-    downloads_bucket: NonEmpty = "hhvm-downloads"
+    downloads_bucket: Bucket = "hhvm-downloads"
     """Public: what dl.hhvm.com serves."""
     public_url: HttpUrl = HttpUrl("https://dl.hhvm.com")
     """Where users see the downloads bucket."""
@@ -128,21 +200,21 @@ class Settings(BaseSettings):
     """The id of the CloudFront distribution in front of it. Each publish invalidates its copies of the
     indices. Empty: none."""
 
-    aws_conn_id: NonEmpty = "hhvm_aws"
+    aws_conn_id: ConnectionId = "hhvm_aws"
     """The Airflow connection for S3, and for KMS."""
-    signing_conn_id: NonEmpty = "hhvm_signing_key"
+    signing_conn_id: ConnectionId = "hhvm_signing_key"
     """The Airflow connection whose password is the armored private gpg key."""
     signing_key_file: Path | None = None
     """Instead of that connection: a file, relative to ``packaging_root``, with the key encrypted by KMS."""
 
-    suites: dict[str, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
+    suites: dict[SuiteKind, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
     """The suites that packages go to, by kind: a series such as ``4.172``, any other ``release``, a
     ``nightly``. ``DISTRO`` stands for the distribution's codename, ``x.y`` for the series. For example, a
     long-term series that goes only to a suite of its own has ``["DISTRO-lts-x.y"]``. Kinds that are not set
     keep their defaults."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """The architectures that each suite has an index for."""
-    lock_directory: Path = private_directory.PATH
+    lock_directory: Directory = private_directory.PATH
     """For the locks that keep the publishers of this machine apart where the store cannot."""
     several_hosts: bool = False
     """Whether publishers may run on several machines, which such locks do not keep apart. Then nothing is
@@ -156,20 +228,22 @@ class Settings(BaseSettings):
     scratch_days: Annotated[int, Field(gt=0)] = 90
     """How many days build artifacts, job logs and candidates are kept after their version's last change."""
 
-    public_repository: NonEmpty = "https://github.com/facebook/hhvm.git"
+    public_repository: Repository = "https://github.com/facebook/hhvm.git"
     """Nightlies are built from its default branch. Releases are pushed to it."""
-    staging_repository: NonEmpty = "git@github.com:hhvm/hhvm-staging.git"
+    staging_repository: Repository = "git@github.com:hhvm/hhvm-staging.git"
     """Where releases are tagged before they are public."""
-    packaging_root: Path = Path(__file__).resolve().parents[2]
+    packaging_root: Directory = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 
-    nightly_schedule: str = "0 10 * * *"
-    """When nightlies are built and published: a cron expression, UTC. Empty: never."""
+    nightly_schedule: Schedule = "0 10 * * *"
+    """When nightlies are built and published: a cron expression. Empty: never."""
+    nightly_time_zone: TimeZone = "UTC"
+    """The time zone of ``nightly_schedule``. Whatever it is, a nightly has its run's date in UTC."""
     parallel_runs: Annotated[int, Field(gt=1)] = 32
     """How many runs of a DAG that builds may be active, held ones included. Further runs are queued."""
-    approvers: list[NonEmpty] = []
-    """The users who may approve a release, by their login ids. Empty: everybody who can log in."""
-    api_conn_id: NonEmpty = "hhvm_airflow_api"
+    approvers: list[Login] | None = None
+    """The users who may approve a release, by their login ids. Not set: everybody who can log in."""
+    api_conn_id: ConnectionId = "hhvm_airflow_api"
     """The Airflow connection for Airflow's own API: host with scheme and port, login, password. A cancelled
     run uses it to cancel its child runs."""
 
@@ -185,12 +259,12 @@ class Settings(BaseSettings):
 
     ec2: Ec2 = Ec2()
 
-    docker_url: NonEmpty = "unix:///var/run/docker.sock"
-    docker_work_directory: Path = Path("/var/lib/hhvm-packaging/work")
+    docker_url: EngineUrl = "unix:///var/run/docker.sock"
+    docker_work_directory: Directory = Path("/var/lib/hhvm-packaging/work")
     """Job directories; the Docker engine must see them at the same path."""
     docker_job_image: NonEmpty = "hhvm-packaging-job"
     """The image of the jobs' own containers, built from jobs/Dockerfile."""
-    docker_volumes: list[str] = []
+    docker_volumes: list[NonEmpty] = []
     """Further volumes of the jobs' containers, in the form of ``docker run --volume``: git keys, mirrors."""
     docker_network: str = ""
     """The network of all containers of a job. Empty: the engine's default."""
@@ -198,7 +272,7 @@ class Settings(BaseSettings):
     notify: list[Channel] = []
     """Who is notified of failed runs, of missing nightlies and of releases that wait for approval."""
 
-    canary_schedule: str = "@hourly"
+    canary_schedule: Schedule = "@hourly"
     """When ``hhvm_canary`` checks what is published: a cron expression. Empty: only when triggered."""
     canary_patience: Annotated[int, Field(ge=0)] = 90
     """After how many seconds the canary checks its findings again. By then a publish has ended, and caches
@@ -207,6 +281,18 @@ class Settings(BaseSettings):
     """The next nightly is missing this many hours after the start of the newest nightly's day (UTC). Only if
     ``nightly_schedule`` is set."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # ruff: ignore[unused-class-method-argument]
+        dotenv_settings: PydanticBaseSettingsSource,  # ruff: ignore[unused-class-method-argument]
+        file_secret_settings: PydanticBaseSettingsSource,  # ruff: ignore[unused-class-method-argument]
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment."""
+        return init_settings, environment.Environment(settings_cls)
+
     @field_validator("suites")
     @classmethod
     def _complete(cls, suites: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -214,6 +300,42 @@ class Settings(BaseSettings):
             if is_same_version(one, other):
                 raise ValueError(f"{one} and {other} are one series: name it once")
         return _SUITES | suites
+
+    @field_validator("approvers")
+    @classmethod
+    def _somebody(cls, approvers: list[str] | None) -> list[str] | None:
+        if approvers == []:
+            raise ValueError("an empty list is not allowed. Leave it out, and everybody may approve")
+        return approvers
+
+    @field_validator("public_url")
+    @classmethod
+    def _no_query(cls, url: HttpUrl) -> HttpUrl:
+        if url.query is not None or url.fragment is not None or url.username is not None:
+            raise ValueError(f"'{url}' is not allowed. Allowed: https://HOST or https://HOST/PATH")
+        return url
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Refuse settings that contradict each other."""
+        if self.scratch_bucket == self.downloads_bucket:
+            raise ValueError(
+                f"scratch_bucket and downloads_bucket are both {self.scratch_bucket}: "
+                "what is not public yet would be public"
+            )
+        if self.public_repository == self.staging_repository:
+            raise ValueError(
+                f"public_repository and staging_repository are both {self.public_repository}: "
+                "what is not public yet would be public"
+            )
+        if self.signing_key_file and "signing_conn_id" in self.model_fields_set:
+            raise ValueError("signing_key_file and signing_conn_id are both set: which key signs?")
+        if self.grace < 2 * self.poll_interval:
+            raise ValueError(
+                f"grace is {self.grace} and poll_interval {self.poll_interval}: grace must be at least "
+                "twice as long, or the reaper ends jobs before their tasks notice that they are late"
+            )
+        return self
 
     def lifetime(self, time_limit: int) -> int:
         """Seconds from its start after which no worker of a job with that time limit may exist."""
@@ -230,5 +352,9 @@ class Settings(BaseSettings):
 
 @lru_cache
 def settings() -> Settings:
-    """This deployment's settings, read once per process. Raises ``pydantic.ValidationError``."""
-    return Settings()
+    """This deployment's settings, read once per process. Raises InvalidSettings."""
+    environment.refuse_doubles(os.environ)
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise environment.explain(error, Settings) from None

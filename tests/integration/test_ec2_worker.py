@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = "look-as-user"
+"""What the jobs here are called; each test writes its own."""
 FIRST, SECOND = AttemptId.new(1), AttemptId.new(2)
 
 
@@ -46,7 +48,7 @@ class Bench:
             ec2=Ec2(
                 region=REGION,
                 instance_profile=INSTANCE_PROFILE,
-                machines={"a-job": Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
+                machines={SCRIPT: Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
             ),
         )
         self.store = Store(ec2.client("s3", AIRFLOW), self.settings)
@@ -62,12 +64,12 @@ class Bench:
 
     def job(self, script: str) -> Job:
         """The job that runs ``script``."""
-        file = self.root / "jobs/a-job"
+        file = self.root / f"jobs/{SCRIPT}"
         file.write_text(f"#!/usr/bin/env bash\nset -euo pipefail\n{script}\n")
         file.chmod(0o755)
         return Job(
             version="1.0.0",
-            script="a-job",
+            script=SCRIPT,
             packaging=packaging_files.upload(self.store, self.root),
             environment={},
             outputs="1.0.0/debian-12-bookworm/20261124T000000.000000Z-1/",
@@ -133,7 +135,7 @@ def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_th
     bench.start(job, SECOND)
     [volume] = bench.ec2.launches[-1].parameters["BlockDeviceMapping"]
     assert bench.ec2.launches[-1].parameters["InstanceType"] == "c7i.xlarge"
-    assert int(volume["Ebs"]["VolumeSize"]) == 2 * bench.settings.ec2.machine("a-job").disk
+    assert int(volume["Ebs"]["VolumeSize"]) == 2 * bench.settings.ec2.machine(SCRIPT).disk
     bench.ended(job, SECOND)
     with pytest.raises(JobFailed, match=r"out of disk: exit status 1"):
         bench.worker.collect(bench.name, SECOND, job, bench.store)
@@ -210,7 +212,7 @@ def test_every_launch_ends_with_its_power(bench: Bench) -> None:
 class AJob(Step[BuildPlan]):
     """A step whose job is the script of the test."""
 
-    script = "a-job"
+    script = SCRIPT
     plan_type = BuildPlan
     made: ClassVar[Job]
 
@@ -239,7 +241,7 @@ def deployed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setitem(STEPS, "a-job", AJob)
+    monkeypatch.setitem(STEPS, SCRIPT, AJob)
     settings.cache_clear()
     yield bench
     settings.cache_clear()
@@ -263,7 +265,7 @@ def task(job: Job) -> JobOperator:
     plan = BuildPlan(
         version="1.0.0", nightly=False, commit="", packaging=job.packaging, packaging_revision="", distros=()
     )
-    return JobOperator(task_id="task", script="a-job", plan=plan.model_dump(mode="json"))
+    return JobOperator(task_id="task", script=SCRIPT, plan=plan.model_dump(mode="json"))
 
 
 def test_one_task_launches_waits_takes_in_and_terminates(deployed: Bench) -> None:

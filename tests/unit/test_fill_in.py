@@ -110,3 +110,29 @@ def test_every_setting_that_the_compose_file_reads_is_explained() -> None:
     not_for_people = {"COMPOSE_PROJECT_NAME", "REVISION", "SECRETS", "POSTGRES_IMAGE", "BROKER_IMAGE"}
     of_another_host = {"HHVM_DATABASE", "HHVM_BROKER", "HHVM_API"}
     assert {name for name in read if f"\n{name}=" not in example} == not_for_people | of_another_host
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "said"),
+    [
+        (
+            ".env",
+            'HHVM_PACKAGING_APPROVERS=["a"]',
+            "HHVM_PACKAGING_APPROVERS is not read. Set it in settings.env",
+        ),
+        (".env", "HHVM_PACKAGING_WORKERS=ec2", "HHVM_PACKAGING_WORKERS is not read. Set it as WORKERS"),
+        ("settings.env", "HHVM_PACKAGING_WORKERS=ec2", "HHVM_PACKAGING_WORKERS is not read"),
+        ("settings.env", 'APPROVERS=["a"]', "APPROVERS is no setting"),
+    ],
+)
+def test_a_setting_in_a_file_that_it_is_not_read_from_is_refused(
+    fill_in: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    key_file: Path,
+    file: str,
+    line: str,
+    said: str,
+) -> None:
+    with (tmp_path / file).open("a") as written:
+        written.write(f"{line}\n")
+    assert said in fill_in("--signing-key", str(key_file), expect=1).stderr

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
+from hhvm_packaging import environment
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.settings import settings
+from hhvm_packaging.settings import Settings, settings
 from hhvm_packaging.store.buckets import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from airflow.sdk import Connection
     from mypy_boto3_cloudfront import CloudFrontClient
 
     from hhvm_packaging.runs.api import AirflowApi
-    from hhvm_packaging.settings import Settings
     from hhvm_packaging.workers.docker import DockerWorker
     from hhvm_packaging.workers.worker import Worker
 
@@ -46,7 +47,7 @@ def signer() -> Signer:
         return Signer(key_file.decrypt(settings().packaging_root / file, aws.client("kms")))
     conn_id = settings().signing_conn_id
     try:
-        password = BaseHook.get_connection(conn_id).password
+        password = _find(conn_id).password
     except AirflowNotFoundException as error:
         # The task is tried again: Airflow raises the same if its API server did not answer.
         raise AirflowNotFoundException(
@@ -153,5 +154,12 @@ def airflow_api() -> AirflowApi:
     """A client of Airflow's API, by the connection that the settings name."""
     from hhvm_packaging.runs.api import AirflowApi
 
-    connection = BaseHook.get_connection(settings().api_conn_id)
+    connection = _find(settings().api_conn_id)
     return AirflowApi(str(connection.host), str(connection.login), str(connection.password))
+
+
+def _find(conn_id: str) -> Connection:
+    """A connection. Raises InvalidSettings if an extra field of it is one of our settings."""
+    connection = BaseHook.get_connection(conn_id)
+    environment.refuse_in_extra(conn_id, connection.extra_dejson, Settings)
+    return connection

@@ -58,7 +58,7 @@ def embargo(planned: Any, build: Operator) -> Operator:
         body="{{ ti.xcom_pull(task_ids='ready')['body'] }}",
         fail_on_reject=True,
         notifiers=notifications.waiting(),
-        assigned_users=[{"id": user, "name": user} for user in settings().approvers] or None,
+        assigned_users=[{"id": user, "name": user} for user in settings().approvers or ()] or None,
         pre_execute=_begin_to_ask,
         # A person who rejected the release is not asked again.
         retry_policy=ExceptionRetryPolicy(
