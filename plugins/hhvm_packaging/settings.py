@@ -73,6 +73,9 @@ EngineUrl = Annotated[
 Architecture = Annotated[
     str, _matches(r"(?!(all|any|source)$)[a-z0-9][a-z0-9-]+", "an architecture of machines, such as amd64")
 ]
+BuildProfile = Annotated[
+    str, _matches(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile, such as nocheck or pkg.hhvm.miniature")
+]
 Schedule = Annotated[str, AfterValidator(cron.check)]
 
 _SUITES = {"nightly": ["DISTRO"], "release": ["DISTRO", "DISTRO-x.y"]}
@@ -234,6 +237,10 @@ class Settings(BaseSettings):
     """Where releases are tagged before they are public."""
     packaging_root: Directory = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
+
+    build_profiles: list[BuildProfile] = []
+    """Debian's build profiles that packages are built with, besides those of the distribution, see
+    https://wiki.debian.org/BuildProfileSpec. They are inputs of a build."""
 
     nightly_schedule: Schedule = "0 10 * * *"
     """When nightlies are built and published: a cron expression. Empty: never."""

@@ -303,6 +303,27 @@ def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> Non
     assert "is built already" in str(step.done())
 
 
+def test_build_profiles_reach_the_job_and_are_inputs_of_packages(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    profiled = bench.settings.model_copy(update={"build_profiles": ["nodoc", "nocheck", "nodoc"]})
+    step = MakeBinaryPackage(plan, bench.store, profiled, plan.distro(BOOKWORM))
+    assert step.job(AttemptId.new()).environment["DEB_BUILD_PROFILES"] == "nocheck nodoc"
+    assert step.done() is None
+
+
+def test_without_build_profiles_packages_of_before_there_were_any_count(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    source = bench.sign(plan)
+    distro = plan.distro(BOOKWORM)
+    parts = (source.tarball.sha256, distro.files_sha256, distro.docker_base)
+    then = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    assert bench.make_packages(plan).inputs == then
+
+
 def test_of_two_runs_that_build_the_same_package_the_first_ones_counts(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)

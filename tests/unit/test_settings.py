@@ -184,3 +184,15 @@ def test_no_service_starts_with_a_variable_that_names_no_setting(service: list[s
         "- HHVM_PACKAGING_APPROVER is no setting. Did you mean HHVM_PACKAGING_APPROVERS?"
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nocheck", "pkg.hhvm.miniature", "stage1", "a+b"])
+def test_a_build_profile_has_a_name_as_debians_have(name: str) -> None:
+    assert Settings(build_profiles=[name]).build_profiles == [name]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "!nocheck", "NoCheck", "-x", "nodoc;id", "nodoc\n"])
+def test_any_other_build_profile_is_refused(name: str) -> None:
+    said = refusal(BUILD_PROFILES=json.dumps([name]))
+    assert "BUILD_PROFILES" in said
+    assert "such as nocheck" in said

@@ -88,8 +88,14 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
 
     def _digest_inputs(self, source: SourceManifest) -> str:
         """SHA-256 of everything that the packages are made from."""
-        parts = (source.tarball.sha256, self.distro.files_sha256, self.distro.docker_base)
+        parts = [source.tarball.sha256, self.distro.files_sha256, self.distro.docker_base]
+        # Nothing where there are none: so were the digests in manifests before there were profiles.
+        parts += self._profiles()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _profiles(self) -> list[str]:
+        """The build profiles; neither order nor repetition has a meaning."""
+        return sorted(set(self.settings.build_profiles))
 
     def done(self) -> str | None:
         """Done if the same inputs were built, late enough for a forced build; or if it is published."""
@@ -121,6 +127,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                 "VERSION": release.version,
                 "DISTRO": self.distro.name,
                 "SOURCE_SHA256": source.tarball.sha256,
+                "DEB_BUILD_PROFILES": " ".join(self._profiles()),
                 **({} if self.distro.not_published else self._where_published(release)),
             },
             inputs=(
