@@ -67,6 +67,9 @@ ConnectionId = Annotated[str, _matches(r"[A-Za-z0-9_.:/()#!-]{1,250}", "the id o
 Region = Annotated[str, _matches(r"[a-z]{2}(-[a-z]+)+-[0-9]", "an AWS region, such as us-west-2")]
 # No leading dash, which git would read as an option.
 Repository = Annotated[str, _matches(r"[^\s-]\S*", "the address of a git repository, or its path")]
+SubmodulePlace = Annotated[
+    str, _matches(r"/\S*|[a-z0-9][a-z0-9.-]*", "a host, such as github.com, or the path of a directory")
+]
 EngineUrl = Annotated[
     str, _matches(r"(unix|tcp|http|https|ssh)://\S+", "an engine's URL, such as unix:///var/run/docker.sock")
 ]
@@ -235,6 +238,9 @@ class Settings(BaseSettings):
     """Nightlies are built from its default branch. Releases are pushed to it."""
     staging_repository: Repository = "git@github.com:hhvm/hhvm-staging.git"
     """Where releases are tagged before they are public."""
+    submodule_hosts: list[SubmodulePlace] = []
+    """The hosts that submodules of the source may come from, beside that of the source itself. A directory
+    stands for the local repositories in it. Empty: the hosts of the two repositories above."""
     packaging_root: Directory = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 

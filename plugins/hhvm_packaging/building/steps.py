@@ -48,6 +48,7 @@ class MakeSourceTarball(Step[BuildPlan]):
                 "VERSION": self.plan.version,
                 "COMMIT": self.plan.commit,
                 "SOURCE_REPOSITORY": source_tarball.repository(self.plan.release, self.settings),
+                "SUBMODULE_HOSTS": source_tarball.submodule_hosts(self.settings),
             },
             outputs="",
             needs_keys=not self.plan.release.nightly,

@@ -33,6 +33,17 @@ def repository(release: Release, settings: Settings) -> str:
     return settings.public_repository if release.nightly else settings.staging_repository
 
 
+def submodule_hosts(settings: Settings) -> str:
+    """Where submodules may come from, as bin/make-source-tarball takes it.
+
+    A URL stands for its host there, but a directory for all that is in it. So local repositories are left
+    out: by default, what is public must not get its submodules from staging.
+    """
+    repositories = (settings.public_repository, settings.staging_repository)
+    networked = [url for url in repositories if not url.startswith(("/", ".", "file:"))]
+    return " ".join(settings.submodule_hosts or networked)
+
+
 def resolve(release: Release, repository: str, today: datetime.date) -> str:
     """Find the commit of ``release`` in ``repository``.
 
