@@ -4,6 +4,8 @@
 
 # A fixed collation: [0-9] means ten characters and sorting is by byte.
 export LC_ALL=C
+# cd prints and goes elsewhere with it.
+unset CDPATH
 
 # Read by the scripts that source this file.
 # shellcheck disable=SC2034
@@ -76,6 +78,17 @@ is_same_version() { # A B
   [ "$a" = "$((10#${BASH_REMATCH[1]})).$((10#${BASH_REMATCH[2]})).$((10#${BASH_REMATCH[3]}))" ]
 }
 
+# Whether a word of the line is the version, however it is padded. A word of
+# its own: 1.0.0-dev is not 1.0.0.
+says_version() { # LINE VERSION
+  local word words
+  read -r -a words <<<"$1"
+  for word in ${words[@]+"${words[@]}"}; do
+    if is_same_version "$word" "$2"; then return; fi
+  done
+  return 1
+}
+
 # Prints every spelling of a version that is allowed, its own first, one a line.
 spellings() { # VERSION
   local major minor patch y z ys zs
@@ -91,6 +104,43 @@ spellings() { # VERSION
       if [ "$major.$y.$z" != "$1" ]; then printf '%s\n' "$major.$y.$z"; fi
     done
   done
+}
+
+# Sets VERSION to that of the source tarball in a directory that it means: in
+# the tarball's spelling if VERSION is set; else tonight's nightly if it is
+# there, else the only one that is. Then as parse_version.
+choose_source() { # DIRECTORY
+  local file version found=() spelled=()
+  if [ -n "${VERSION+set}" ]; then parse_version "$VERSION"; fi
+  for file in "$1"/hhvm-*.tar.gz; do
+    version=${file##*/hhvm-} version=${version#nightly-} version=${version%.tar.gz}
+    if [ ! -f "$file" ] || ! (parse_version "$version" && [ "$file" = "$1/$SOURCE.tar.gz" ]) 2>/dev/null; then
+      continue
+    fi
+    found+=("$version")
+    if is_same_version "$version" "${VERSION-}"; then spelled+=("$version"); fi
+  done
+  if [ -n "${VERSION+set}" ]; then
+    case ${#spelled[@]} in
+      0) die "$VERSION: no $1/$SOURCE.tar.gz; run VERSION=$VERSION bin/make-source-tarball first" ;;
+      1) ;;
+      *) die "VERSION $VERSION: $1 has one release as ${spelled[0]} and as ${spelled[1]}; delete the source tarball that is not spelled as its tag" ;;
+    esac
+    if [ "$VERSION" != "${spelled[0]}" ]; then
+      printf '%s\n' "$VERSION is the release ${spelled[0]}, by its source tarball in $1" >&2
+      VERSION=${spelled[0]}
+    fi
+  elif [ -f "$1/hhvm-nightly-$(todays_nightly).tar.gz" ]; then
+    VERSION=$(todays_nightly)
+  else
+    case ${#found[@]} in
+      0) die "no source tarball in $1; run bin/make-source-tarball first" ;;
+      1) VERSION=${found[0]} ;;
+      *) die "VERSION is not set, and $1 has several source tarballs; set VERSION to one of: ${found[*]}" ;;
+    esac
+  fi
+  export VERSION
+  parse_version "$VERSION"
 }
 
 todays_nightly() {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -161,6 +163,8 @@ def test_a_tag_that_was_moved_is_refused(repositories: Path, tmp_path: Path) -> 
         "../1.0.0",
         "1.0.0\n",
         "01.0.0",
+        "026.9.29",
+        "26.009.29",
         "",
     ],
 )
@@ -205,6 +209,104 @@ def test_a_package_without_its_source_tarball_says_how_to_make_it(packaging: Pat
     made = run(packaging / "bin/make-package-in-throwaway-container", "test-1", VERSION="1.0.1")
     assert made.returncode != 0
     assert "run VERSION=1.0.1 bin/make-source-tarball first" in made.stderr
+
+
+TONIGHT = f"{datetime.datetime.now(datetime.UTC):%Y.%m.%d}"
+
+
+def choose(directory: Path, version: str | None, *files: str) -> subprocess.CompletedProcess[str]:
+    """Which source tarball of these is meant, in the words of what every make-package uses."""
+    for name in files:
+        (directory / name).touch()
+    script = '. "$0/bin/lib/hhvm-packaging.sh"; choose_source "$1"; printf %s "$VERSION $SOURCE"'
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script, ROOT, directory],
+        env={"PATH": os.environ["PATH"]} | ({} if version is None else {"VERSION": version}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "chosen"),
+    [
+        (None, ["hhvm-4.172.1.tar.gz"], "4.172.1 hhvm-4.172.1"),
+        (None, ["hhvm-nightly-2018.06.12.tar.gz"], "2018.06.12 hhvm-nightly-2018.06.12"),
+        (
+            None,
+            ["hhvm-4.172.1.tar.gz", f"hhvm-nightly-{TONIGHT}.tar.gz"],
+            f"{TONIGHT} hhvm-nightly-{TONIGHT}",
+        ),
+        (
+            None,
+            [
+                "hhvm-4.172.1.tar.gz",
+                "hhvm-4.172.1.tar.gz.sig",
+                "hhvm-2018.06.12.tar.gz",
+                "hhvm-nightly-4.172.1.tar.gz",
+                "hhvm-x;id.tar.gz",
+                "hhvm_4.172.0.orig.tar.gz",
+                "hhvm-.tar.gz",
+            ],
+            "4.172.1 hhvm-4.172.1",
+        ),
+        ("26.9.29", ["hhvm-26.09.29.tar.gz", "hhvm-26.09.28.tar.gz"], "26.09.29 hhvm-26.09.29"),
+        ("26.09.29", ["hhvm-26.9.29.tar.gz"], "26.9.29 hhvm-26.9.29"),
+    ],
+)
+def test_the_source_tarball_that_is_there_says_which_version_is_meant(
+    tmp_path: Path, version: str | None, files: list[str], chosen: str
+) -> None:
+    made = choose(tmp_path, version, *files)
+    assert (made.returncode, made.stdout) == (0, chosen), made.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "files", "refused"),
+    [
+        (None, [], "no source tarball in .*; run bin/make-source-tarball first"),
+        (
+            None,
+            ["hhvm-4.172.1.tar.gz", "hhvm-nightly-2018.06.12.tar.gz"],
+            r"VERSION is not set, and .* set VERSION to one of: 4\.172\.1 2018\.06\.12$",
+        ),
+        (
+            "1.0.1",
+            ["hhvm-1.0.10.tar.gz"],
+            r"1\.0\.1: no .*; run VERSION=1\.0\.1 bin/make-source-tarball first",
+        ),
+        (
+            "26.9.29",
+            ["hhvm-26.09.29.tar.gz", "hhvm-26.9.29.tar.gz"],
+            r"has one release as 26\.09\.29 and as 26\.9\.29; delete",
+        ),
+        ("", ["hhvm-1.0.1.tar.gz"], "VERSION '' is neither a release"),
+    ],
+)
+def test_a_source_tarball_that_is_not_to_be_told_is_asked_for(
+    tmp_path: Path, version: str | None, files: list[str], refused: str
+) -> None:
+    made = choose(tmp_path, version, *files)
+    assert made.returncode != 0
+    assert re.search(refused, made.stderr.strip()), made.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("HipHop VM 26.09.29 (rel)", True),
+        ("HipHop VM 26.9.29 (rel)", True),
+        ("26.9.029", True),
+        ("HipHop VM 26.09.29-dev (rel)", False),
+        ("HipHop VM 26.09.2 9 26.92.9 26.09.299 126.09.29 v26.09.29", False),
+        ("", False),
+    ],
+)
+def test_hhvm_says_its_version_as_a_word_of_its_own_however_it_is_padded(line: str, says: bool) -> None:
+    script = '. "$0/bin/lib/hhvm-packaging.sh"; says_version "$1" 26.09.29'
+    said = subprocess.run(["bash", "-eu", "-c", script, ROOT, line], check=False)
+    assert (said.returncode == 0) is says
 
 
 @pytest.mark.usefixtures("docker_engine", "base_images")

@@ -324,6 +324,18 @@ def test_a_public_tag_is_never_moved(staging: Path, public: Path) -> None:
     assert git(public, "show-ref") == before
 
 
+def test_a_release_that_is_public_in_another_spelling_is_not_published_again(
+    repositories: Path, staging: Path, public: Path
+) -> None:
+    assert run(ROOT / "demo/make-git-repositories", repositories, "26.09.29").returncode == 0
+    git(public, "tag", "HHVM-26.9.29", "master")
+    before = git(public, "show-ref")
+    refused = publish(staging, public, "26.09.29")
+    assert refused.returncode != 0
+    assert "already has this release as HHVM-26.9.29; nothing was pushed" in refused.stderr
+    assert git(public, "show-ref") == before
+
+
 def test_a_public_branch_that_went_another_way_is_never_forced(staging: Path, public: Path) -> None:
     other = git(public, "commit-tree", "master^{tree}", "-p", "master", "-m", "another way")
     git(public, "branch", "HHVM-1.0", other)
