@@ -110,14 +110,14 @@ spellings() { # VERSION
 # the tarball's spelling if VERSION is set; else tonight's nightly if it is
 # there, else the only one that is. Then as parse_version.
 choose_source() { # DIRECTORY
-  local file version found=() spelled=()
+  local file version known=() spelled=()
   if [ -n "${VERSION+set}" ]; then parse_version "$VERSION"; fi
   for file in "$1"/hhvm-*.tar.gz; do
     version=${file##*/hhvm-} version=${version#nightly-} version=${version%.tar.gz}
     if [ ! -f "$file" ] || ! (parse_version "$version" && [ "$file" = "$1/$SOURCE.tar.gz" ]) 2>/dev/null; then
       continue
     fi
-    found+=("$version")
+    known+=("$version")
     if is_same_version "$version" "${VERSION-}"; then spelled+=("$version"); fi
   done
   if [ -n "${VERSION+set}" ]; then
@@ -133,10 +133,10 @@ choose_source() { # DIRECTORY
   elif [ -f "$1/hhvm-nightly-$(todays_nightly).tar.gz" ]; then
     VERSION=$(todays_nightly)
   else
-    case ${#found[@]} in
+    case ${#known[@]} in
       0) die "no source tarball in $1; run bin/make-source-tarball first" ;;
-      1) VERSION=${found[0]} ;;
-      *) die "VERSION is not set, and $1 has several source tarballs; set VERSION to one of: ${found[*]}" ;;
+      1) VERSION=${known[0]} ;;
+      *) die "VERSION is not set, and $1 has several source tarballs; set VERSION to one of: ${known[*]}" ;;
     esac
   fi
   export VERSION

@@ -77,7 +77,8 @@ Architecture = Annotated[
     str, _matches(r"(?!(all|any|source)$)[a-z0-9][a-z0-9-]+", "an architecture of machines, such as amd64")
 ]
 BuildProfile = Annotated[
-    str, _matches(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile, such as nocheck or pkg.hhvm.miniature")
+    str,
+    _matches(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile, such as nocheck or pkg.hhvm.miniature"),
 ]
 Schedule = Annotated[str, AfterValidator(cron.check)]
 
