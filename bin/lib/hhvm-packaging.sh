@@ -159,6 +159,7 @@ image_grammar+='[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9
 image_grammar+='(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$'
 codename_grammar='^[a-z]+$'
 revision_grammar='^[1-9][0-9]*~[a-z]+$'
+profiles_grammar='^[a-z0-9][a-z0-9+.-]*( [a-z0-9][a-z0-9+.-]*)*$'
 
 # The directories of distros/ that are distributions: those with a DOCKER_BASE.
 distros() {
@@ -231,7 +232,8 @@ read_distro() {
   docker_base=$line
 }
 
-# Sets distribution and pkgver for a directory of a Debian-like distribution.
+# Sets distribution, pkgver and build_profiles for a directory of a Debian-like
+# distribution.
 # shellcheck disable=SC2034
 read_release() { # DIRECTORY
   read_line "$1/DISTRIBUTION" DISTRIBUTION "$codename_grammar" "a codename in small letters, such as stretch"
@@ -241,6 +243,11 @@ read_release() { # DIRECTORY
   # One that was copied from another distribution would publish one file name twice.
   [ "${pkgver#*~}" = "$distribution" ] ||
     die "PKGVER must be N~$distribution, as DISTRIBUTION says; it says $pkgver"
+  build_profiles=''
+  if [[ -e $1/BUILD_PROFILES || -L $1/BUILD_PROFILES ]]; then
+    read_line "$1/BUILD_PROFILES" BUILD_PROFILES "$profiles_grammar" "build profiles, one space between two"
+    build_profiles=$line
+  fi
 }
 
 # What every container of ours is given; fills the array container_options.

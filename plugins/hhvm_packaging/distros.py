@@ -24,6 +24,8 @@ APT_SYSTEMS = ("debian", "ubuntu")
 """The systems whose packages are published: each has an apt repository of that name."""
 
 DOCKER_BASE, DISTRIBUTION, PKGVER = "DOCKER_BASE", "DISTRIBUTION", "PKGVER"
+BUILD_PROFILES = "BUILD_PROFILES"
+"""Optional: the build profiles that the distribution needs."""
 
 # Each is an extended regular expression too: bin/lib/hhvm-packaging.sh has the same ones, and
 # tests/unit/test_distro_grammar.py holds the two together.
@@ -36,6 +38,7 @@ _IMAGE = re.compile(
 )
 _CODENAME = re.compile(r"[a-z]+")
 _REVISION = re.compile(r"[1-9][0-9]*~[a-z]+")
+_PROFILES = re.compile(r"[a-z0-9][a-z0-9+.-]*( [a-z0-9][a-z0-9+.-]*)*")
 
 _LONGEST_LINE = 255
 
@@ -125,6 +128,7 @@ def load(packaging: Path, name: str) -> Distro:
     distribution = pkgver = ""
     if script == packaging / PACKAGE_SCRIPT:
         distribution, pkgver = directory.read_release()
+        directory.check_profiles()
         directory.check_debian()
     else:
         # Its own matter, but a script of its own may use them in the same way.
@@ -191,6 +195,12 @@ class _Directory:
             return self.read_release()
         except InvalidDistro:
             return distribution, ""
+
+    def check_profiles(self) -> None:
+        """Check the build profiles, if the directory names any. Raises InvalidDistro."""
+        file = self.tree.root / self.path / BUILD_PROFILES
+        if file.exists() or file.is_symlink():
+            self.read(BUILD_PROFILES, _PROFILES, "build profiles, one space between two")
 
     def check_debian(self) -> None:
         """Check what make-debianish-package needs of debian/. Raises InvalidDistro."""

@@ -231,6 +231,39 @@ def test_a_directorys_name_is_read_alike(shell: Shell, packaging: Path, name: st
     assert check(shell, packaging, name) == valid
 
 
+@pytest.mark.parametrize(
+    ("profiles", "valid"),
+    [
+        (b"nocheck", True),
+        (b"nocheck\n", True),
+        (b"pkg.hhvm.no-imap nodoc c++\n", True),
+        (b"", False),
+        (b" nocheck\n", False),
+        (b"nocheck  nodoc\n", False),
+        (b"nocheck\nnodoc\n", False),
+        (b"nocheck\r\n", False),
+        (b"!nocheck\n", False),
+        (b"NoCheck\n", False),
+        (b"-P\n", False),
+        (b"nocheck,nodoc\n", False),
+        (b"$(id)\n", False),
+    ],
+)
+def test_build_profiles_are_names_with_one_space_between_two(
+    shell: Shell, packaging: Path, profiles: bytes, *, valid: bool
+) -> None:
+    write(packaging, {"BUILD_PROFILES": profiles})
+    assert check(shell, packaging) == valid
+
+
+@pytest.mark.parametrize("target", ["nothing", "BUILD_PROFILES", "debian", "/proc/self/environ"])
+def test_build_profiles_that_are_no_file_are_taken_by_neither(
+    shell: Shell, packaging: Path, target: str
+) -> None:
+    (write(packaging) / "BUILD_PROFILES").symlink_to(target)
+    assert not check(shell, packaging)
+
+
 ODD = ["missing", "directory", "pipe", "dangling link", "loop", "link to itself above", "link out"]
 
 
