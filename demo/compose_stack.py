@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from demo import lock
 from demo.commands import CommandFailed, run
 from demo.driver import CHILDREN, WRAPPER, Demo, next_version
-from demo.stack import REPOSITORY, Ports, Secrets, Stack, StackFailed
+from demo.stack import REPOSITORY, TARGETS, Ports, Secrets, Stack, StackFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -105,6 +105,7 @@ class ComposeStack(Stack):
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
             # By itself the demo does what it is told to.
             "NIGHTLY_SCHEDULE": "",
+            "CURRENT_TARGETS": json.dumps(TARGETS),
             "CANARY_SCHEDULE": "",
             "BASE_IMAGE": BASE,
             "HHVM_IMAGE": "hhvm-packaging:demo",

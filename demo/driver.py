@@ -17,7 +17,7 @@ from debian.deb822 import Release as ReleaseFile
 
 from demo import lock
 from demo.commands import CommandFailed, run
-from demo.stack import MARK, PUBLIC_KEY, REPOSITORY, USER, Stack, kill
+from demo.stack import MARK, PUBLIC_KEY, REPOSITORY, TARGETS, USER, Stack, kill
 from hhvm_packaging import distros
 from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import Settings
@@ -55,8 +55,8 @@ class Demo:
 
     @cached_property
     def distros(self) -> list[Distro]:
-        """All distributions. Raises InvalidDistro if one is not valid."""
-        return [distros.load(REPOSITORY, name) for name in distros.names(REPOSITORY)]
+        """What is built, published and installed. Raises InvalidDistro if one is not valid."""
+        return [distros.load(REPOSITORY, name) for name in TARGETS]
 
     def up(self, release: Release) -> None:
         """Do everything, up to the installed package. What is done already takes seconds."""

@@ -42,6 +42,9 @@ AIRFLOW = ("api-server", "scheduler", "dag-processor", "triggerer")
 MARK = "HHVM_DEMO_SERVICE"
 """An environment variable of every process of a service and of its children. It survives any kill."""
 
+TARGETS = ("debian-12-bookworm", "debian-13-trixie")
+"""What the demo builds: the distributions whose base images can be made from Debian's archive."""
+
 _TROUBLE = re.compile(r"[%:?#\"'\n]")
 """supervisor, Docker's volumes and SQLite's address each give some of these a meaning."""
 _GROUP = "demo"
@@ -158,6 +161,7 @@ class Stack:
             "POLL_INTERVAL": "2",
             # By itself the demo does what it is told to; trigger these to see them.
             "NIGHTLY_SCHEDULE": "",
+            "CURRENT_TARGETS": json.dumps(TARGETS),
             "CANARY_SCHEDULE": "",
             "CANARY_PATIENCE": "2",
             **self._own_settings(),

@@ -88,7 +88,9 @@ class Deployment(Newcomer):
         )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         self._make_packaging(server.server_port)
-        (var / "settings.json").write_text(json.dumps({"PACKAGING_ROOT": str(self.packaging)}))
+        (var / "settings.json").write_text(
+            json.dumps({"PACKAGING_ROOT": str(self.packaging), "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY]})
+        )
 
     def _make_packaging(self, port: int) -> None:
         """A copy of the checkout's packaging files with three distributions and short builds."""

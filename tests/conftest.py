@@ -42,8 +42,10 @@ def docker_engine() -> None:
 
 @pytest.fixture(scope="session")
 def base_images(docker_engine: None) -> None:
-    """The distributions' base images."""
-    images = {(path / "DOCKER_BASE").read_text().strip() for path in (ROOT / "distros").iterdir()}
+    """The base images of the distributions that the demo builds."""
+    from demo.stack import TARGETS
+
+    images = {(ROOT / "distros" / name / "DOCKER_BASE").read_text().strip() for name in TARGETS}
     with one_at_a_time():
         subprocess.run([ROOT / "demo/base-image", *sorted(images)], check=True)
 

@@ -26,6 +26,10 @@ APT_SYSTEMS = ("debian", "ubuntu")
 DOCKER_BASE, DISTRIBUTION, PKGVER = "DOCKER_BASE", "DISTRIBUTION", "PKGVER"
 BUILD_PROFILES = "BUILD_PROFILES"
 """Optional: the build profiles that the distribution needs."""
+RETIRED = "RETIRED"
+"""A file that says why packages for a distribution are not built any more."""
+CURRENT_TARGETS = f"{DISTROS}/CURRENT_TARGETS"
+"""The distributions that are built if nobody says which: a name in each line. # begins a comment."""
 
 # Each is an extended regular expression too: bin/lib/hhvm-packaging.sh has the same ones, and
 # tests/unit/test_distro_grammar.py holds the two together.
@@ -48,6 +52,10 @@ class InvalidDistro(PackagingError):
 
     def __init__(self, name: str, fault: str) -> None:
         super().__init__(f"distros/{show(name)}: {fault}")
+
+
+class InvalidTargets(PackagingError):
+    """CURRENT_TARGETS cannot be read. The message says why."""
 
 
 class Distro(BaseModel):
@@ -102,6 +110,36 @@ def shared(packaging: Path) -> list[str]:
 def _is_target(packaging: Path, name: str) -> bool:
     file = packaging / DISTROS / name / DOCKER_BASE
     return file.exists() or file.is_symlink()
+
+
+def current_targets(packaging: Path) -> tuple[str, ...]:
+    """The distributions that are built if nobody says which: those of CURRENT_TARGETS, else all.
+
+    Retired ones are left out. What CURRENT_TARGETS names is not checked: ``load`` does. Raises InvalidTargets
+    if it cannot be read.
+    """
+    tree = PackagingTree(packaging)
+    try:
+        text = tree.resolve(CURRENT_TARGETS).read_text("utf-8-sig")
+    except Absent:
+        listed = names(packaging)
+    except (Unusable, OSError, UnicodeDecodeError) as error:
+        raise InvalidTargets(f"{CURRENT_TARGETS} cannot be read: {error}") from error
+    else:
+        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        listed = [line for line in dict.fromkeys(lines) if line]
+    return tuple(name for name in listed if not retirement(packaging, name))
+
+
+def retirement(packaging: Path, name: str) -> str:
+    """Why packages for the distribution are not built any more; empty if they are."""
+    try:
+        reason = PackagingTree(packaging).resolve(f"{DISTROS}/{name}/{RETIRED}").read_bytes()[:1000]
+    except Absent:
+        return ""
+    except (Unusable, OSError) as error:
+        return f"{RETIRED} cannot be read: {error}"
+    return " ".join(reason.decode(errors="replace").split()) or f"{RETIRED} gives no reason"
 
 
 def load(packaging: Path, name: str) -> Distro:

@@ -34,6 +34,7 @@ from hhvm_packaging.release import is_same_version
 
 Seconds = Annotated[int, Field(gt=0)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+DistroName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9.-]*-[0-9][a-z0-9.-]*$")]
 
 
 def _matches(pattern: str, allowed: str) -> AfterValidator:
@@ -248,6 +249,9 @@ class Settings(BaseSettings):
     build_profiles: list[BuildProfile] = []
     """Debian's build profiles that packages are built with, besides those of the distribution, see
     https://wiki.debian.org/BuildProfileSpec. They are inputs of a build."""
+    current_targets: list[DistroName] = []
+    """The distributions that a run works on if nobody says which. Empty: those that the packaging revision's
+    ``distros/CURRENT_TARGETS`` lists; without that file, all that are not retired."""
 
     nightly_schedule: Schedule = "0 10 * * *"
     """When nightlies are built and published: a cron expression. Empty: never."""

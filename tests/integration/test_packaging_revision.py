@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hhvm_packaging.distros import InvalidTargets
 from hhvm_packaging.planning import plans
 from hhvm_packaging.planning.packaging_files import WORKTREE, UnknownRef
 from hhvm_packaging.planning.request import Refused
@@ -113,23 +114,25 @@ def test_a_revision_of_something_else_is_refused(bench: Bench, root: Path) -> No
     git(root, "checkout", "--quiet", "--orphan", "pages")
     git(root, "rm", "--quiet", "--cached", "-r", "distros")
     git(root, "commit", "--quiet", "--message", "No distributions")
-    with pytest.raises(UnknownRef, match=r"^packaging_ref: refs/heads/pages \([0-9a-f]{40}\) is none of"):
+    with pytest.raises(
+        UnknownRef, match=r"^packaging_ref: refs/heads/pages \([0-9a-f]{40}\) has no directory"
+    ):
         bench.plan(packaging_ref="pages")
 
 
 def test_all_distributions_are_all_that_an_older_branch_has(bench: Bench, root: Path) -> None:
     branch(root, without=TRIXIE)
     plan = bench.plan(RELEASE, *BOTH)
-    assert plan.asked == plan.known == (BOOKWORM,)
-    assert plans.expand_distros(bench.request(RELEASE, *BOTH), plan.known, bench.settings) == (BOOKWORM,)
-    assert plans.expand_distros(bench.request(RELEASE, TRIXIE), plan.known, bench.settings) == (TRIXIE,)
+    assert plan.asked == plan.current == (BOOKWORM,)
+    assert plans.expand_distros(bench.request(RELEASE, *BOTH), plan.current, bench.settings) == (BOOKWORM,)
+    assert plans.expand_distros(bench.request(RELEASE, TRIXIE), plan.current, bench.settings) == (TRIXIE,)
 
 
 def test_all_distributions_are_also_those_that_only_the_branch_has(bench: Bench, root: Path) -> None:
     git(root, "branch", BRANCH)
     shutil.rmtree(root / "distros" / TRIXIE)
     assert bench.plan(RELEASE, BOOKWORM).asked == BOTH
-    assert bench.plan(NIGHTLY, BOOKWORM).asked == (BOOKWORM,)
+    assert [distro.name for distro in bench.plan(NIGHTLY, BOOKWORM).distros] == [BOOKWORM]
 
 
 def test_a_distribution_that_the_revision_lacks_is_a_fault_if_it_is_asked_for(
@@ -204,3 +207,67 @@ def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_
 ) -> None:
     with pytest.raises(Refused, match=f"{TRIXIE}: HHVM 1.0.0 is not built for it"):
         plans.plan_publish(bench.request(RELEASE, *BOTH), bench.store, bench.settings)
+
+
+def test_without_a_list_all_distributions_are_meant_that_are_not_retired(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"current_targets": []})
+    bench.edit(f"distros/{TRIXIE}/RETIRED", "Debian no longer supports it.\n")
+    proposed = plans.propose_distros(settings)
+    assert BOOKWORM in proposed
+    assert TRIXIE not in proposed
+
+
+def test_the_revisions_own_list_says_which_distributions_are_meant(bench: Bench, root: Path) -> None:
+    """The form proposes the checkout's, which stands for those of the branch."""
+    settings = bench.settings.model_copy(update={"current_targets": []})
+    bench.edit("distros/CURRENT_TARGETS", f"# What we release\r\n\n{BOOKWORM} # for now\n")
+    commit(root, "Only bookworm")
+    git(root, "checkout", "--quiet", "-b", BRANCH)
+    bench.edit("distros/CURRENT_TARGETS", f"{TRIXIE}\n{BOOKWORM}\n{TRIXIE}\n")
+    commit(root, "Both")
+    git(root, "checkout", "--quiet", MAIN)
+    assert plans.propose_distros(settings) == [BOOKWORM]
+    plan = plans.plan_build(bench.request(RELEASE, BOOKWORM), bench.store, settings, "a run")
+    assert (plan.current, plan.asked) == ((TRIXIE, BOOKWORM), (TRIXIE, BOOKWORM))
+
+
+def test_a_listed_distribution_that_is_not_there_is_a_fault_and_no_form_breaks(bench: Bench) -> None:
+    bench.edit("distros/CURRENT_TARGETS", f"{BOOKWORM}\ndebian-12-bookwrom\n")
+    for settings in (
+        bench.settings.model_copy(update={"current_targets": []}),
+        bench.settings.model_copy(update={"current_targets": [BOOKWORM, "debian-12-bookwrom"]}),
+    ):
+        assert plans.propose_distros(settings) == [BOOKWORM]
+        plan = plans.plan_build(bench.request(RELEASE, BOOKWORM), bench.store, settings, "a run")
+        assert [distro.name for distro in plan.distros] == [BOOKWORM]
+        assert plan.faults["debian-12-bookwrom"].startswith(
+            "distros/debian-12-bookwrom: there is no such directory"
+        )
+
+
+def test_a_list_that_cannot_be_read_is_said_by_the_plan(bench: Bench) -> None:
+    settings = bench.settings.model_copy(update={"current_targets": []})
+    (settings.packaging_root / "distros/CURRENT_TARGETS").symlink_to("/etc/passwd")
+    assert set(plans.propose_distros(settings)) >= set(BOTH)
+    with pytest.raises(
+        InvalidTargets, match=r"CURRENT_TARGETS cannot be read: .* out of the packaging files"
+    ):
+        plans.plan_build(
+            bench.request(RELEASE, *plans.propose_distros(settings)), bench.store, settings, "a run"
+        )
+
+
+def test_a_retired_distribution_is_not_built_but_what_was_built_is_published(bench: Bench) -> None:
+    plan = bench.plan(RELEASE, *BOTH)
+    bench.make_source(plan)
+    bench.sign(plan)
+    for name in BOTH:
+        bench.make_packages(plan, distro=name)
+    bench.edit(f"distros/{TRIXIE}/RETIRED", "Debian no longer\nsupports it.\n")
+    publish = plans.plan_publish(bench.request(RELEASE, BOOKWORM, TRIXIE), bench.store, bench.settings)
+    assert [distro.name for distro in publish.distros] == list(BOTH)
+    assert bench.plan(RELEASE, *plans.propose_distros(bench.settings)).asked == (BOOKWORM,)
+    assert bench.plan(RELEASE, TRIXIE).faults[TRIXIE] == (
+        f"distros/{TRIXIE}: it is retired (Debian no longer supports it.). "
+        "To build it again, remove its file RETIRED."
+    )

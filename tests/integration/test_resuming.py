@@ -139,6 +139,7 @@ def bench(s3: S3Client, tmp_path: Path) -> Bench:
         shutil.copytree(ROOT / part, root / part, symlinks=True)
     settings = Settings(
         packaging_root=root,
+        current_targets=[BOOKWORM, TRIXIE],
         public_repository=str(git / "hhvm.git"),
         staging_repository=str(git / "hhvm-staging.git"),
     )
@@ -404,9 +405,11 @@ def test_a_faulty_distribution_is_named_the_others_are_planned_and_the_report_is
     bench.make_packages(plan)
     with pytest.raises(reports.Incomplete) as red:
         reports.report_build(plan, bench.store, bench.settings, RUN)
-    assert (
-        "FAILED HHVM 1.0.0, debian-13-trixie, plan: distros/debian-13-trixie: DOCKER_BASE says 'not an image'"
-    ) in str(red.value)
+    fault = (
+        "FAILED HHVM 1.0.0, debian-13-trixie, plan: distros/debian-13-trixie: DOCKER_BASE must be one line"
+    )
+    assert fault in str(red.value)
+    assert "it says 'not an image'" in str(red.value)
     assert "built  debian-12-bookworm" in str(red.value)
 
 

@@ -185,3 +185,37 @@ def test_of_an_origin_that_does_not_answer_what_it_last_had_counts(
     found = packaging_files.resolve(clone, None, "HHVM-1.0")
     assert found == Revision("refs/remotes/origin/HHVM-1.0", git(clone, "rev-parse", "HEAD"))
     assert packaging_files.resolve(clone, None, "HHVM-2.0").ref == WORKTREE
+
+
+def of_the_old_layout(checkout: Path, name: str) -> None:
+    """Make a branch as the repository's branches were: the distributions' directories at its top."""
+    git(checkout, "checkout", "--quiet", "-b", name)
+    git(checkout, "mv", "distros/debian-12-bookworm", "debian-9-stretch")
+    git(checkout, "rm", "--quiet", "-r", "distros")
+    git(checkout, "commit", "--quiet", "--message", "The old layout")
+    git(checkout, "checkout", "--quiet", "main")
+
+
+def test_a_releases_branch_without_distros_counts_as_absent_and_the_log_says_so(
+    checkout: Path, clone: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    of_the_old_layout(checkout, "HHVM-1.0")
+    for root in (checkout, clone):
+        caplog.clear()
+        assert packaging_files.resolve(root, None, "HHVM-1.0") == packaging_files.worktree(root)
+        assert "has no directory distros/, so it does not count" in caplog.text
+
+
+def test_a_revision_without_packaging_files_is_refused_if_it_is_asked_for(checkout: Path) -> None:
+    of_the_old_layout(checkout, "HHVM-1.0")
+    with pytest.raises(UnknownRef, match=r"^packaging_ref: refs/heads/HHVM-1.0 .* has no directory distros/"):
+        packaging_files.resolve(checkout, "HHVM-1.0", None)
+
+
+def test_a_file_in_place_of_distros_is_no_directory_of_that_name(checkout: Path) -> None:
+    git(checkout, "rm", "--quiet", "-r", "distros")
+    (checkout / "distros").write_text("moved\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "--quiet", "--message", "A file")
+    with pytest.raises(UnknownRef, match="has no directory distros/"):
+        packaging_files.resolve(checkout, "main", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from airflow.sdk import Param
 
 from hhvm_packaging import distros
-from hhvm_packaging.planning import request
+from hhvm_packaging.planning import plans, request
 from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, VERSION_PATTERN
 from hhvm_packaging.settings import settings
 
@@ -150,16 +150,18 @@ def _version() -> Param:
 
 
 def _distributions() -> Param:
-    """The distributions. The default is all of them."""
+    """The distributions. The default is those that are meant if nobody says which."""
     known = distros.names(settings().packaging_root)
+    proposed = plans.propose_distros(settings())
     title = "distros: at least one directory name under distros/"
     return Param(
-        known,
+        proposed,
         type="array",
         items={"type": "string", "enum": known, "title": title},
         examples=known,
         minItems=1,
         uniqueItems=True,
         title=title,
-        description="The distributions to work on. The default means all that the packaging revision has.",
+        description="The distributions to work on. The default means the current targets of the packaging "
+        "revision, which may have other ones.",
     )

@@ -49,8 +49,8 @@ class Revision(NamedTuple):
 def resolve(root: Path, ref: str | None, *branches: str | None) -> Revision:
     """What a run uses: ``ref`` if one is asked for, else the first of ``branches``, else the worktree.
 
-    Branches that are not there do not count. The checkout's own refs come before its origin's. Raises
-    UnknownRef.
+    Branches that are not there do not count, nor those without packaging files, such as those of the time
+    before distros/. The checkout's own refs come before its origin's. Raises UnknownRef.
     """
     if ref:
         own = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if _AS_IT_IS.fullmatch(ref) else [])]
@@ -61,9 +61,26 @@ def resolve(root: Path, ref: str | None, *branches: str | None) -> Revision:
                 f"packaging_ref: neither {root} nor its origin has a branch, tag or commit {ref!r}. "
                 "Allowed: one that is there, or nothing for what is usual."
             )
+        if lacking := _find_lacking(root, found):
+            raise UnknownRef(
+                f"packaging_ref: {found.ref} ({found.commit}) has no directory {lacking}/. "
+                f"Allowed: a revision of this project with {' and '.join(f'{part}/' for part in _REVISED)}."
+            )
         return found
-    named = [f"refs/heads/{branch}" for branch in branches if branch]
-    return (named and (_own(root, named) or _origins(root, named))) or worktree(root)
+    for find in (_own, _origins):
+        for branch in filter(None, branches):
+            found = find(root, [f"refs/heads/{branch}"])
+            if found and not (lacking := _find_lacking(root, found)):
+                return found
+            if found:
+                log.warning("%s (%s) has no directory %s/, so it does not count", *found, lacking)
+    return worktree(root)
+
+
+def _find_lacking(root: Path, revision: Revision) -> str | None:
+    """The first of the directories of packaging files that the revision does not have; None if it has all."""
+    listed = _git(root, "ls-tree", "-d", "--name-only", "-z", revision.commit, "--", *_REVISED).split(b"\0")
+    return next((part for part in _REVISED if part.encode() not in listed), None)
 
 
 def worktree(root: Path) -> Revision:

@@ -80,6 +80,8 @@ class ReleasePlan(Plan):
     commit: str
     known: tuple[str, ...] = ()
     """The names of all distributions in the packaging files; empty in plans that older revisions wrote."""
+    current: tuple[str, ...] = ()
+    """Those of them that are built if nobody says which; empty in plans that older revisions wrote."""
 
     @property
     def subject(self) -> str:
@@ -145,7 +147,9 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
     files = _find_packaging_files(request, store, settings)
     repository = source_tarball.repository(release, settings)
     commit = _find_commit(release, repository, request.today, store)
-    known, found, faults = _load_distros(request, files, store, settings)
+    known, current, found, faults, retired = _load_distros(request, files, store, settings)
+    found = tuple(distro for distro in found if distro.name not in retired)
+    faults |= retired
     not_before = _pin_not_before(release, run_id, store) if request.force else ""
     if not_before:
         published = _find_published_before(AttemptId.parse(not_before), found, release, store)
@@ -160,6 +164,7 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
         known=known,
+        current=current,
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         not_before=not_before,
@@ -181,8 +186,11 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
         raise Refused(
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
-    files = _find_packaging_files(request, store, settings, last=BuildPlan.read(store, release))
-    known, found, faults = _load_distros(request, files, store, settings)
+    last = None if request.packaging_ref else BuildPlan.read(store, release)
+    files = _find_packaging_files(request, store, settings, last)
+    # What was built if nobody said which; it may not be what would be built today.
+    current = last.current if last else ()
+    known, current, found, faults, _ = _load_distros(request, files, store, settings, current)
     kept = {distro.name: distro.not_published for distro in found if distro.not_published}
     found = tuple(distro for distro in found if distro.name not in kept)
     if kept and not found and not faults:
@@ -207,6 +215,7 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
         known=known,
+        current=current,
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         action=request.action,
@@ -217,15 +226,41 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
     )
 
 
-def expand_distros(request: Request, known: Iterable[str], settings: Settings) -> tuple[str, ...]:
+def propose_distros(settings: Settings) -> list[str]:
+    """The form's default: the current targets of the checkout. All of its distributions if there are none.
+
+    It means the current targets of whichever packaging files are used.
+    """
+    root = settings.packaging_root
+    known = distros.names(root)
+    try:
+        current = _current_targets(root, settings)
+    except distros.InvalidTargets:  # `plan` says so. A form that cannot be made would hide it.
+        return known
+    return [name for name in current if name in known] or known
+
+
+def expand_distros(request: Request, current: Iterable[str], settings: Settings) -> tuple[str, ...]:
     """The names of the distributions that a request asks for.
 
-    The form's default is every distribution of the checkout. It stands for every distribution of the
-    packaging files in use, ``known``, which may be of another revision. ``known`` is empty if the plan
-    does not have it: then the names are those of the request.
+    ``current`` are the current targets of the packaging files in use, which the form's default means. They
+    are empty if the plan does not have them: then the names are those of the request.
     """
-    everything = set(request.distros) >= set(distros.names(settings.packaging_root))
-    return (everything and tuple(known)) or request.distros
+    nobody_said = set(request.distros) == set(propose_distros(settings))
+    return (nobody_said and tuple(current)) or request.distros
+
+
+def _current_targets(packaging: Path, settings: Settings) -> tuple[str, ...]:
+    """The distributions of packaging files that are built if nobody says which. Raises InvalidTargets."""
+    if not settings.current_targets:
+        return distros.current_targets(packaging)
+    # A revision may lack one that the checkout has. One that neither has is not left out, so that it is told.
+    lacking = set(distros.names(settings.packaging_root)) - set(distros.names(packaging))
+    return tuple(
+        name
+        for name in dict.fromkeys(settings.current_targets)
+        if name not in lacking and not distros.retirement(packaging, name)
+    )
 
 
 def _is_built(release: Release, distro: Distro, store: Store) -> bool:
@@ -245,7 +280,7 @@ def _find_packaging_files(
 ) -> _PackagingFiles:
     """The packaging files that the request names, else those of the ``last`` build, else the default."""
     root = settings.packaging_root
-    if last and not request.packaging_ref:
+    if last:
         revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
         return _PackagingFiles(packaging_files.upload_again(store, root, last.packaging), revision)
     revision = packaging_files.resolve(root, request.packaging_ref, *request.release.branches)
@@ -257,25 +292,43 @@ class _Distros(NamedTuple):
 
     known: tuple[str, ...]
     """The names of all of them."""
+    current: tuple[str, ...]
+    """The names of those that are meant if nobody says which."""
     found: tuple[Distro, ...]
     """Those that the request asks for and that are valid."""
     faults: dict[str, str]
     """By name, what is wrong with the others that it asks for."""
+    retired: dict[str, str]
+    """By name, why some of those that were found are not built any more."""
 
 
-def _load_distros(request: Request, files: _PackagingFiles, store: Store, settings: Settings) -> _Distros:
-    """Load the distributions from the same archive that workers get."""
-    found, faults = [], {}
+def _load_distros(
+    request: Request,
+    files: _PackagingFiles,
+    store: Store,
+    settings: Settings,
+    current: tuple[str, ...] = (),
+) -> _Distros:
+    """Load the distributions from the same archive that workers get. Raises InvalidTargets.
+
+    ``current`` are those that are meant if nobody says which; by default they are found in the archive.
+    """
+    found, faults, retired = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
         root = Path(directory)
         packaging_archive.unpack(store, files.sha256, root)
         known = tuple(distros.names(root))
-        for name in expand_distros(request, known, settings):
+        current = current or _current_targets(root, settings)
+        for name in expand_distros(request, current, settings):
             try:
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:
                 faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
-    return _Distros(known, tuple(found), faults)
+            if reason := distros.retirement(root, name):
+                retired[name] = (
+                    f"distros/{name}: it is retired ({reason}). To build it again, remove its file RETIRED."
+                )
+    return _Distros(known, current, tuple(found), faults, retired)
 
 
 def _pin_not_before(release: Release, run_id: str, store: Store) -> str:

@@ -61,7 +61,7 @@ class Ready(BaseModel):
         if source is None or source.signed_by is None:
             return cls(version=release.version, missing=request.distros)
         plan = BuildPlan.read(store, release)
-        distros = expand_distros(request, plan.known, settings) if plan else request.distros
+        distros = expand_distros(request, plan.current or plan.known, settings) if plan else request.distros
         checks = (partial(_find_package, request, distro, plan, store, settings) for distro in distros)
         found = zip(distros, run_all(checks, at_once=settings.requests_at_once), strict=True)
         packages = {distro: package for distro, package in found if package}
