@@ -4,7 +4,8 @@
 labels (instances, volumes that they left, containers, work directories) and ends exactly what it finds
 unused; a worker of a newer attempt stays. If a wrapper failed, but the runs of `hhvm_build` and
 `hhvm_publish_release` that it triggered go on, they are marked failed. Its logs and results say what it ended
-and why. Where Airflow sends metrics, it also sends those of `docs/monitoring.md`.
+and why. A message that a channel of `notify` did not take is sent again. Where Airflow sends metrics, it also
+sends those of `docs/monitoring.md`.
 
 **When this fails**: the workers end at their own time limits. Its log has the reason; clear the failed task,
 or wait for the next run.
@@ -20,8 +21,16 @@ import time
 
 from airflow.sdk import dag, get_current_context, task
 
-from hhvm_packaging.orchestration import connections, dag_defaults, metric_sender, queues, task_context
+from hhvm_packaging.orchestration import (
+    connections,
+    dag_defaults,
+    metric_sender,
+    notifications,
+    queues,
+    task_context,
+)
 from hhvm_packaging.reporting import metrics
+from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep import orphans, reaping
 
 
@@ -47,6 +56,12 @@ def send_metrics() -> None:
         metric_sender.send(metrics.collect(connections.store(), api))
 
 
+@task
+def tell_late() -> list[str]:
+    """Tell what a channel of notification did not take before. Returns a line for each message."""
+    return task_context.log_warnings(notifications.tell_late())
+
+
 @dag(
     schedule=datetime.timedelta(minutes=5),
     max_active_runs=1,
@@ -55,6 +70,8 @@ def send_metrics() -> None:
 def hhvm_reap_workers() -> None:
     cancel_orphans()
     reap()
+    if settings().notify:
+        tell_late()
     if metric_sender.is_on():
         send_metrics()
 

@@ -52,10 +52,11 @@ class _Smtp(socketserver.StreamRequestHandler):
 
 
 class WebServer(http.server.ThreadingHTTPServer):
-    """Accepts every JSON, and keeps it with its path; or refuses it with ``status``."""
+    """Accepts every JSON, and keeps it with its path; refuses it with ``status``, or sends it elsewhere."""
 
     daemon_threads = True
     status = 200
+    location = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Http)
@@ -70,10 +71,17 @@ class WebServer(http.server.ThreadingHTTPServer):
 class _Http(http.server.BaseHTTPRequestHandler):
     server: WebServer
 
+    def do_GET(self) -> None:
+        self.server.posts.append((self.path, {}))
+        self.send_response(200)
+        self.end_headers()
+
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.posts.append((self.path, json.loads(content)))
         self.send_response(self.server.status)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
         self.end_headers()
         self.wfile.write(b"ok")
 

@@ -167,7 +167,7 @@ class Email(_Part):
     kind: Literal["email"]
     connection: ConnectionId = "smtp_default"
     """Its extra field ``from_email`` is the sender."""
-    to: Annotated[list[Address], Field(min_length=1)]
+    to: Annotated[tuple[Address, ...], Field(min_length=1)]
 
 
 class Slack(_Part):

@@ -1,21 +1,21 @@
 """Notifications for people, about runs that failed and tasks that wait for a person.
 
-Airflow's own notifiers send them. The settings name the channels; connections hold what is secret.
+The settings name the channels; connections hold what is secret.
 """
 
 from __future__ import annotations
 
 import datetime
-import html
 from abc import abstractmethod
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
-from hhvm_packaging.orchestration import task_context
+from hhvm_packaging.orchestration import channels, connections, task_context
 from hhvm_packaging.release import InvalidVersion, Release
-from hhvm_packaging.settings import Email, Slack, settings
+from hhvm_packaging.reporting import telling
+from hhvm_packaging.reporting.telling import Message
+from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,58 +23,33 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from hhvm_packaging.runs.run import Run
-    from hhvm_packaging.settings import Channel
 
 _LONGEST = 10_000
 """The most characters of a message. The page of the report has the whole text."""
-_TIMEOUT = 30
-"""The most seconds that a web server may take to answer."""
 
 
 def failed() -> list[BaseNotifier]:
-    """The ``on_failure_callback`` of a DAG: a notifier for each channel of the settings."""
-    return [RunFailed(channel) for channel in settings().notify]
+    """The ``on_failure_callback`` of a DAG: empty if the settings have no channel."""
+    return [RunFailed()] if settings().notify else []
 
 
 def waiting() -> list[BaseNotifier]:
-    """The ``notifiers`` of a task that waits for an approval: one for each channel of the settings."""
-    return [PersonNeeded(channel) for channel in settings().notify]
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message. A webhook gets these fields as JSON; other channels get subject and text."""
-
-    event: str
-    subject: str
-    text: str
-    """It says everything that the other fields say."""
-    dag_id: str
-    run_id: str
-    versions: list[str]
-    tasks: list[str]
-    """The ids of the tasks that failed or wait."""
-    url: str
-    """The page in Airflow to open."""
+    """The ``notifiers`` of a task that waits for an approval: empty if the settings have no channel."""
+    return [PersonNeeded()] if settings().notify else []
 
 
 class _Notifier(BaseNotifier):
-    """Send a message to one channel. An error of the channel is logged, and affects nothing else."""
-
-    def __init__(self, channel: Channel) -> None:
-        super().__init__()
-        self.channel = channel
+    """Tell all channels. Those that do not take it in time are told later, and keep nothing back."""
 
     def notify(self, context: Context) -> None:
         """Send the message. Nothing in it is rendered as a template."""
-        how = f"{self.channel.kind}, connection {self.channel.connection}"
         try:
-            make_notifier(self.channel, self.message(context)).notify(context)
+            message = self.message(context)
         except Exception:
             # Raised again, it would fail the task that waits.
-            self.log.exception("Cannot send a notification by %s", how)
-        else:
-            self.log.info("Sent a notification by %s", how)
+            self.log.exception("Cannot write the notification")
+            return
+        telling.tell(channels.send, settings().notify, message, connections.store)
 
     @abstractmethod
     def message(self, context: Mapping[str, Any]) -> Message:
@@ -122,33 +97,9 @@ class PersonNeeded(_Notifier):
         return _message("waiting", subject, lines, run, versions, [ti.task_id], url)
 
 
-def make_notifier(channel: Channel, message: Message) -> BaseNotifier:
-    """Make Airflow's notifier that sends the message to the channel."""
-    if isinstance(channel, Email):
-        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
-
-        return SmtpNotifier(
-            smtp_conn_id=channel.connection,
-            to=channel.to,
-            subject=message.subject,
-            html_content=f"<pre>{html.escape(message.text)}</pre>",
-        )
-    if isinstance(channel, Slack):
-        from airflow.providers.slack.notifications.slack_webhook import SlackWebhookNotifier
-
-        # Slack requires exactly &, < and > to be escaped.
-        text = html.escape(message.text, quote=False)
-        return SlackWebhookNotifier(
-            slack_webhook_conn_id=channel.connection, text=text, timeout=_TIMEOUT, unfurl_links=False
-        )
-    from airflow.providers.http.notifications.http import HttpNotifier
-
-    return HttpNotifier(
-        http_conn_id=channel.connection,
-        endpoint=channel.path,
-        json=asdict(message),
-        extra_options={"timeout": _TIMEOUT},
-    )
+def tell_late() -> list[str]:
+    """Tell what a channel did not take when it was to be told. Returns a line for each message."""
+    return telling.tell_late(channels.send, settings().notify, connections.store())
 
 
 def _message(
@@ -157,7 +108,16 @@ def _message(
     text = "\n".join(lines).strip()
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]}\n(and so on: see {url})"
-    return Message(event, f"HHVM packaging: {subject}", text, run.dag_id, run.run_id, versions, tasks, url)
+    return Message(
+        event=event,
+        subject=f"HHVM packaging: {subject}",
+        text=text,
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        versions=versions,
+        tasks=tasks,
+        url=url,
+    )
 
 
 def _of(versions: list[str]) -> str:

@@ -198,6 +198,7 @@ class Scratch(Template):
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
+    UNTOLD = "untold/{sha256}.json"
     CONDITIONAL_WRITES = "conditional-writes"
 
 
@@ -368,6 +369,11 @@ def last_publish(suite_kind: str) -> str:
 
 CANARY_VERDICT = Scratch.CANARY_VERDICT.build()
 """What the canary found last."""
+
+
+def untold(sha256: str) -> str:
+    """A message that a channel of notification did not take."""
+    return Scratch.UNTOLD.build(sha256=sha256)
 
 
 def packaging(sha256: str) -> str:
