@@ -44,8 +44,10 @@ MESSAGE = Message(
     url="http://localhost/",
 )
 SECRET = "T0/B0/secret"  # ruff: ignore[hardcoded-password-string]
-SOON = 1.0
-"""Seconds that channels have here."""
+SOON = 2.0
+"""Seconds that channels have here, and the store as well."""
+SPARE = 5.0
+"""Seconds that a busy machine may add."""
 
 
 @pytest.fixture
@@ -188,11 +190,11 @@ NOWHERE = "no-such-host.invalid"
 @pytest.mark.parametrize(
     ("told", "connection", "start", "reason"),
     [
-        (MAIL, smtp, lambda _: server(_Silent), "no answer in 1 s"),
-        (WEBHOOK, http, lambda _: server(_Silent), "no answer in 1 s"),
-        (SLACK, slack, lambda _: server(_Silent), "no answer in 1 s"),
-        (MAIL, smtp, lambda _: server(_Dripping), "no answer in 1 s"),
-        (WEBHOOK, http, lambda _: server(_Dripping), "no answer in 1 s"),
+        (MAIL, smtp, lambda _: server(_Silent), "no answer in 2 s"),
+        (WEBHOOK, http, lambda _: server(_Silent), "no answer in 2 s"),
+        (SLACK, slack, lambda _: server(_Silent), "no answer in 2 s"),
+        (MAIL, smtp, lambda _: server(_Dripping), "no answer in 2 s"),
+        (WEBHOOK, http, lambda _: server(_Dripping), "no answer in 2 s"),
         (MAIL, smtp, lambda _: server(_Refusing), "550"),
         (WEBHOOK, http, lambda _: answering(500), "127.0.0.1 answered 500"),
         (SLACK, slack, lambda _: answering(404), "127.0.0.1 answered 404"),
@@ -223,7 +225,7 @@ def test_a_channel_that_does_not_take_a_message_costs_seconds_and_the_reason_is_
 ) -> None:
     with start(tmp_path) as port:
         connect("it", **connection(port))
-        assert tell(store, told) < 2 * SOON
+        assert tell(store, told) < 2 * SOON + SPARE
     [untold] = kept(store)
     assert re.search(reason, untold["reason"])
     assert SECRET not in str(untold)
@@ -248,7 +250,7 @@ def test_channels_that_hang_keep_no_other_back(store: Store, connect: Callable[.
             channel(kind="webhook", connection="good_hook"),
             channel(kind="email", connection="good_mail", to=["a@example.org"]),
         )
-        assert took < 2 * SOON
+        assert took < 2 * SOON + SPARE
         assert [len(posts.posts), len(mails.mails)] == [1, 1]
     assert {untold["channel"]["connection"] for untold in kept(store)} == {"silent_mail", "silent_hook"}
 
@@ -270,8 +272,8 @@ def test_all_of_it_ends_before_airflow_kills_a_callback_even_if_the_store_hangs(
     began = time.monotonic()
     connect("it", **http(9))
     telling.tell(channels.send, [WEBHOOK], MESSAGE, never, SOON)
-    assert time.monotonic() - began < 2 * SOON + 1
-    assert "and not kept: no answer in 1 s" in caplog.text
+    assert time.monotonic() - began < 2 * SOON + SPARE
+    assert "and not kept: no answer in 2 s" in caplog.text
     assert 2 * telling.DEADLINE < 50 / 1.5
 
 
