@@ -219,6 +219,13 @@ def test_the_highest_of_the_lower_published_versions_is_upgraded(bench: Bench, s
     assert log.endswith(f"\n{where}: 1.0.10-1~{suite} installs and runs\n")
 
 
+def test_a_release_by_date_says_its_version_by_the_same_numbers(bench: Bench) -> None:
+    bench.publish(Build("26.9.28"))
+    log = bench.build(Build("26.09.29", says="echo HipHop VM 26.9.29"))
+    bench.assert_built()
+    assert "upgrade from 26.9.28-1~bookworm: 26.09.29-1~bookworm installs and runs" in log
+
+
 def test_where_only_higher_versions_are_published_there_is_nothing_to_upgrade_from(bench: Bench) -> None:
     bench.publish(Build("1.1.0"))
     log = bench.build(Build("1.0.1"))

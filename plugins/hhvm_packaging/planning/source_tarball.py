@@ -79,10 +79,15 @@ def _tagged_commit(release: Release, repository: str) -> str:
     listed = _list_refs(repository, [*tags, *branches])
     found = [tag.removeprefix("refs/tags/") for tag in tags if tag in listed]
     if release.tag not in found:
-        also = f", but {found[0]} is, which is the same release in another spelling" if found else ""
+        if found:
+            raise SourceError(
+                f"{release.tag} is not tagged in {repository}, but {found[0]} is: the same release in another"
+                f" spelling than it was built or published in before. Tag it as {release.tag} there "
+                "(docs/operating.md, Versions) and clear `plan`."
+            )
         raise SourceError(
-            f"{release.tag} is not tagged in {repository}{also}. Tag it there (or correct the version) and "
-            "clear `plan`."
+            f"{release.tag} is not tagged in {repository}. Tag it there (or correct the version) and clear "
+            "`plan`."
         )
     if len(found) > 1:
         raise SourceError(
