@@ -71,6 +71,7 @@ LOOKS = [f"HeadObject debian/{POOL}hhvm_{NEW}_amd64.deb", f"HeadObject build/hhv
 """The requests that look for the package, in the pool and in scratch."""
 READ = f"GetObject {SUITE}InRelease"
 READ_INDEX = f"GetObject {BINARY}by-hash/SHA256/(digest)"
+LOOK_FOR_SNAPSHOT = "HeadObject snapshots/debian/bookworm/(snapshot).json"
 READ_LAST = f"GetObject {SUITE}Release"
 
 
@@ -566,7 +567,10 @@ def test_requests_at_the_same_time_keep_the_order_that_matters(
 
 @pytest.mark.parametrize(
     ("store", "reads"),
-    [("conditional", [READ, READ_INDEX, *LOOKS]), ("published", [READ, READ_INDEX, *LOOKS, READ_LAST])],
+    [
+        ("conditional", [READ, READ_INDEX, *LOOKS, LOOK_FOR_SNAPSHOT]),
+        ("published", [READ, READ_INDEX, *LOOKS, LOOK_FOR_SNAPSHOT, READ_LAST]),
+    ],
 )
 def test_a_publish_reads_the_suite_and_looks_for_its_files(
     store: str, reads: list[str], debs: dict[str, Deb], request: pytest.FixtureRequest

@@ -204,7 +204,20 @@ def test_a_release_file_that_is_valid_no_more_is_named(public: Public) -> None:
     until = b"Valid-Until: Thu, 01 Oct 2020 00:00:00 GMT\n"
     public.sign("bookworm", text.replace(b"Acquire-By-Hash", until + b"Acquire-By-Hash"))
     assert public.check() == [
-        "debian bookworm: Release was valid until Thu, 01 Oct 2020 00:00:00 GMT: apt refuses it"
+        "debian bookworm: Release was valid until 2020-10-01 00:00 UTC: apt refuses it. Publish to it, or "
+        "run bin/apt-suite sign debian bookworm"
+    ]
+
+
+def test_a_release_file_that_is_soon_valid_no_more_is_named(public: Public) -> None:
+    text = public.file("debian/dists/bookworm/Release").read_bytes()
+    until = NOW + timedelta(days=8)
+    field = f"Valid-Until: {until:%a, %d %b %Y %H:%M:%S} GMT\n".encode()
+    public.sign("bookworm", text.replace(b"Acquire-By-Hash", field + b"Acquire-By-Hash"))
+    assert public.check(NOW + timedelta(days=5)) == []
+    assert public.check(NOW + timedelta(days=7)) == [
+        f"debian bookworm: Release is valid until {until:%Y-%m-%d %H:%M} UTC only. Publish to it, or run "
+        "bin/apt-suite sign debian bookworm"
     ]
 
 

@@ -53,9 +53,11 @@ def _merge(current: State, new: Incoming, architectures: Collection[str]) -> dic
         if stanza.architecture == "all"
     }
     before = dict.fromkeys(architectures, Packages(tuple(for_all.values()))) | dict(current.packages)
-    return {
+    ours = {
         packages_of(architecture): before[architecture].add(
             stanza for stanza in packages if stanza.architecture in (architecture, "all")
         )
         for architecture in sorted(before)
     } | {SOURCES: current.sources.add(sources)}
+    # Other components stay as they are.
+    return ours | {name: entries for name, entries in current.indices.items() if name not in ours}

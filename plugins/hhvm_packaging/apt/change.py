@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.pool import PoolFile
+    from hhvm_packaging.apt.release_file import File, Release
     from hhvm_packaging.apt.sources_index import Sources
     from hhvm_packaging.apt.state import State
 
@@ -33,10 +34,17 @@ class Change:
     """Why the suite changes; its snapshot keeps it."""
     files: tuple[PoolFile, ...] = ()
     """The files of the new packages. The pool may lack them."""
+    going_back_to: Release | None = None
+    """The earlier Release whose other files the suite gets again; None if it keeps those that it has."""
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
-        return (self.indices, self.withdrawn) != (self.current.indices, self.current.withdrawn)
+        others = self.current.release.others if self.current.release else {}
+        return (self.indices, self.withdrawn, self.others) != (
+            self.current.indices,
+            self.current.withdrawn,
+            others,
+        )
 
     def start_rendering(self) -> None:
         """Start to make the files of the indices in threads: thousands of packages take a while."""
@@ -65,6 +73,12 @@ class Change:
     def identities(self) -> frozenset[Identity]:
         """All packages that users are offered after the change."""
         return frozenset(entry.identity for entries in self.indices.values() for entry in entries.stanzas)
+
+    @property
+    def others(self) -> Mapping[str, File]:
+        """The files of the suite that are no indices of packages, after the change."""
+        release = self.going_back_to or self.current.release
+        return release.others if release else {}
 
     @property
     def added(self) -> frozenset[Identity]:

@@ -7,6 +7,7 @@ described in the Debian wiki, on the page DebianRepository/Format.
 from __future__ import annotations
 
 import bisect
+import bz2
 import gzip
 import hashlib
 import lzma
@@ -14,14 +15,14 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self, TypeAlias, TypeVar
 
 from debian.debian_support import Version
 
 from hhvm_packaging.errors import PackagingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 COMPONENT = "main"
 """The only component of our suites."""
@@ -30,6 +31,17 @@ Identity: TypeAlias = tuple[str, str, str]
 """What identifies a package for apt: name, version, architecture."""
 
 _NAME = re.compile(r"[!-,.-9;-~][!-9;-~]*")
+_INDEX = re.compile(r"(?:.+/)?(?:binary-[^/]+/Packages|source/Sources)")
+
+DECOMPRESS: Mapping[str, Callable[[bytes], bytes]] = {
+    # All are about as small, but gz unpacks fastest.
+    ".gz": gzip.decompress,
+    ".xz": lzma.decompress,
+    ".bz2": bz2.decompress,
+    "": bytes,
+}
+"""How to read the forms of an index that apt and we know, by suffix; what is best to fetch comes first."""
+_COMPRESSED = re.compile(r"\.(?:gz|xz|bz2|lzma|lz4|zst)")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -41,14 +53,34 @@ class AlreadyPublished(PackagingError):
     """A file or a package of the same name is published with other bytes. The message has both digests."""
 
 
-def fields(text: str) -> dict[str, str]:
-    """The fields of one paragraph, by name. A value includes its continuation lines.
+class Paragraph(dict[str, str]):
+    """The fields of a paragraph, in their order and by their names as written.
+
+    A look-up finds a field whatever the case of its name (Debian policy 5.1).
+    """
+
+    def __missing__(self, name: str) -> str:
+        for known, value in self.items():
+            if known.lower() == name.lower():
+                return value
+        raise KeyError(name)
+
+    def find(self, name: str) -> str | None:
+        """The field's value; None if there is no such field."""
+        try:
+            return self[name]
+        except KeyError:
+            return None
+
+
+def fields(text: str) -> Paragraph:
+    """The fields of one paragraph. A value includes its continuation lines.
 
     Rejects text that parsers read differently (Debian policy 5.1): an empty line, a repeated field, a control
     character. Raises InvalidIndex.
     """
     # python-debian does the same, but takes seconds for some thousand packages.
-    found: dict[str, str] = {}
+    found = Paragraph()
     seen: set[str] = set()
     name = ""
     if control := _CONTROL.search(text):
@@ -97,15 +129,15 @@ class Entry(ABC):
         return cls.parse(text)
 
     @classmethod
-    def _from(cls, text: str, found: Mapping[str, str]) -> Self:
+    def _from(cls, text: str, found: Paragraph) -> Self:
         try:
             return cls._of(text, found)
         except KeyError as error:
-            raise InvalidIndex(f"{found.get('Package', text[:80])!r}: field {error} is missing") from error
+            raise InvalidIndex(f"{found.find('Package') or text[:80]!r}: field {error} is missing") from error
 
     @classmethod
     @abstractmethod
-    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
+    def _of(cls, text: str, found: Paragraph) -> Self:
         """Make an entry of a paragraph's text and fields. Raises KeyError if one is missing; InvalidIndex."""
 
     @property
@@ -131,19 +163,27 @@ class Index(ABC, Generic[E]):
     def _entry() -> type[E]:
         """The class of the entries."""
 
+    @property
+    @abstractmethod
+    def files(self) -> Iterator[tuple[str, int]]:
+        """The files that the index names: path relative to the repository, and size in bytes."""
+
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """Parse an uncompressed index. Raises InvalidIndex."""
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as error:
-            raise InvalidIndex(f"it is not UTF-8: {error}") from error
-        entry = cls._entry()
+        """Parse an uncompressed index, in the order that it has. Raises InvalidIndex."""
+        text, entry = decode(content), cls._entry()
         return cls(tuple(entry.parse_published(part) for part in text.split("\n\n") if part.strip("\n")))
 
     def render(self) -> bytes:
         """The uncompressed index. An empty line follows each paragraph."""
-        return "\n\n".join([*(stanza.text for stanza in self.stanzas), ""]).encode()
+        return encode("\n\n".join([*(stanza.text for stanza in self.stanzas), ""]))
+
+    def sorted(self) -> Self:
+        """The same packages in the order of an index. That of other tools is another one.
+
+        Raises InvalidIndex if a version is none.
+        """
+        return type(self)(tuple(sorted(self.stanzas, key=_order)))
 
     def add(self, stanzas: Iterable[E]) -> Self:
         """A new index with these entries too, or this one if it has all of them.
@@ -188,8 +228,35 @@ def names(index: str) -> tuple[str, str, str]:
     return index, f"{index}.gz", f"{index}.xz"
 
 
+def stem(name: str) -> str:
+    """The path of a file without the suffix of its compression: what all forms of an index have in common."""
+    head, dot, suffix = name.rpartition(".")
+    return head if _COMPRESSED.fullmatch(dot + suffix) else name
+
+
+def is_index(name: str) -> bool:
+    """Whether a file of that path, relative to the suite, is an uncompressed index of packages."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def decode(content: bytes) -> str:
+    """The text of an index, of whatever encoding: ``encode`` gives back the same bytes."""
+    return content.decode(errors=_ERRORS)
+
+
+def encode(text: str) -> bytes:
+    """The bytes of a text that ``decode`` returned, or of any other text in UTF-8."""
+    return text.encode(errors=_ERRORS)
+
+
+_ERRORS: Final = "surrogateescape"
+
+
 def _order(stanza: Entry) -> tuple[str, Version, str]:
-    return stanza.package, Version(stanza.version), stanza.architecture
+    try:
+        return stanza.package, Version(stanza.version), stanza.architecture
+    except ValueError as error:
+        raise InvalidIndex(f"{stanza.package!r}: Version: {stanza.version!r} is no version") from error
 
 
 def words(identities: Iterable[Identity]) -> tuple[str, ...]:

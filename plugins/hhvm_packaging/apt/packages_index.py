@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from hhvm_packaging.apt.index import COMPONENT, Entry, Index, InvalidIndex
+from hhvm_packaging.apt.index import COMPONENT, Entry, Index, InvalidIndex, Paragraph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator
 
 ARCHITECTURE = "amd64"
 """The architecture that HHVM is built for by default."""
@@ -18,7 +18,7 @@ PACKAGES = f"{COMPONENT}/binary-{ARCHITECTURE}/Packages"
 
 _PACKAGES = re.compile(rf"{COMPONENT}/binary-([a-z0-9-]+)/Packages")
 # Three times as fast with a newline in front as with ``^`` and re.MULTILINE.
-_NEEDED = re.compile(r"\n(Package|Version|Architecture|Filename|Size|MD5sum|SHA256):(.*)")
+_NEEDED = re.compile(r"\n(Package|Version|Architecture|Filename|Size|MD5sum|SHA256):(.*)", re.IGNORECASE)
 _FILENAME = re.compile(r"^Filename:.*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -36,10 +36,11 @@ class Stanza(Entry):
     def parse_published(cls, text: str) -> Self:
         """Parse only the fields that are needed: thousands of whole paragraphs take most of a publish."""
         text = text.strip("\n")
-        return cls._from(text, {name: value.strip() for name, value in _NEEDED.findall(f"\n{text}")})
+        found = Paragraph((name, value.strip()) for name, value in _NEEDED.findall(f"\n{text}"))
+        return cls._from(text, found)
 
     @classmethod
-    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
+    def _of(cls, text: str, found: Paragraph) -> Self:
         try:
             size = int(found["Size"])
         except ValueError as error:
@@ -51,7 +52,7 @@ class Stanza(Entry):
             architecture=found["Architecture"],
             sha256=found["SHA256"],
             filename=found["Filename"],
-            md5=found.get("MD5sum"),
+            md5=found.find("MD5sum"),
             size=size,
         )
 
@@ -69,6 +70,11 @@ class Packages(Index[Stanza]):
     @staticmethod
     def _entry() -> type[Stanza]:
         return Stanza
+
+    @property
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Path and size of each .deb."""
+        return ((stanza.filename.removeprefix("./"), stanza.size) for stanza in self.stanzas)
 
     def find(self, package: str, version: str, architecture: str = ARCHITECTURE) -> Stanza | None:
         """The stanza of a package; None if it is not in the index."""

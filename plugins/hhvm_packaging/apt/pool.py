@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.index import AlreadyPublished
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import CACHE_FOREVER
 from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hhvm_packaging.store.buckets import Bucket, Head
     from hhvm_packaging.workers.job import Artifact
@@ -73,6 +74,17 @@ class PoolFile:
             sha256=self.artifact.sha256,
             cache=CACHE_FOREVER,
         )
+
+
+def list_lost(files: Iterable[tuple[str, int]], repository: str, downloads: Bucket) -> list[str]:
+    """The keys of those files that the pool has not with that size, sorted.
+
+    ``files`` are as State.files has them.
+    """
+    named = {keys.in_repository(repository, path): size for path, size in files}
+    directories = {f"{key.rpartition('/')[0]}/" for key in named}
+    there = {entry.key: entry.size for prefix in directories for entry in downloads.entries(prefix)}
+    return sorted(key for key, size in named.items() if there.get(key) != size)
 
 
 def find_missing(

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
-from hhvm_packaging.apt.packages_index import Packages, packages_of
 from hhvm_packaging.apt.snapshots import Snapshot
-from hhvm_packaging.apt.sources_index import SOURCES, Sources
-from hhvm_packaging.apt.state import State
+from hhvm_packaging.apt.state import State, parse_index
 from hhvm_packaging.apt.suite import Damaged
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
@@ -62,7 +60,7 @@ class History:
         seen: set[bytes] = set()
         for snapshot in snapshots:
             try:
-                release = target.parse_release(snapshot.in_release.encode())
+                release = target.parse_release(index.encode(snapshot.in_release))
                 state = _parse_unseen(seen, target, release)
                 indices |= {keys.by_hash(target.key(name), digest) for name, digest in release.sha256.items()}
                 files |= {keys.in_repository(target.repository, path) for path, _ in state.files}
@@ -107,18 +105,14 @@ def _parse_unseen(seen: set[bytes], target: Suite, release: Release) -> State:
         seen.update(paragraphs)
         return b"\n\n".join(paragraphs)
 
-    packages = {
-        architecture: Packages.parse(new(packages_of(architecture))) for architecture in release.architectures
-    }
-    sources = Sources.parse(new(SOURCES)) if SOURCES in release.sha256 else Sources()
-    return State(packages=packages, sources=sources)
+    return State(indices={name: parse_index(name, new(name)) for name in release.indices})
 
 
 def _snapshots(target: Suite, since: datetime) -> list[Snapshot]:
     """The existing snapshots, newest first. Raises UnknownHistory if they do not reach back to ``since``."""
     found: list[Snapshot] = []
     current = target.read()
-    if current.release is None:
+    if not current.in_release:
         snapshots = keys.snapshots(target.repository, target.suite)
         if any(target.downloads.keys(target.directory)) or any(target.scratch.keys(snapshots)):
             raise UnknownHistory(f"{target}: it has no InRelease, but it has indices or snapshots")

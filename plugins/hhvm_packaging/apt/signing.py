@@ -54,6 +54,8 @@ class Signer:
 
     fingerprints: list[str]
     """The fingerprints of the primary keys of the private keys."""
+    all_fingerprints: list[str]
+    """Those, and the fingerprints of their subkeys."""
     expires: datetime | None
     """When the first of the private keys expires; None if none does."""
 
@@ -67,7 +69,12 @@ class Signer:
             self.fingerprints = [key["fingerprint"] for key in self._gpg.list_keys(secret=True)]
             if not self.fingerprints:
                 raise UnusableKey("a private key is needed to sign with, and none was found")
-            ends = [_check(key) for key in self._gpg.list_keys(keys=self.fingerprints)]
+            listed = self._gpg.list_keys(keys=self.fingerprints)
+            self.all_fingerprints = [
+                *self.fingerprints,
+                *(subkey[2] for key in listed for subkey in key["subkeys"]),
+            ]
+            ends = [_check(key) for key in listed]
             self.expires = min((end for end in ends if end), default=None)
             # At the first signature gpg's agent rewrites the file of an imported key. Another signature that
             # was made at the same time would read half of it and fail.
@@ -102,6 +109,10 @@ class Signer:
         """
         return _signed_text(self._gpg, content)
 
+    def verify(self, content: bytes, signature: bytes) -> None:
+        """As ``signed_text``, but for a detached signature. Raises BadSignature."""
+        _verify(self._gpg, content, signature, but_for={_EXPIRED})
+
     def _sign(self, file: io.BufferedIOBase, *, detach: bool = False) -> bytes:
         by = [f"--local-user={fingerprint}" for fingerprint in self.fingerprints]
         result = self._gpg.sign_file(file, detach=detach, extra_args=by)
@@ -125,12 +136,16 @@ def verify(content: bytes | Path, signature: bytes, public_keys: bytes) -> str:
     if ``public_keys`` has no key.
     """
     with _keyring(public_keys) as gpg:
-        if isinstance(content, bytes):
-            path = Path(gpg.gnupghome, "content")
-            path.write_bytes(content)
-        else:
-            path = content
-        return _signer(gpg.verify_file(io.BytesIO(signature), str(path)))
+        return _verify(gpg, content, signature)
+
+
+def _verify(gpg: gnupg.GPG, content: bytes | Path, signature: bytes, but_for: Collection[str] = ()) -> str:
+    if isinstance(content, bytes):
+        path = Path(gpg.gnupghome, "content")
+        path.write_bytes(content)
+    else:
+        path = content
+    return _signer(gpg.verify_file(io.BytesIO(signature), str(path)), but_for)
 
 
 def signed_text(content: bytes, public_keys: bytes) -> bytes:

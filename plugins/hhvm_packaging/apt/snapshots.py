@@ -32,7 +32,7 @@ class Snapshot:
     removed: tuple[str, ...]
     """Packages that the commit removed, likewise."""
     in_release: str
-    """The signed InRelease of the commit."""
+    """The signed InRelease of the commit, as index.decode reads its bytes."""
 
     @staticmethod
     def name_of(date: datetime, release: bytes) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 from hhvm_packaging.apt.index import COMPONENT, Entry, Index, InvalidIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+
+    from hhvm_packaging.apt.index import Paragraph
 
 ARCHITECTURE = "source"
 """The architecture in the identity of a source package."""
@@ -43,7 +45,7 @@ class Source(Entry):
     files: tuple[SourceFile, ...]
 
     @classmethod
-    def _of(cls, text: str, found: Mapping[str, str]) -> Self:
+    def _of(cls, text: str, found: Paragraph) -> Self:
         package, version = found["Package"], found["Version"]
         md5 = {name: digest for digest, _, name in _lines(found["Files"])}
         files = tuple(
@@ -55,7 +57,7 @@ class Source(Entry):
             raise InvalidIndex(
                 f"{package!r}: Files and Checksums-Sha256 must name the same files, one a .dsc"
             )
-        directory = found.get("Directory", "")
+        directory = found.find("Directory") or ""
         return cls(text, package, version, ARCHITECTURE, dsc[0], directory, files)
 
     def at(self, directory: str) -> Source:
@@ -72,6 +74,15 @@ class Sources(Index[Source]):
     @staticmethod
     def _entry() -> type[Source]:
         return Source
+
+    @property
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Path and size of each file of each source package."""
+        return (
+            (f"{source.directory}/{file.name}".removeprefix("./"), file.size)
+            for source in self.stanzas
+            for file in source.files
+        )
 
 
 def _lines(field: str) -> list[list[str]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.apt.packages_index import packages_of
+from hhvm_packaging.apt.packages_index import Packages, packages_of
 from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.sources_index import SOURCES, Sources
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hhvm_packaging.apt.index import Identity
-    from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.release_file import Release
 
 
@@ -25,34 +23,40 @@ class State:
     """A suite as InRelease has it. Without arguments: a suite that was never published."""
 
     etag: str | None = None
-    """Of InRelease."""
+    """Of InRelease; None if there is none."""
     text: bytes = b""
     """InRelease without its signature. The file Release has the same bytes."""
     release: Release | None = None
-    packages: Mapping[str, Packages] = field(default_factory=dict)
-    """By architecture."""
-    sources: Sources = field(default_factory=Sources)
+    indices: Mapping[str, Packages | Sources] = field(default_factory=dict)
+    """All indices of packages, of all components, by name."""
+    in_release: bytes = b""
+    """InRelease as users get it; empty if they get Release and Release.gpg only."""
+
+    @property
+    def packages(self) -> Mapping[str, Packages]:
+        """The packages of our component, by architecture."""
+        architectures = self.release.architectures if self.release else ()
+        found = {architecture: self.indices.get(packages_of(architecture)) for architecture in architectures}
+        return {
+            architecture: entries for architecture, entries in found.items() if isinstance(entries, Packages)
+        }
+
+    @property
+    def sources(self) -> Sources:
+        """The source packages of our component."""
+        found = self.indices.get(SOURCES)
+        return found if isinstance(found, Sources) else Sources()
 
     @cached_property
     def identities(self) -> frozenset[Identity]:
         """All packages that users are offered."""
-        packages = (stanza for entries in self.packages.values() for stanza in entries.stanzas)
-        return frozenset(entry.identity for entry in chain(packages, self.sources.stanzas))
-
-    @property
-    def indices(self) -> dict[str, Packages | Sources]:
-        """All indices, by name."""
-        packages = {packages_of(architecture): entries for architecture, entries in self.packages.items()}
-        has_sources = self.release is not None and SOURCES in self.release.sha256
-        return packages | ({SOURCES: self.sources} if has_sources else {})
+        return frozenset(entry.identity for entries in self.indices.values() for entry in entries.stanzas)
 
     @property
     def files(self) -> Iterator[tuple[str, int]]:
         """The files that users are offered: path relative to the repository, and size in bytes."""
-        for packages in self.packages.values():
-            yield from ((stanza.filename, stanza.size) for stanza in packages.stanzas)
-        for source in self.sources.stanzas:
-            yield from ((f"{source.directory}/{file.name}", file.size) for file in source.files)
+        for entries in self.indices.values():
+            yield from entries.files
 
     @property
     def release_etag(self) -> str | None:
@@ -71,3 +75,8 @@ class State:
     def snapshot(self) -> str | None:
         """The name of this state's snapshot; None for a suite that was never published."""
         return Snapshot.name_of(self.release.date, self.text) if self.release else None
+
+
+def parse_index(name: str, content: bytes) -> Packages | Sources:
+    """An uncompressed index of packages by its name. Raises InvalidIndex."""
+    return Sources.parse(content) if name.endswith("Sources") else Packages.parse(content)

@@ -9,9 +9,8 @@ the next run writes them. Release is the last of them: if it agrees with InRelea
 from __future__ import annotations
 
 import contextlib
-import gzip
 import logging
-import lzma
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,28 +18,30 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index, release_file, signing
 from hhvm_packaging.apt.lock import DIRECTORY, hold_lock
-from hhvm_packaging.apt.packages_index import Packages, packages_of
 from hhvm_packaging.apt.pool import find_missing
 from hhvm_packaging.apt.snapshots import Snapshot
-from hhvm_packaging.apt.sources_index import SOURCES, Sources
-from hhvm_packaging.apt.state import State
+from hhvm_packaging.apt.state import State, parse_index
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import CACHE_BRIEFLY, CACHE_FOREVER, Conflict
 from hhvm_packaging.store.concurrently import alongside, run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.pool import PoolFile
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.sources_index import Sources
     from hhvm_packaging.store.buckets import Bucket
 
 log = logging.getLogger(__name__)
 
+FOUND = "as it was found"
+"""The reason in the snapshot of a state that another tool made."""
 _EMPTY = index.sha256(b"")
 _TEXT = "text/plain; charset=utf-8"
 _CONTENT_TYPES = {
@@ -52,6 +53,10 @@ _CONTENT_TYPES = {
 
 class Damaged(PackagingError):
     """The published suite does not hold together. The message names the object."""
+
+
+class ForeignKey(PackagingError):
+    """The suite's Release says that other keys than ours sign the next one. Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -107,22 +112,44 @@ class Suite:
         Raises signing.BadSignature, Damaged, index.InvalidIndex.
         """
         in_release, etag = self.downloads.get_with_etag(self.key(keys.IN_RELEASE))
-        return State() if in_release is None else self.parse(in_release, etag, signer=signer)
+        if in_release is not None:
+            return self.parse(in_release, etag, signer=signer)
+        # Other tools did not always write InRelease. A new suite has neither.
+        text = self.downloads.get(self.key(keys.RELEASE))
+        if text is None:
+            return State()
+        if signer is not None:
+            with self._whose_signature(keys.RELEASE_GPG):
+                signer.verify(text, self.downloads.get(self.key(keys.RELEASE_GPG)) or b"")
+        return self._parse_text(text)
 
     def parse(self, in_release: bytes, etag: str | None, *, signer: Signer | None = None) -> State:
         """The suite as ``in_release`` has it, with its indices. Raises as ``read``."""
-        text = self.verified_text(in_release, signer)
-        release = release_file.Release.parse(text)
-        names = [packages_of(architecture) for architecture in release.architectures]
-        names += [SOURCES] if SOURCES in release.sha256 else []
-        contents = run_all((partial(self.fetch_index, name, release) for name in names), at_once=self.at_once)
-        found = dict(zip(names, contents, strict=True))
-        packages = {
-            architecture: Packages.parse(found[packages_of(architecture)])
-            for architecture in release.architectures
+        return self._parse_text(self.verified_text(in_release, signer), etag, in_release)
+
+    def _parse_text(self, text: bytes, etag: str | None = None, in_release: bytes = b"") -> State:
+        release = self._parse_release(text)
+        contents = run_all(
+            (partial(self.fetch_index, name, release) for name in release.indices), at_once=self.at_once
+        )
+        indices = {
+            name: self._parse_index(name, content)
+            for name, content in zip(release.indices, contents, strict=True)
         }
-        sources = Sources.parse(found[SOURCES]) if SOURCES in found else Sources()
-        return State(etag, text, release, packages, sources)
+        return State(etag, text, release, indices, in_release)
+
+    def _parse_release(self, text: bytes) -> release_file.Release:
+        try:
+            return release_file.Release.parse(text)
+        except index.InvalidIndex as error:
+            raise index.InvalidIndex(f"{self}: {error}") from error
+
+    def _parse_index(self, name: str, content: bytes) -> Packages | Sources:
+        """An index in our order, which other tools do not keep."""
+        try:
+            return parse_index(name, content).sorted()
+        except index.InvalidIndex as error:
+            raise index.InvalidIndex(f"{self}: {name}: {error}") from error
 
     def verified_text(self, in_release: bytes, signer: Signer | None) -> bytes:
         """InRelease without its signature, which is verified if there is a ``signer``.
@@ -131,11 +158,17 @@ class Suite:
         """
         if signer is None:
             return Suite.unsigned_text(in_release)
-        try:
+        with self._whose_signature(keys.IN_RELEASE):
             return signer.signed_text(in_release)
+
+    @contextlib.contextmanager
+    def _whose_signature(self, name: str) -> Generator[None]:
+        """Say in the messages of BadSignature which file's signature was verified in the block."""
+        try:
+            yield
         except signing.BadSignature as error:
             raise signing.BadSignature(
-                f"{self}: InRelease: {error}. If the signing key was replaced, let the public key of the "
+                f"{self}: {name}: {error}. If the signing key was replaced, let the public key of the "
                 "old one follow the private key of the new one."
             ) from error
 
@@ -163,25 +196,30 @@ class Suite:
 
         Raises Damaged.
         """
-        plain, gz, xz = index.names(name)
-        if release.sha256[plain] == _EMPTY:
+        if release.sha256.get(name) == _EMPTY:
             return b""
-        # Both are about as small, but gz unpacks faster.
-        for variant, decompress in ((gz, gzip.decompress), (xz, lzma.decompress)):
-            if variant in release.sha256 and (content := self.find_file(variant, release)) is not None:
+        forms = {f"{name}{suffix}": decompress for suffix, decompress in index.DECOMPRESS.items()}
+        for form, decompress in forms.items():
+            if form in release.sha256 and (content := self.find_file(form, release)) is not None:
                 return decompress(content)
-        return self.fetch_file(plain, release)
+        raise self._lost(*(form for form in forms if form in release.sha256), release=release)
 
     def fetch_file(self, name: str, release: release_file.Release) -> bytes:
         """The file that ``release`` names, whatever its plain name holds by now. Raises Damaged."""
         content = self.find_file(name, release)
         if content is None:
-            key, digest = self.key(name), release.sha256.get(name, "(none)")
-            raise Damaged(
-                f"{self}: InRelease names {name} with SHA-256 {digest}, but neither "
-                f"s3://{self.downloads.name}/{keys.by_hash(key, digest)} nor {key} has these bytes"
-            )
+            raise self._lost(name, release=release)
         return content
+
+    def _lost(self, *names: str, release: release_file.Release) -> Damaged:
+        """None of these files, which ``release`` names, is there."""
+        digests = [f"{name} with SHA-256 {release.sha256[name]}" for name in names]
+        keys_ = [self.key(name) for name in names]
+        places = [keys.by_hash(key, release.sha256[name]) for key, name in zip(keys_, names, strict=True)]
+        return Damaged(
+            f"{self}: InRelease names {' and '.join(digests)}, but in s3://{self.downloads.name} neither "
+            f"{' nor '.join([*places, *keys_])} has these bytes"
+        )
 
     def find_file(self, name: str, release: release_file.Release) -> bytes | None:
         """As ``fetch_file``, or None if no object has these bytes."""
@@ -225,8 +263,7 @@ class Suite:
         """
         current = change.current
         # Suites of other tools may have no by-hash files at all.
-        has_by_hash = current.release is not None and b"\nAcquire-By-Hash: yes\n" in current.text
-        known = current.release.sha256 if current.release and has_by_hash else {}
+        known = current.release.sha256 if current.release and current.release.by_hash else {}
 
         def is_new(name: str) -> bool:
             return known.get(name) != index.sha256(change.rendering[name].result())
@@ -236,6 +273,7 @@ class Suite:
                 self.put_by_hash(name, change.rendering[name].result())
 
         before: list[Callable[[], object]] = [*copies, self.scratch.supports_conditional_writes]
+        before.append(partial(self.keep, current, signer))
         before += [partial(put_new, name) for name in change.rendering]
         with alongside(before, at_once=self.at_once):
             signed = self.sign(change, signer)
@@ -246,7 +284,7 @@ class Suite:
                 previous=current.snapshot,
                 added=index.words(change.added),
                 removed=index.words(change.removed),
-                in_release=signed.in_release.decode(),
+                in_release=index.decode(signed.in_release),
             )
             # Before the commit, so that every commit has one. A snapshot that was never committed is in no
             # chain.
@@ -260,15 +298,64 @@ class Suite:
         self.put_if_unchanged(keys.IN_RELEASE, signed.in_release, current.etag)
         new = {name: content for name, content in change.contents.items() if is_new(name)}
         plain: list[Callable[[], object]] = [partial(self.copy_plain, *file) for file in new.items()]
+        if change.going_back_to:
+            plain.append(partial(self.put_others, change.going_back_to, current))
         plain.append(partial(self.put_signature, signed.text, signer))
         self.put_plain_names(current, signed, signer, plain)
         return snapshot
 
+    def keep(self, state: State, signer: Signer) -> None:
+        """Make a snapshot of a state that has none, because another tool made it: an undo can go back to it.
+
+        Its files get the names under their digests, because the next commit replaces their plain names. Does
+        nothing if there is a snapshot.
+        """
+        if state.release is None or state.snapshot is None:
+            return
+        if self.scratch.head(keys.snapshot(self.repository, self.suite, state.snapshot)):
+            return
+        keep_each = (partial(self._keep_file, name, state.release) for name in state.release.files)
+        run_all(keep_each, at_once=self.at_once)
+        Snapshot(
+            name=state.snapshot,
+            date=state.release.date,
+            reason=FOUND,
+            previous=None,
+            added=index.words(state.identities),
+            removed=(),
+            in_release=index.decode(state.in_release or signer.clearsign(state.text)),
+        ).write(self.scratch, self.repository, self.suite)
+
+    def _keep_file(self, name: str, release: release_file.Release) -> None:
+        """Write a file that ``release`` names under its digest. Tools name files that were never there."""
+        if (content := self.find_file(name, release)) is not None:
+            self.put_by_hash(name, content)
+
+    def put_others(self, release: release_file.Release, current: State) -> None:
+        """Write the files of an earlier Release that are no indices of packages under their plain names."""
+        there = current.release.others if current.release else {}
+        for name in sorted(name for name, file in release.others.items() if there.get(name) != file):
+            if (content := self.find_file(name, release)) is not None:
+                self.put_plain(name, content)
+
     def sign(self, change: Change, signer: Signer) -> Signed:
-        """The Release of the change, dated now."""
+        """The Release of the change, dated now. Raises ForeignKey."""
         last = change.current.release
+        if last and last.signed_by and not set(last.signed_by) & set(signer.all_fingerprints):
+            raise ForeignKey(
+                f"{self}: its Release has Signed-By: {', '.join(last.signed_by)}. Users accept the next "
+                f"Release only from these keys, and ours is {', '.join(signer.fingerprints)}: add its "
+                "fingerprint with the tool that made the suite, and wait until users have that Release"
+            )
         date = release_file.next_date(datetime.now(UTC), last.date if last else None)
-        text = release_file.render_release(self.suite, change.contents, date=date, withdrawn=change.withdrawn)
+        text = release_file.render_release(
+            self.suite,
+            change.contents,
+            date=date,
+            withdrawn=change.withdrawn,
+            last=last,
+            others=change.others,
+        )
         return Signed(date, text, signer.clearsign(text))
 
     def put_plain_names(
@@ -310,11 +397,19 @@ class Suite:
         names = [*release.sha256, keys.RELEASE_GPG, keys.RELEASE]
         found = run_all((partial(self.downloads.get, self.key(name)) for name in names), at_once=self.at_once)
         there = {name: content or b"" for name, content in zip(names, found, strict=True)}
-        outdated = {
-            name: self.fetch_file(name, release)
-            for name, digest in release.sha256.items()
-            if index.sha256(there[name]) != digest
-        }
+        good, outdated = defaultdict(list), {}
+        for name, digest in release.sha256.items():
+            if index.sha256(there[name]) == digest:
+                good[index.stem(name)].append(name)
+            elif (content := self.find_file(name, release)) is not None:
+                outdated[name] = content
+                good[index.stem(name)].append(name)
+        # Other tools name forms of an index that were never there: one is enough.
+        for name in release.indices:
+            if name not in good:
+                raise self._lost(
+                    *(form for form in release.sha256 if index.stem(form) == name), release=release
+                )
         try:
             signing.verify(text, there[keys.RELEASE_GPG], signer.public_key())
         except signing.BadSignature:

@@ -13,6 +13,7 @@ from debian.debian_support import Version
 
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.change import Change
+from hhvm_packaging.apt.pool import list_lost
 from hhvm_packaging.apt.snapshots import Snapshot, chain
 from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.suite import Damaged
@@ -76,7 +77,7 @@ def go_back(suite: Suite, current: State, to: str, signer: Signer) -> Change:
     CannotUndo; Damaged if a file of that state is gone; signing.BadSignature.
     """
     snapshot = _find(suite, current, to)
-    wanted = suite.parse(snapshot.in_release.encode(), None, signer=signer)
+    wanted = suite.parse(index.encode(snapshot.in_release), None, signer=signer)
     if again := ", ".join(index.words(wanted.identities & current.withdrawn)):
         raise CannotUndo(
             f"{suite}: the snapshot {snapshot.name} has packages that were withdrawn: {again}. Choose "
@@ -84,7 +85,13 @@ def go_back(suite: Suite, current: State, to: str, signer: Signer) -> Change:
         )
     _check_pool(suite, wanted)
     removed = current.identities - wanted.identities
-    return Change(current, wanted.indices, current.withdrawn | removed, f"undo to {snapshot.name}")
+    return Change(
+        current,
+        wanted.indices,
+        current.withdrawn | removed,
+        f"undo to {snapshot.name}",
+        going_back_to=wanted.release,
+    )
 
 
 def withdraw(suite: Suite, current: State, version: str) -> Change:
@@ -120,14 +127,14 @@ def fallback_versions(
 ) -> tuple[str, ...]:
     """The newest packages that users of ``withdrawn`` ones can go back to, as "package=version"."""
     names = {package for package, _, architecture in withdrawn if architecture != SOURCE}
-    # In an index the newest version of a package is its last.
-    newest = {
-        entry.package: entry.version
+    left = {
+        (entry.package, entry.version)
         for entries in indices.values()
         for entry in entries.stanzas
         if entry.package in names and entry.architecture != SOURCE
     }
-    return tuple(f"{package}={version}" for package, version in sorted(newest.items()))
+    newest = dict(sorted(left, key=lambda entry: (entry[0], Version(entry[1]))))
+    return tuple(f"{package}={version}" for package, version in newest.items())
 
 
 def downgrade(indices: Mapping[str, Packages | Sources], withdrawn: Collection[index.Identity]) -> str:
@@ -176,10 +183,7 @@ def _find(suite: Suite, current: State, to: str) -> Snapshot:
 
 def _check_pool(suite: Suite, wanted: State) -> None:
     """Raises Damaged if the pool lacks a file that users would be offered."""
-    named = {keys.in_repository(suite.repository, path): size for path, size in wanted.files}
-    directories = {f"{key.rpartition('/')[0]}/" for key in named}
-    there = {entry.key: entry.size for prefix in directories for entry in suite.downloads.entries(prefix)}
-    if lost := sorted(key for key, size in named.items() if there.get(key) != size):
+    if lost := list_lost(wanted.files, suite.repository, suite.downloads):
         raise Damaged(
             f"{suite}: the pool no longer has what the snapshot names: {', '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")

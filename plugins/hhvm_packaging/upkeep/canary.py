@@ -5,11 +5,8 @@ It reads ``public_url`` over HTTP, as apt does, and needs no private key.
 
 from __future__ import annotations
 
-import email.utils
-import gzip
 import hashlib
 import logging
-import lzma
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -20,8 +17,8 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from hhvm_packaging import distros
-from hhvm_packaging.apt import index, packages_index, release_file, signing
-from hhvm_packaging.apt.sources_index import SOURCES, Sources
+from hhvm_packaging.apt import index, release_file, signing
+from hhvm_packaging.apt.state import parse_index
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import packaging_files, target_suites
@@ -33,7 +30,7 @@ from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import PUBLIC_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.distros import Distro
@@ -46,6 +43,10 @@ AT_ONCE = 16
 """How many requests are sent at the same time."""
 _CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a Release may be, because clocks differ."""
+_LEFT = 0.25
+"""The part of its time that a Release must be valid for yet."""
+_ABSENT = (403, 404, 410)
+"""HTTP statuses for a file that is not there; S3 says 403 to those who may not list the bucket."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,11 @@ class NothingPublished(Exception):
 
 class _Unavailable(Exception):
     """A URL does not have what it should. The message has the URL and the reason."""
+
+    def __init__(self, message: str, *, is_absent: bool = False) -> None:
+        super().__init__(message)
+        self.is_absent = is_absent
+        """Whether the server says that there is no such file."""
 
 
 class _ServerDown(Exception):
@@ -182,14 +188,14 @@ class _Website:
                 if answer.is_success:
                     return answer
                 fault = f"HTTP {answer.status_code}"
-                temporary = answer.is_server_error
+                temporary, is_absent = answer.is_server_error, answer.status_code in _ABSENT
             except httpx.RequestError as error:
-                fault, temporary = f"{type(error).__name__}: {error}", True
+                fault, temporary, is_absent = f"{type(error).__name__}: {error}", True, False
             if pause is None or not temporary:
                 break
             time.sleep(pause)
         self._failures += temporary
-        raise _Unavailable(f"{self.url(key)}: {fault}")
+        raise _Unavailable(f"{self.url(key)}: {fault}", is_absent=is_absent)
 
 
 class _Check:
@@ -226,9 +232,9 @@ class _Check:
         except index.InvalidIndex as error:
             self.found.append(f"{suite}: InRelease: {error}")
             return
-        self._check_times(suite, text, release)
+        self._check_times(suite, release)
         self._check_release(suite, text)
-        contents = self._fetch_indices(suite, text, release)
+        contents = self._fetch_indices(suite, release)
         self.offered[str(suite)] = self._read_indices(suite, release, contents)
 
     def _verify(self, suite: Suite, in_release: bytes) -> bytes:
@@ -245,21 +251,19 @@ class _Check:
                 return text
         return Suite.unsigned_text(in_release)
 
-    def _check_times(self, suite: Suite, text: bytes, release: release_file.Release) -> None:
+    def _check_times(self, suite: Suite, release: release_file.Release) -> None:
         """Check the date of Release and until when it is valid."""
         self.dates[str(suite)] = release.date
         if release.date > self.now + _CLOCK_SKEW:
             self.found.append(f"{suite}: Release is of {_day(release.date)}, which is in the future")
-        until = index.fields(text.decode().strip("\n")).get("Valid-Until")
-        if until is None:
+        until = release.valid_until
+        if until is None or release.valid_for is None:
             return
-        try:
-            end = email.utils.parsedate_to_datetime(until)
-        except ValueError:
-            self.found.append(f"{suite}: Release: Valid-Until: {until} is no time")
-            return
-        if end.replace(tzinfo=end.tzinfo or UTC) <= self.now:
-            self.found.append(f"{suite}: Release was valid until {until}: apt refuses it")
+        sign = f"Publish to it, or run bin/apt-suite sign {suite}"
+        if until <= self.now:
+            self.found.append(f"{suite}: Release was valid until {_day(until)}: apt refuses it. {sign}")
+        elif until - self.now < release.valid_for * _LEFT:
+            self.found.append(f"{suite}: Release is valid until {_day(until)} only. {sign}")
 
     def _check_release(self, suite: Suite, text: bytes) -> None:
         """Check Release and Release.gpg, for clients that do not read InRelease."""
@@ -275,25 +279,44 @@ class _Check:
             except PackagingError as error:
                 self.found.append(f"{suite}: {self.website.url(suite.key(keys.RELEASE_GPG))}: {error}")
 
-    def _fetch_indices(self, suite: Suite, text: bytes, release: release_file.Release) -> dict[str, bytes]:
-        """The indices that have the digest in Release, by name. Each is fetched from all of its URLs."""
-        wanted = {}
+    def _fetch_indices(self, suite: Suite, release: release_file.Release) -> dict[str, bytes]:
+        """The files that have the digest in Release, by name. Each is fetched from all of its URLs.
+
+        Where each form of an index is promised under its digest, each must be there. Otherwise one form is
+        enough: other tools name forms that were never there.
+        """
+        wanted = []
         for name, digest in release.sha256.items():
             try:
                 key = suite.key(name)
-                by_hash = keys.by_hash(key, digest)
+                wanted.append((name, key, digest))
+                if release.by_hash:
+                    wanted.append((name, keys.by_hash(key, digest), digest))
             except keys.InvalidField as error:
                 self.found.append(f"{suite}: InRelease: {error}")
-                continue
-            wanted[key] = (name, digest)
-            if b"\nAcquire-By-Hash: yes\n" in text:
-                wanted[by_hash] = (name, digest)
-        calls: list[Callable[[], bytes | None]] = [
-            partial(self._try, partial(self._fetch_index, key, digest), f"{suite}: ")
-            for key, (_, digest) in wanted.items()
-        ]
-        fetched = zip(wanted.values(), run_all(calls, at_once=AT_ONCE), strict=True)
-        return {name: content for (name, _), content in fetched if content is not None}
+        calls = [partial(self._look, partial(self._fetch_index, key, digest)) for _, key, digest in wanted]
+        contents: dict[str, bytes] = {}
+        lost: dict[str, list[_Unavailable]] = defaultdict(list)
+        for (name, _, _), found in zip(wanted, run_all(calls, at_once=AT_ONCE), strict=True):
+            if isinstance(found, bytes):
+                contents[name] = found
+            else:
+                lost[name].append(found)
+        readable = {index.stem(name) for name in contents}
+        for name, reasons in lost.items():
+            is_ours = release.by_hash and index.is_index(index.stem(name))
+            self.found += [
+                f"{suite}: {reason}"
+                for reason in reasons
+                if is_ours or index.stem(name) not in readable or not reason.is_absent
+            ]
+        return contents
+
+    def _look(self, call: Callable[[], bytes]) -> bytes | _Unavailable:
+        try:
+            return call()
+        except _Unavailable as reason:
+            return reason
 
     def _fetch_index(self, key: str, digest: str) -> bytes:
         """An index. Raises _Unavailable, also if it has another digest."""
@@ -307,20 +330,17 @@ class _Check:
     ) -> frozenset[Identity]:
         """All packages of the suite. Adds the sizes of their files to ``sizes``."""
         identities: set[Identity] = set()
-        names = [packages_index.packages_of(architecture) for architecture in release.architectures]
-        for name in (*names, *([SOURCES] if SOURCES in release.sha256 else [])):
+        for name in release.indices:
             content = _unpacked(name, contents)
             if content is None:
                 continue  # No form of it is valid. There is a finding for each.
             try:
-                entries = (
-                    Sources.parse(content) if name == SOURCES else packages_index.Packages.parse(content)
-                )
+                entries = parse_index(name, content)
             except index.InvalidIndex as error:
                 self.found.append(f"{suite}: {name}: {error}")
                 continue
             identities.update(stanza.identity for stanza in entries.stanzas)
-            for filename, size in _files(entries):
+            for filename, size in entries.files:
                 self._add_size(filename, suite, name, size)
         return frozenset(identities)
 
@@ -394,21 +414,10 @@ class _Check:
 
 def _unpacked(name: str, contents: Mapping[str, bytes]) -> bytes | None:
     """The content of the index, from whichever of its forms was fetched; None if none was."""
-    plain, gz, xz = index.names(name)
-    if plain in contents:
-        return contents[plain]
-    if gz in contents:
-        return gzip.decompress(contents[gz])
-    return lzma.decompress(contents[xz]) if xz in contents else None
-
-
-def _files(entries: packages_index.Packages | Sources) -> Iterator[tuple[str, int]]:
-    """The files that the index names: the path in the repository, and the size in bytes."""
-    for stanza in entries.stanzas:
-        if isinstance(stanza, packages_index.Stanza):
-            yield stanza.filename, stanza.size
-        else:
-            yield from ((f"{stanza.directory}/{file.name}", file.size) for file in stanza.files)
+    for suffix, decompress in index.DECOMPRESS.items():
+        if (content := contents.get(f"{name}{suffix}")) is not None:
+            return decompress(content)
+    return None
 
 
 def _first_publish(distro: Distro, store: Store, settings: Settings, now: datetime) -> datetime:
