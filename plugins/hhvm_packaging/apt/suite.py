@@ -12,14 +12,14 @@ import contextlib
 import logging
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index, release_file, signing
 from hhvm_packaging.apt.lock import DIRECTORY, hold_lock
 from hhvm_packaging.apt.pool import find_missing
-from hhvm_packaging.apt.snapshots import Snapshot
+from hhvm_packaging.apt.snapshots import Snapshot, chain
 from hhvm_packaging.apt.state import State, parse_index
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
@@ -53,6 +53,10 @@ _CONTENT_TYPES = {
 
 class Damaged(PackagingError):
     """The published suite does not hold together. The message names the object."""
+
+
+class WrongClock(PackagingError):
+    """This machine's clock is behind: users would ignore what it publishes. The message says by how much."""
 
 
 class ForeignKey(PackagingError):
@@ -339,7 +343,7 @@ class Suite:
                 self.put_plain(name, content)
 
     def sign(self, change: Change, signer: Signer) -> Signed:
-        """The Release of the change, dated now. Raises ForeignKey."""
+        """The Release of the change, dated now. Raises WrongClock, ForeignKey."""
         last = change.current.release
         if last and last.signed_by and not set(last.signed_by) & set(signer.all_fingerprints):
             raise ForeignKey(
@@ -347,7 +351,7 @@ class Suite:
                 f"Release only from these keys, and ours is {', '.join(signer.fingerprints)}: add its "
                 "fingerprint with the tool that made the suite, and wait until users have that Release"
             )
-        date = release_file.next_date(datetime.now(UTC), last.date if last else None)
+        date = self.next_date(change.current)
         text = release_file.render_release(
             self.suite,
             change.contents,
@@ -357,6 +361,39 @@ class Suite:
             others=change.others,
         )
         return Signed(date, text, signer.clearsign(text))
+
+    def clock(self) -> datetime:
+        """The time by this machine's clock."""
+        return datetime.now(UTC)
+
+    def next_date(self, current: State) -> datetime:
+        """The date of the Release that follows ``current``: now, but later than any that users may have.
+
+        If the last one is in the future, a clock was wrong, and users refuse that state: it does not count.
+        Raises WrongClock if the wrong clock is ours.
+        """
+        now, last = self.clock(), current.release.date if current.release else None
+        if last is None or last <= now + release_file.MAX_FUTURE:
+            return release_file.next_date(now, last)
+        store_now = self.downloads.now()
+        if store_now is not None and last <= store_now + release_file.MAX_FUTURE:
+            raise WrongClock(
+                f"{self}: this machine's clock says {_time(now)}, the store's {_time(store_now)}, and the "
+                f"suite was published at {_time(last)}. Users would ignore an older Release: set this "
+                "machine's clock right"
+            )
+        states = chain(self.scratch, self.repository, self.suite, current.snapshot)
+        dates = (state.date for state in states if state.date <= now + release_file.MAX_FUTURE)
+        date = release_file.next_date(now, next(dates, None))
+        log.warning(
+            "%s: its Release is dated %s, which is %s in the future: a clock was wrong when it was "
+            "published, and apt says of it that it is not valid yet. The next one is dated %s",
+            self,
+            _time(last),
+            timedelta(seconds=round((last - now).total_seconds())),
+            _time(date),
+        )
+        return date
 
     def put_plain_names(
         self, current: State, signed: Signed, signer: Signer, others: Iterable[Callable[[], object]]
@@ -443,6 +480,10 @@ class Suite:
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its plain name."""
         self.downloads.put(self.key(name), content, _content_type(name), cache=CACHE_BRIEFLY)
+
+
+def _time(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _content_type(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from hhvm_packaging.errors import PackagingError
@@ -212,6 +213,14 @@ class Bucket:
             MetadataDirective="REPLACE",
             **_cache_control(cache),
         )
+
+    def now(self) -> datetime | None:
+        """The time by the store's clock; None if its answers have none."""
+        answer = self.s3.list_objects_v2(Bucket=self.name, MaxKeys=1)
+        try:
+            return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        except (KeyError, ValueError):
+            return None
 
     def get_json(self, key: str) -> dict[str, Any] | None:
         """Return the object, parsed as JSON; None if there is no such object."""
