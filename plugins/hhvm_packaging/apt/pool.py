@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class PoolFile:
     """In scratch."""
     pool_key: str
     """In downloads."""
+    built: Head | None = None
+    """What scratch has there, once that was checked."""
 
     def check_published(self, head: Head, downloads: Bucket, where: str) -> None:
         """Check that the pool's file of that name, which ``head`` describes, has the same bytes.
@@ -64,7 +66,7 @@ class PoolFile:
             )
 
     def copy(self, scratch: Bucket, downloads: Bucket) -> None:
-        """Copy the file into the pool, inside the store."""
+        """Copy the file into the pool, inside the store. Raises buckets.Changed."""
         suffix = f".{self.artifact.name.rpartition('.')[2]}"
         downloads.copy_from(
             scratch,
@@ -73,6 +75,7 @@ class PoolFile:
             content_type=_CONTENT_TYPES.get(suffix, "application/octet-stream"),
             sha256=self.artifact.sha256,
             cache=CACHE_FOREVER,
+            checked=self.built,
         )
 
 
@@ -90,7 +93,7 @@ def list_lost(files: Iterable[tuple[str, int]], repository: str, downloads: Buck
 def find_missing(
     files: Sequence[PoolFile], scratch: Bucket, downloads: Bucket, where: str, *, at_once: int
 ) -> list[PoolFile]:
-    """Those of the files that the pool lacks. Each of them is in scratch.
+    """Those of the files that the pool lacks. Each of them was checked in scratch.
 
     ``where`` begins the messages. Raises AlreadyPublished if the pool has one with other bytes;
     Unpublishable if scratch has not the bytes of one that the pool lacks.
@@ -104,5 +107,5 @@ def find_missing(
             file.check_published(in_pool, downloads, where)
         else:
             file.check_built(built, scratch, where)
-            missing.append(file)
+            missing.append(replace(file, built=built))
     return missing

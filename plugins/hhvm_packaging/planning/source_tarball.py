@@ -229,9 +229,20 @@ def publish(store: Store, release: Release) -> None:
         raise SourceError(
             f"HHVM {release.version}: {signature_key} is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
         )
+    built = store.scratch.head(key)
+    if built is None or not built.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+        raise SourceError(
+            f"HHVM {release.version}: s3://{store.scratch.name}/{key} is not the tarball that was signed; "
+            f"clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
+        )
     store.downloads.put(keys.public_signature(release), signature, "application/pgp-signature")
     store.downloads.copy_from(
-        store.scratch, key, public, content_type="application/gzip", sha256=tarball.sha256
+        store.scratch,
+        key,
+        public,
+        content_type="application/gzip",
+        sha256=tarball.sha256,
+        checked=built,
     )
 
 

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
     from hhvm_packaging.settings import Settings
 
 CACHE_BRIEFLY = "public, max-age=60"
 """Cache-Control of objects that the next publish replaces."""
+COPY_LIMIT = 5 * 1024**3
+"""The size in bytes from which on S3 may refuse to copy an object in one request."""
+PART_SIZE = 512 * 1024**2
+"""The size in bytes of the parts in which larger objects are copied."""
 CACHE_FOREVER = "public, max-age=31536000, immutable"
 """Cache-Control of objects that never change: pool and by-hash files."""
 
@@ -45,6 +50,10 @@ class NoConditionalWrites(PackagingError):
             "would overwrite each other's changes. Use a store that does, such as Amazon S3; or publish from "
             "one machine only, and set several_hosts to false"
         )
+
+
+class Changed(PackagingError):
+    """An object is no longer the one that was checked. It was not copied."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class Bucket:
         self.s3 = s3
         self.name = name
         self.several_hosts = several_hosts
+        self.copy_limit = COPY_LIMIT
+        self.part_size = PART_SIZE
         self._conditional_writes: bool | None = None
         """None until it is known."""
         self._probing = threading.Lock()
@@ -202,17 +213,54 @@ class Bucket:
         content_type: str,
         sha256: str | None = None,
         cache: str | None = None,
+        checked: Head | None = None,
     ) -> None:
-        """Copy an object inside the store, and record its SHA-256 if it is given."""
-        self.s3.copy_object(
-            Bucket=self.name,
-            Key=key,
-            CopySource={"Bucket": source.name, "Key": source_key},
-            ContentType=content_type,
-            Metadata={"sha256": sha256} if sha256 else {},
-            MetadataDirective="REPLACE",
+        """Copy an object inside the store, and record its SHA-256 if it is given.
+
+        ``checked`` is what was checked: where the store compares ETags, nothing else is copied, and Changed
+        is raised instead. An object that is too large for one request is copied in parts. It appears when it
+        is complete, and a copy that failed or died can be made again.
+        """
+        extra: dict[str, Any] = {
+            "ContentType": content_type,
+            "Metadata": {"sha256": sha256} if sha256 else {},
+            "MetadataDirective": "REPLACE",
             **_cache_control(cache),
+        }
+        if checked:
+            extra["CopySourceIfMatch"] = f'"{checked.etag}"'
+        where: CopySourceTypeDef = {"Bucket": source.name, "Key": source_key}
+        changed = Changed(
+            f"s3://{source.name}/{source_key} was changed after it was checked; it is not copied to "
+            f"s3://{self.name}/{key}. Run it again: it will be checked again"
         )
+        try:
+            self.s3.copy_object(Bucket=self.name, Key=key, CopySource=where, **extra)
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) == _PRECONDITION_FAILED:
+                raise changed from error
+            # Some stores have no limit. Amazon S3 says InvalidRequest.
+            if checked is None or checked.size <= self.copy_limit or _status(error) != _BAD_REQUEST:
+                raise
+            if not self._copy_in_parts(where, key, extra):
+                raise changed from error
+
+    def _copy_in_parts(self, source: CopySourceTypeDef, key: str, extra: dict[str, Any]) -> bool:
+        """Copy all parts of the same object. Returns False if it has another ETag by now."""
+        from boto3.s3.transfer import TransferConfig
+        from s3transfer.exceptions import S3CopyFailedError
+
+        parts = TransferConfig(multipart_threshold=1, multipart_chunksize=self.part_size)
+        try:
+            # It removes the parts if one of them fails.
+            self.s3.copy(source, self.name, key, ExtraArgs=extra, Config=parts)
+        except S3CopyFailedError:
+            return False
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) != _PRECONDITION_FAILED:
+                raise
+            return False
+        return True
 
     def now(self) -> datetime | None:
         """The time by the store's clock; None if its answers have none."""
@@ -257,6 +305,8 @@ class Bucket:
 
 _CONDITION_FAILED = (404, 409, 412)
 """HTTP statuses of S3: the object was deleted, is being written, or has another ETag."""
+_BAD_REQUEST = 400
+_PRECONDITION_FAILED = 412
 _RANGE_NOT_SATISFIABLE = 416
 _NOT_IMPLEMENTED = 501
 
