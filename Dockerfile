@@ -11,7 +11,7 @@ SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN --mount=type=secret,id=ca \
     apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-      ca-certificates curl git gpg gpg-agent openssh-client python3 \
+      ca-certificates curl git gpg gpg-agent openssh-client python3 sqv \
  && rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log \
  && if [ -s /run/secrets/ca ]; then cp /run/secrets/ca /usr/local/share/ca-certificates/ca.crt; fi \
  && update-ca-certificates 2>&1 | sed '/does not contain exactly one certificate/d'

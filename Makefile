@@ -120,7 +120,8 @@ promtool:
 
 .PHONY: gnupg
 gnupg:
-	@command -v gpg >/dev/null && command -v gpgconf >/dev/null || demo/debian-packages gnupg
+	@command -v gpg >/dev/null && command -v gpgconf >/dev/null && command -v sqv >/dev/null || \
+	  demo/debian-packages gnupg sqv
 
 # uv takes seconds where pip takes more than a minute; pip only fetches the pinned uv.
 $(READY): requirements-dev.txt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from hhvm_packaging.upkeep.pruning import Pruning
 from hhvm_packaging.workers.docker import DockerWorker
 from hhvm_packaging.workers.job import JobFailed
 from testing.apt_client import Website, website
-from testing.built import BOOKWORM, TRIXIE, Bench, bench
+from testing.built import BOOKWORM, SUITES, TRIXIE, Bench, bench
 from testing.sinks import web_server
 
 if TYPE_CHECKING:
@@ -219,6 +220,34 @@ def test_a_release_file_that_is_soon_valid_no_more_is_named(public: Public) -> N
         f"debian bookworm: Release is valid until {until:%Y-%m-%d %H:%M} UTC only. Publish to it, or run "
         "bin/apt-suite sign debian bookworm"
     ]
+
+
+def test_a_published_key_that_debian_13_refuses_is_named(public: Public, tmp_path: Path) -> None:
+    """The private key was mended, but users have the public one of before."""
+    home = tmp_path / "gpg"
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", f"--homedir={home}", "--batch", "--pinentry-mode=loopback", "--passphrase="]
+
+    def run(*arguments: str) -> bytes:
+        return subprocess.run([*gpg, *arguments], check=True, capture_output=True).stdout
+
+    run("--cert-digest-algo=SHA1", "--quick-generate-key", "HHVM <hhvm@example.org>", "rsa3072", "sign")
+    published = run("--armor", "--export")
+    fingerprint = next(
+        line for line in run("--list-keys", "--with-colons").decode().splitlines() if "fpr:" in line
+    )
+    run("--quick-set-expire", fingerprint.split(":")[9], "2y")
+    text = public.file("debian/dists/bookworm/Release").read_bytes()
+    with Signer(run("--export-secret-keys")) as public.bench.signer:
+        for suite in SUITES:
+            public.sign(suite, text)
+    public.file(PUBLIC_KEY).write_bytes(published)
+    (found,) = [finding for finding in public.check() if PUBLIC_KEY in finding and "Debian 13" in finding]
+    assert found.startswith(
+        f"/{PUBLIC_KEY}: apt of Debian 13 refuses what signs debian bookworm, debian trixie: "
+    )
+    assert "SHA1 is not considered secure" in found
+    assert "docs/signing.md" in found
 
 
 def test_what_a_publish_under_way_leaves_half_done_is_no_alarm(public: Public) -> None:

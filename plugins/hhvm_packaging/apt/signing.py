@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import logging
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import gnupg
 
+from hhvm_packaging.apt import key_policy
 from hhvm_packaging.apt.gpg_home import temporary_home
 from hhvm_packaging.errors import PackagingError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator
+    from collections.abc import Collection, Generator, Mapping
 
 # At DEBUG python-gnupg logs the keys that it imports.
 logging.getLogger("gnupg").setLevel(logging.INFO)
@@ -30,6 +32,9 @@ _EXPIRED = "signing key has expired"
 
 log = logging.getLogger(__name__)
 
+_SAMPLE = b"Signed to find out whether users accept it.\n"
+_MEND = "Mend or replace the key, and give users the new public key: docs/signing.md"
+
 EXPIRY_WARNING = timedelta(days=60)
 """From how long before a key expires each use of it logs a warning: users need time to get the next key."""
 
@@ -42,6 +47,15 @@ class BadSignature(PackagingError):
     """A signature is missing, wrong, or made with an unknown, expired or revoked key."""
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """Why apt of Debian 13 refuses a key."""
+
+    reason: str
+    is_soon: bool
+    """Whether it refuses it not now, but before EXPIRY_WARNING has passed."""
+
+
 class Signer:
     """Signs with private keys that are removed from disk after the ``with`` block.
 
@@ -49,7 +63,8 @@ class Signer:
     one key can replace another. The keys may include public keys of earlier signers, and ``public_key()`` has
     them too, so that what those signed still verifies.
 
-    Entering raises UnusableKey if there is no private key, or if one is expired or revoked or cannot sign.
+    Entering raises UnusableKey if there is no private key, if one is expired or revoked or cannot sign, or if
+    apt of Debian 13 refuses all of them.
     """
 
     fingerprints: list[str]
@@ -79,6 +94,7 @@ class Signer:
             # At the first signature gpg's agent rewrites the file of an imported key. Another signature that
             # was made at the same time would read half of it and fail.
             self.clearsign(b"")
+            _check_policy({key["fingerprint"]: self._find_fault(key) for key in listed})
             self._exit = stack.pop_all()
         return self
 
@@ -112,6 +128,26 @@ class Signer:
     def verify(self, content: bytes, signature: bytes) -> None:
         """As ``signed_text``, but for a detached signature. Raises BadSignature."""
         _verify(self._gpg, content, signature, but_for={_EXPIRED})
+
+    def _find_fault(self, key: dict[str, Any]) -> _Fault | None:
+        """What apt of Debian 13 has against signatures by the key."""
+        if not key_policy.is_checked():
+            return None
+        fingerprint = key["fingerprint"]
+        result = self._gpg.sign_file(
+            io.BytesIO(_SAMPLE), detach=True, binary=True, extra_args=[f"--local-user={fingerprint}"]
+        )
+        public = _export(self._gpg, [fingerprint])
+        signed_with = key.get("subkey_info", {}).get(result.fingerprint[-16:], key)
+        algorithms = {key["algo"], signed_with["algo"]}
+        for ahead in (timedelta(0), EXPIRY_WARNING):
+            weak = (key_policy.find_weak_algorithm(algorithm, ahead=ahead) for algorithm in algorithms)
+            reason = next(filter(None, weak), None) or key_policy.find_fault(
+                _SAMPLE, result.data, public, ahead=ahead
+            )
+            if reason:
+                return _Fault(reason, is_soon=bool(ahead))
+        return None
 
     def _sign(self, file: io.BufferedIOBase, *, detach: bool = False) -> bytes:
         by = [f"--local-user={fingerprint}" for fingerprint in self.fingerprints]
@@ -214,6 +250,44 @@ def _check(key: dict[str, Any]) -> datetime | None:
             (expires - now).days,
         )
     return expires
+
+
+def _check_policy(faults: Mapping[str, _Fault | None]) -> None:
+    """Warn of keys that apt of Debian 13 refuses, or will soon. Raises UnusableKey if it refuses all of them.
+
+    One good signature is enough for users.
+    """
+    if not key_policy.is_checked():
+        log.warning(key_policy.MISSING.format(what=f"the signing key {' and '.join(faults)}"))
+    refused = {}
+    for fingerprint, fault in faults.items():
+        if fault is None:
+            continue
+        if not fault.is_soon:
+            refused[fingerprint] = fault.reason
+        when = f"will refuse it within {EXPIRY_WARNING.days} days" if fault.is_soon else "refuses it"
+        log.warning("The signing key %s: apt of Debian 13 %s: %s. %s", fingerprint, when, fault.reason, _MEND)
+    if refused and len(refused) == len(faults):
+        reasons = "; ".join(f"{fingerprint}: {reason}" for fingerprint, reason in refused.items())
+        raise UnusableKey(f"apt of Debian 13 refuses what the signing key signs: {reasons}. {_MEND}")
+
+
+def find_fault(content: bytes, signature: bytes, public_keys: bytes) -> str | None:
+    """Why apt of Debian 13 refuses a detached signature; None if it accepts it, or if sqv is not installed.
+
+    Raises UnusableKey if ``public_keys`` contain no key.
+    """
+    if not key_policy.is_checked():
+        return None
+    with _keyring(public_keys) as gpg:
+        return key_policy.find_fault(content, signature, _export(gpg, None))
+
+
+def _export(gpg: gnupg.GPG, fingerprints: list[str] | None) -> bytes:
+    """The binary public keys."""
+    chosen = fingerprints or [key["fingerprint"] for key in gpg.list_keys()]
+    keys: bytes = gpg.export_keys(chosen, armor=False)
+    return keys
 
 
 def _expiry(key: dict[str, Any]) -> datetime | None:

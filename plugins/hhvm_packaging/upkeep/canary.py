@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import httpx
 
 from hhvm_packaging import distros
-from hhvm_packaging.apt import index, release_file, signing
+from hhvm_packaging.apt import index, key_policy, release_file, signing
 from hhvm_packaging.apt.state import parse_index
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
@@ -134,7 +134,7 @@ def _check_once(
         except _ServerDown as error:
             check.found.append(str(error))
             return check.found
-        check.check_key_expiry()
+        check.check_keys()
         if settings.nightly_schedule:
             for distro in plan.distros:
                 check.check_nightlies(distro, store, settings)
@@ -213,6 +213,8 @@ class _Check:
         """For each suite: the date of its Release."""
         self.signed: dict[str, list[str]] = defaultdict(list)
         """For the fingerprint of each signing key: the suites that it signs."""
+        self.refused: dict[str, list[str]] = defaultdict(list)
+        """For each reason why apt of Debian 13 refuses signatures: the suites whose signatures they are."""
         self.expires: dict[str, datetime | None] = {}
         """For the fingerprint of each signing key: when it expires; None for never."""
         self._public_keys: bytes | None = None
@@ -276,6 +278,8 @@ class _Check:
         if plain == text and signature is not None and self._public_keys is not None:
             try:
                 signing.verify(text, signature, self._public_keys)
+                if reason := signing.find_fault(text, signature, self._public_keys):
+                    self.refused[reason].append(str(suite))
             except PackagingError as error:
                 self.found.append(f"{suite}: {self.website.url(suite.key(keys.RELEASE_GPG))}: {error}")
 
@@ -368,8 +372,15 @@ class _Check:
         if (found := self.website.size(key)) != size:
             raise _Unavailable(f"{self.website.url(key)}: {found} bytes, but the index says {size}")
 
-    def check_key_expiry(self) -> None:
-        """Check that no key that signs a suite expires soon."""
+    def check_keys(self) -> None:
+        """Check that no key that signs a suite expires soon, and that apt of Debian 13 accepts them."""
+        if not key_policy.is_checked():
+            log.warning(key_policy.MISSING.format(what="what is published"))
+        for reason, suites in self.refused.items():
+            self.found.append(
+                f"{self.website.url(PUBLIC_KEY)}: apt of Debian 13 refuses what signs {', '.join(suites)}: "
+                f"{reason}. Mend or replace the key: docs/signing.md"
+            )
         for key, expires in self.expires.items():
             if expires is None or expires - self.now >= signing.EXPIRY_WARNING:
                 continue
