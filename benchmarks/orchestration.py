@@ -26,6 +26,7 @@ from demo.driver import CHILDREN, PATIENCE, TIMEOUT, WRAPPER, Demo
 from demo.progress import Progress
 from demo.stack import USER, Ports, Stack
 from hhvm_packaging.runs.api import AirflowApi
+from hhvm_packaging.runs.run import child_run_id
 from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
@@ -407,7 +408,7 @@ def release(deployment: Deployment, version: str, builds: dict[str, float]) -> M
         raise SystemExit(f"{run_id}: {state}; see {deployment.stack.ui_url}")
     tasks = api.times(WRAPPER, run_id)
     for dag_id in CHILDREN:
-        tasks += api.times(dag_id, f"{run_id}__{version}")
+        tasks += api.times(dag_id, child_run_id(WRAPPER, run_id, version, _asked(version, builds)))
     ended = max(end for name, _, end in tasks if name.startswith(PUBLISH))
     green = max(end for _, _, end in tasks)
     return Measured(asked, ended, green, deployment.watch.spans(run_id), tasks)
@@ -433,7 +434,7 @@ def resume(deployment: Deployment, version: str, builds: dict[str, float]) -> Re
     deployment.break_build(broken)
     deployment.tag(version)
     api.trigger(WRAPPER, run_id, {"version": version, "distros": list(builds)})
-    child = f"{run_id}__{version}"
+    child = child_run_id(WRAPPER, run_id, version, _asked(version, builds))
     _expect("failed", api.ended(run_id), run_id)
     [index] = api.failed(BUILD, child, "make_binary_package")
 
@@ -450,6 +451,10 @@ def resume(deployment: Deployment, version: str, builds: dict[str, float]) -> Re
     _expect("success", api.ended(run_id), run_id)
     started = [span for span in watch.spans(run_id) if span.task == "make_binary_package"]
     return Resumed(by_task, by_wrapper, len(started))
+
+
+def _asked(version: str, builds: dict[str, float]) -> dict[str, Any]:
+    return {"version": version, "distros": list(builds)}
 
 
 def _expect(wanted: str, state: str, run_id: str) -> None:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import docker
 import pytest
 
 from demo.compose_stack import ComposeStack
 from demo.stack import Ports
-from testing.newcomer import BUILD, PUBLISH, ROOT, Newcomer
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,8 +77,9 @@ class Deployer(Newcomer):
     def hosts(self, run_id: str, version: str) -> dict[str, str]:
         """The container that each task last ran in, of the two runs that a wrapper's run triggered."""
         found: dict[str, str] = {}
+        child = quote(self.child(WRAPPER, run_id, version), safe="")
         for dag_id in (BUILD, PUBLISH):
-            path = f"/dags/{dag_id}/dagRuns/{run_id}__{version}/taskInstances"
+            path = f"/dags/{dag_id}/dagRuns/{child}/taskInstances"
             for task in self.api.call("GET", path)["task_instances"]:
                 found[task["task_id"]] = task["hostname"]
         return found

@@ -16,6 +16,7 @@ import httpx
 from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import SCRATCH, USER, Ports, Stack
 from hhvm_packaging.runs.api import AirflowApi, ApiError
+from hhvm_packaging.runs.run import CHILDREN, child_run_prefix
 from testing.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ class Newcomer:
         """A run's state."""
         return self.api.state(dag_id, run_id)
 
+    def child(self, wrapper: str, run_id: str, version: str) -> str:
+        """The id of the runs that a wrapper's run triggers for a version. Waits until there is the first."""
+        prefix = child_run_prefix(wrapper, run_id, version)
+        found: str = self.until(lambda: self.api.runs(CHILDREN[0], prefix=prefix)[-1].run_id)
+        return found
+
     def runs(self, dag_id: str) -> list[str]:
         """All runs of a DAG that ended well."""
         return [run.run_id for run in self.api.runs(dag_id, states=["success"])]
@@ -144,7 +151,7 @@ class Newcomer:
             try:
                 if found := condition():
                     return found
-            except (ApiError, httpx.HTTPError, KeyError, ValueError):
+            except (ApiError, httpx.HTTPError, LookupError, ValueError):
                 pass
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(1)

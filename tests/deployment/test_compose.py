@@ -155,8 +155,9 @@ def test_setting_it_up_again_changes_nothing(deployer: Deployer) -> None:
 
 def test_a_release_ends_green_whatever_is_killed_under_it(deployer: Deployer) -> None:
     deployer.tag("1.0.1")
-    run_id, child = "chaos", "chaos__1.0.1"
+    run_id = "chaos"
     assert deployer.trigger(WRAPPER, run_id, {"version": "1.0.1"}).is_success
+    child = deployer.child(WRAPPER, run_id, "1.0.1")
     deployer.until_at(BUILD, child, "make_binary_package")
     deployer.until(lambda: deployer.building("1.0.1"))
     for service in ("worker-engine", "triggerer-engine", "scheduler", "dag-processor", "api-server"):

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.timeout(3600)
 def test_a_release_ends_green_and_does_nothing_twice_while_new_images_roll_out(deployer: Deployer) -> None:
     deployer.make("compose-demo", timeout=1800)
     deployer.tag("1.0.1")
-    run_id, child = "rolling", "rolling__1.0.1"
+    run_id = "rolling"
     deployer.api.trigger(WRAPPER, run_id, {"version": "1.0.1", "require_approval": True})
+    child = deployer.child(WRAPPER, run_id, "1.0.1")
     deployer.until(lambda: deployer.building("1.0.1"), limit=600)
     deployer.roll_out("1" * 40)
     deployer.until_task(WRAPPER, run_id, "approve", "awaiting_input", limit=900)

@@ -165,11 +165,12 @@ def test_the_canary_is_green_until_what_is_published_is_broken(newcomer: Newcome
 
 
 def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None:
+    child = newcomer.child(WRAPPER, "demo-1.0.0", "1.0.0")
     labels = {
         "hhvm.job": "forgotten",
         "hhvm.work": str(newcomer.stack.work_directory),
         "hhvm.dag": BUILD,
-        "hhvm.run": "demo-1.0.0__1.0.0",
+        "hhvm.run": child,
         "hhvm.task": "make_binary_package",
         "hhvm.map_index": "0",
         "hhvm.expires": str(int(time.time()) + 600),
@@ -182,7 +183,7 @@ def test_a_container_that_nobody_waits_for_is_reaped(newcomer: Newcomer) -> None
     assert newcomer.containers() == []
     # Its schedule may have been faster.
     said = "".join(newcomer.log(newcomer.tasks(REAP, run)["reap"]) for run in newcomer.runs(REAP))
-    assert "of forgotten: its task hhvm_build.demo-1.0.0__1.0.0.make_binary_package[0] is success" in said
+    assert f"of forgotten: its task hhvm_build.{child}.make_binary_package[0] is success" in said
 
 
 def test_pruning_takes_nothing_that_is_young_or_a_release(newcomer: Newcomer) -> None:
@@ -195,7 +196,7 @@ def test_pruning_takes_nothing_that_is_young_or_a_release(newcomer: Newcomer) ->
 
 OF_A_BUILD: dict[str, Any] = {
     "version": "4.26",
-    "distros": ["debian-99-nothing"],
+    "distros": ["../distros"],
     "packaging_ref": "--upload-pack=id",
     "force": "yes",
 }

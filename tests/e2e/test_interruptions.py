@@ -22,11 +22,12 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
     deployment: Deployment,
 ) -> None:
-    version, child = "1.10.0", "container__1.10.0"
+    version = "1.10.0"
     deployment.tag(version)
     deployment.keep_building(version)
     deployment.start(WRAPPER, "container", version=version, distros=[BOOKWORM, TRIXIE])
     deployment.until(lambda: len(deployment.building(version)) == 2)
+    child = deployment.child(WRAPPER, "container", version)
     [broken] = [container for container in deployment.building(version) if "bookworm" in container.name]
     [victim] = [container for container in deployment.building(version) if "trixie" in container.name]
     victim.kill()
@@ -122,6 +123,7 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     deployment.start(MULTI, "cancelled", versions=versions, distros=[BOOKWORM])
     deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
     workers = {container.id for container in deployment.containers()}
+    children = [deployment.child(MULTI, "cancelled", version) for version in versions]
 
     before = deployment.tasks(MULTI, "cancelled")["build 1.7.0"]
     deployment.api.clear_tasks(MULTI, "cancelled", ("build", 0))
@@ -132,7 +134,7 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
         )
     )
     deployment.until(lambda: "goes on: its parent task is" in _triggerer_log(deployment))
-    assert deployment.state(BUILD, "cancelled__1.7.0") == "running"
+    assert deployment.state(BUILD, children[0]) == "running"
     assert {container.id for container in deployment.containers()} == workers
 
     deployment.api.fail_run(MULTI, "cancelled")
@@ -141,7 +143,7 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     deployment.start("hhvm_reap_workers", "after-cancelling")
     assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
     deployment.until(lambda: not deployment.containers())
-    assert [deployment.state(BUILD, f"cancelled__{version}") for version in versions] == ["failed", "failed"]
+    assert [deployment.state(BUILD, child) for child in children] == ["failed", "failed"]
     assert deployment.public().get("git", "").count("1.7.") == 0
     deployment.finish(*versions)
 

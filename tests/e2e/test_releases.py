@@ -134,7 +134,9 @@ def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_eac
     deployment.finish(*versions)
     assert [deployment.ended(MULTI, run) for run in runs] == ["success", "success"]
     published = {
-        (run, version): deployment.when(PUBLISH, f"{run}__{version}") for run in runs for version in versions
+        (run, version): deployment.when(PUBLISH, deployment.child(MULTI, run, version))
+        for run in runs
+        for version in versions
     }
     one_after_another = sorted(published.values())
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(one_after_another))

@@ -91,7 +91,7 @@ def tell(store: Store, *told: Channel, deadline: float = PLENTY) -> float:
 
 
 class Said(logging.Handler):
-    """What was logged. Airflow's configuration of logging, which comes in between, takes pytest's handler away."""
+    """What was logged. Pytest's handler is lost when Airflow's configuration of logging comes in between."""
 
     text = ""
 

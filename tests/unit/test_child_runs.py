@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.server
+import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk import DagRunState
 from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskDeferred
-from airflow.sdk.execution_time.comms import DagRunStateResult, GetDagRunState, OKResponse, TaskStatesResult
+from airflow.sdk.execution_time.comms import (
+    DagRunStateResult,
+    GetDagRunState,
+    OKResponse,
+    TaskStatesResult,
+    TriggerDagRun,
+)
 from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunTrigger, PublishOperator
+from hhvm_packaging.runs.run import child_run_id
+from testing.serving import serving
 from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from airflow.triggers.base import TriggerEvent
     from pydantic import BaseModel
 
@@ -109,19 +122,131 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
         task.execute_complete({}, event.payload)
 
 
+REQUEST: RequestJson = {
+    "version": "1.0.0",
+    "distros": ["debian-12-bookworm"],
+    "packaging_ref": None,
+    "force": False,
+    "if_one_fails": "as usual",
+}
+FORMER = "a-run__1.0.0"
+
+
+class Wrapper:
+    """A run of a wrapper whose task ``build`` runs while the children ``there`` are in these states."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **there: str) -> None:
+        self.supervisor = Supervisor(monkeypatch, lambda _: OKResponse(ok=True))
+        self.there = there
+        self.ti = SimpleNamespace(
+            dag_id="hhvm_build_and_publish",
+            run_id="a-run",
+            get_dr_count=self._count,
+            get_dag=lambda _: SimpleNamespace(is_paused=False),
+            xcom_push=lambda **_: None,
+        )
+
+    def _count(self, dag_id: str, run_ids: list[str], states: list[str] | None) -> int:
+        assert dag_id == "hhvm_build"
+        return sum(
+            states is None or self.there.get(run_id) in states for run_id in run_ids if run_id in self.there
+        )
+
+    def build(self, **asked: Any) -> tuple[str, bool]:
+        """Run the task. Returns the child that it waits for, and whether it was started."""
+        with pytest.raises(TaskDeferred) as deferred:
+            BuildOperator(task_id="build", request={**REQUEST, **asked}).execute({"ti": self.ti})  # type: ignore[typeddict-item]
+        trigger = deferred.value.trigger
+        assert isinstance(trigger, ChildRunTrigger)
+        started = [sent for sent in self.supervisor.sent if isinstance(sent, TriggerDagRun)]
+        assert all(sent.run_id == trigger.run_id for sent in started)
+        return trigger.run_id, bool(started)
+
+
 def test_a_child_is_due_in_the_second_in_which_it_is_triggered(monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's clock has whole seconds: with a fraction, the run would wait for the next second."""
-    supervisor = Supervisor(monkeypatch, lambda _: OKResponse(ok=True))
-    ti = SimpleNamespace(
-        get_dr_count=lambda **_: 0,
-        get_dag=lambda _: SimpleNamespace(is_paused=False),
-        xcom_push=lambda **_: None,
-    )
-    request: RequestJson = {"version": "1.0.0", "distros": [], "packaging_ref": None, "force": False}
-    before = datetime.now(UTC)
-    with pytest.raises(TaskDeferred):
-        BuildOperator(task_id="build", request=request).execute({"ti": ti, "run_id": "a-run"})  # type: ignore[typeddict-item]
-    [trigger] = supervisor.sent
+    wrapper, before = Wrapper(monkeypatch), datetime.now(UTC)
+    wrapper.build()
+    [trigger] = [sent for sent in wrapper.supervisor.sent if isinstance(sent, TriggerDagRun)]
     assert trigger.run_after
     assert before.replace(microsecond=0) <= trigger.run_after <= datetime.now(UTC)
     assert trigger.run_after.microsecond == 0
+
+
+def test_a_child_under_way_is_waited_for_and_one_that_has_ended_runs_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child, _ = Wrapper(monkeypatch).build()
+    assert Wrapper(monkeypatch, **{child: "running"}).build() == (child, False)
+    assert Wrapper(monkeypatch, **{child: "queued"}).build() == (child, False)
+    assert Wrapper(monkeypatch, **{child: "failed"}).build() == (child, True)
+
+
+def test_a_child_that_began_under_its_former_id_is_waited_for_under_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Wrapper(monkeypatch, **{FORMER: "running"}).build() == (FORMER, False)
+    child, started = Wrapper(monkeypatch, **{FORMER: "failed"}).build()
+    assert child != FORMER
+    assert started
+
+
+def test_a_forced_child_of_before_stays_the_run_that_is_forced_only_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Wrapper(monkeypatch, **{FORMER: "failed"}).build(force=True) == (FORMER, True)
+
+
+def test_other_parameters_are_another_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, _ = Wrapper(monkeypatch).build()
+    more = ["debian-12-bookworm", "debian-13-trixie"]
+    assert Wrapper(monkeypatch, **{child: "failed"}).build(distros=more)[0] != child
+
+
+def test_both_children_have_one_id_which_new_fields_of_a_request_do_not_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child, _ = Wrapper(monkeypatch).build()
+    assert Wrapper(monkeypatch).build(a_field_of_tomorrow=True)[0] == child
+    assert child == child_run_id(
+        "hhvm_build_and_publish", "a-run", "1.0.0", {"version": "1.0.0", "distros": REQUEST["distros"]}
+    )
+
+
+def test_a_child_with_other_parameters_is_waited_for_before_the_next_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may build what the next one wants as well."""
+    wrapper = Wrapper(monkeypatch)
+    other, _ = wrapper.build()
+    wrapper.supervisor.sent.clear()
+    with airflow_with(other) as url:
+        monkeypatch.setenv("AIRFLOW_CONN_HHVM_AIRFLOW_API", json.dumps({"conn_type": "generic", "host": url}))
+        with pytest.raises(AirflowRescheduleException):
+            BuildOperator(task_id="build", request={**REQUEST, "distros": ["debian-13-trixie"]}).execute(
+                {"ti": wrapper.ti}  # type: ignore[typeddict-item]
+            )
+    assert not any(isinstance(sent, TriggerDagRun) for sent in wrapper.supervisor.sent)
+
+
+@contextlib.contextmanager
+def airflow_with(*run_ids: str) -> Generator[str]:
+    """The URL of an Airflow whose API says that these runs of every DAG are under way."""
+
+    class Api(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self._answer({"access_token": "a-token"})
+
+        def do_GET(self) -> None:
+            self._answer({"dag_runs": [{"dag_run_id": run_id, "state": "running"} for run_id in run_ids]})
+
+        def _answer(self, content: object) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(content).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"

@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
 from airflow.sdk import DagRunState
-from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, DagRunTriggerException
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowNotFoundException,
+    AirflowRescheduleException,
+    DagRunTriggerException,
+)
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from typing_extensions import override
 
 from hhvm_packaging.orchestration import _airflow_internals, connections, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
-from hhvm_packaging.runs.run import UNFINISHED, child_run_id
+from hhvm_packaging.runs.api import ApiError
+from hhvm_packaging.runs.run import UNFINISHED, child_run_id, child_run_prefix, former_child_run_id
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from airflow.sdk import Context
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol as RuntimeTaskInstance
 
 _POLL_INTERVAL = 1.0
 """Seconds between two polls of a child run. Each poll makes two short queries."""
@@ -36,10 +43,10 @@ _FINAL = ("success", "failed", "upstream_failed", "skipped", "removed")
 class ChildRunOperator(TriggerDagRunOperator):
     """Run another DAG for one ``request``, and wait for it deferred.
 
-    The child's run id is always the same for a run of the wrapper and a version. If the child is queued or
-    running, the task attaches to it; the stock operator would reset it and lose hours of builds. If the child
-    has finished, successfully or not, it runs again from its first task; finished work in it passes at once.
-    If a person ends the task, the child ends too: see ChildRunTrigger.
+    The child's run id is always the same for a run of the wrapper, a version and what children are given. If
+    the child is queued or running, the task attaches to it; the stock operator would reset it and lose hours
+    of builds. If it has finished, successfully or not, it runs again from its first task, where finished work
+    passes at once. If a person ends the task, the child ends too: see ChildRunTrigger.
     """
 
     template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "request")
@@ -63,17 +70,53 @@ class ChildRunOperator(TriggerDagRunOperator):
 
     def execute(self, context: Context) -> None:
         """Attach to the child if it is queued or running. Otherwise create or reset it. Then wait."""
-        ti, run_id = context["ti"], child_run_id(str(context["run_id"]), self.request["version"])
-        self.trigger_run_id, self.conf = run_id, {name: self.request[name] for name in self.passed_on}
+        ti, version = context["ti"], str(self.request["version"])
+        self.conf = {name: self.request[name] for name in self.passed_on}
+        run_id = self._choose_run_id(ti, version)
+        self.trigger_run_id = run_id
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNFINISHED)):
             self.log.info("%s run %s is queued or running: waiting for it", self.trigger_dag_id, run_id)
         else:
+            self._await_others(ti, version)
             self._start(context)
         ti.xcom_push(key=XCOM_RUN_ID, value=run_id)
         self.defer(
             trigger=ChildRunTrigger(self.trigger_dag_id, run_id, self.last_task),
             method_name="execute_complete",
         )
+
+    def _choose_run_id(self, ti: RuntimeTaskInstance, version: str) -> str:
+        """The child's id: the former one if there is a run that began with it."""
+        former = former_child_run_id(ti.run_id, version)
+        # A forced child that has ended must be the same run when it is resumed, or it would force again.
+        states = None if self.request.get("force") else list(UNFINISHED)
+        if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[former], states=states):
+            return former
+        return child_run_id(ti.dag_id, ti.run_id, version, _asked(self.request))
+
+    def _await_others(self, ti: RuntimeTaskInstance, version: str) -> None:
+        """Raise AirflowRescheduleException if another child is under way for this run and version.
+
+        There is one if a person cleared all of this run, and it means something else now, such as one more
+        distribution. What the other one builds needs no second build.
+        """
+        prefix = child_run_prefix(ti.dag_id, ti.run_id, version)
+        try:
+            with connections.airflow_api() as api:
+                others = api.runs(self.trigger_dag_id, prefix=prefix, states=UNFINISHED)
+        except (ApiError, AirflowNotFoundException) as error:
+            self.log.warning("Cannot look for other runs of %s: %s", self.trigger_dag_id, error)
+            return
+        if others:
+            names = ", ".join(other.run_id for other in others)
+            self.log.info(
+                "%s: %s is for the same version, with other parameters: waiting for its end. "
+                "Then one runs with %s",
+                self.trigger_dag_id,
+                names,
+                self.conf,
+            )
+            raise AirflowRescheduleException(_soon(self.poke_interval))
 
     def _start(self, context: Context) -> None:
         try:
@@ -93,6 +136,17 @@ class ChildRunOperator(TriggerDagRunOperator):
             f"{self.trigger_dag_id} run {event} failed. This task's link Triggered DAG leads to what failed "
             "there. When the cause is fixed, clear this task"
         )
+
+
+def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a child another one: all that children are given, without what says what happened before."""
+    given = sorted({*BuildOperator.passed_on, *PublishOperator.passed_on})
+    defaults = {name: field.default for name, field in Request.model_fields.items()}
+    return {name: request[name] for name in given if name in request and request[name] != defaults[name]}
+
+
+def _soon(seconds: float) -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
 
 
 class BuildOperator(ChildRunOperator):
@@ -144,8 +198,7 @@ class PublishOperator(ChildRunOperator):
         earlier = [f"{ti.task_id}_{index}" for index in range(ti.map_index or 0)]
         if waiting := [name for name in earlier if states[ti.run_id].get(name) not in _FINAL]:
             self.log.info("Waiting for %s", ", ".join(waiting))
-            again = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=self.poke_interval)
-            raise AirflowRescheduleException(again)
+            raise AirflowRescheduleException(_soon(self.poke_interval))
 
 
 class ChildRunTrigger(BaseTrigger):

@@ -150,14 +150,18 @@ def _version() -> Param:
 
 
 def _distributions() -> Param:
-    """The distributions. The default is those that are meant if nobody says which."""
+    """The distributions. The default is those that are meant if nobody says which.
+
+    Which there are is for the task ``plan`` to say: the API server, which checks forms, knows them only when
+    the DAG is parsed again, but a child run may be triggered before that.
+    """
     known = distros.names(settings().packaging_root)
     proposed = plans.propose_distros(settings())
     title = "distros: at least one directory name under distros/"
     return Param(
         proposed,
         type="array",
-        items={"type": "string", "enum": known, "title": title},
+        items={"type": "string", "pattern": request.DISTRO_PATTERN, "title": title},
         examples=known,
         minItems=1,
         uniqueItems=True,

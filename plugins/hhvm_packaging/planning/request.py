@@ -34,6 +34,9 @@ HOLD_UNTIL_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-
 UNDO_TO = "YYYYMMDDTHHMMSSZ (a time, UTC) or a snapshot's name"
 UNDO_TO_PATTERN = r"^[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{12})?$(?!\n)"
 
+DISTRO_PATTERN = r"^[^./\s][^/\n]*$(?!\n)"
+"""What may be the name of a directory under distros/."""
+
 GIT_REF = "the name of a git branch or tag, or a commit"
 GIT_REF_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$(?!\n)"
 """No leading dash, which git would read as an option; no range, no ``@{...}``."""

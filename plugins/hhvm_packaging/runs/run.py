@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hhvm_packaging.settings import settings
@@ -24,14 +26,54 @@ UNFINISHED = ("queued", "running")
 """The states of a run that has not ended."""
 
 
-def child_run_id(run_id: str, version: str) -> str:
-    """The id of the run that a wrapper's run triggers for a version. It is always the same."""
+_LONGEST_ID = 200
+"""The most characters of a child's id. Airflow's columns take 250; but its logs are in a directory of that
+name, with a prefix, and a file's name has 255 bytes."""
+_DIGEST = 8
+
+
+def child_run_id(dag_id: str, run_id: str, version: str, asked: Mapping[str, Any]) -> str:
+    """The id of the run that a wrapper's run triggers for a version, ``asked`` for with these parameters.
+
+    It is always the same; different for every other parent, version and parameters; and begins like the
+    parent's: ``RUN__DAG__VERSION__DIGEST``. Of a long parent's id only the beginning is in it.
+    """
+    return f"{child_run_prefix(dag_id, run_id, version)}{_digest(dict(asked))}"
+
+
+def child_run_prefix(dag_id: str, run_id: str, version: str) -> str:
+    """How the ids of all runs begin that a wrapper's run triggers for a version."""
+    end = f"__{dag_id}__{version}__{_digest([dag_id, run_id, version])}"
+    return f"{run_id[: _LONGEST_ID - len(end) - _DIGEST]}{end}"
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_DIGEST]
+
+
+def former_child_run_id(run_id: str, version: str) -> str:
+    """The id of a child that began before its parent's DAG was part of the id."""
     return f"{run_id}__{version}"
 
 
-def parent_run_id(run_id: str) -> str:
-    """The id of the run that triggered a child. For any other run, a text that is no run's id."""
-    return run_id.rpartition("__")[0]
+@dataclass(frozen=True)
+class Parent:
+    """What a child's id says about the run that triggered it."""
+
+    dag_ids: tuple[str, ...]
+    """Its DAG. All wrappers, for a child of before the DAG was part of the id."""
+    run_id: str
+    """How its id begins, if ``cut``; else its id."""
+    version: str = ""
+    cut: bool = False
+
+
+def parse_parent(child: str) -> Parent:
+    """The run that triggered a child. For any other run, one that does not exist."""
+    run_id, *end = child.rsplit("__", 3)
+    if len(end) == 3 and end[0] in WRAPPERS:
+        return Parent((end[0],), run_id, end[1], cut=len(child) == _LONGEST_ID)
+    return Parent(WRAPPERS, child.rpartition("__")[0])
 
 
 def name_job(dag_id: str, run_id: str, task_id: str, version: str, script: str, distro: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, parent_run_id
+from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, child_run_prefix, parse_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +23,26 @@ def cancel(api: AirflowApi) -> Iterator[str]:
     """
     for dag_id in CHILDREN:
         for child in api.runs(dag_id, states=UNFINISHED):
-            for wrapper in WRAPPERS:
-                if (parent := api.run(wrapper, parent_run_id(child.run_id))) and _is_orphan(child, parent):
+            for wrapper, parent in _find_parents(api, child):
+                if _is_orphan(child, parent):
                     api.fail_run(dag_id, child.run_id)
                     yield (
                         f"cancelled {dag_id} run {child.run_id}: {wrapper} run {parent.run_id}, which "
                         "triggered it, has failed. To go on with it, clear the failed tasks there"
                     )
+
+
+def _find_parents(api: AirflowApi, child: DagRun) -> Iterator[tuple[str, DagRun]]:
+    """The run that triggered the child, with its DAG. Of a former version's child there may be several."""
+    named = parse_parent(child.run_id)
+    for wrapper in named.dag_ids:
+        if not named.cut:
+            if parent := api.run(wrapper, named.run_id):
+                yield wrapper, parent
+            continue
+        for parent in api.runs(wrapper, prefix=named.run_id, states=("failed",)):
+            if child.run_id.startswith(child_run_prefix(wrapper, parent.run_id, named.version)):
+                yield wrapper, parent
 
 
 def _is_orphan(child: DagRun, parent: DagRun) -> bool:
