@@ -35,11 +35,15 @@ class Ti:
     """A task instance, as far as a notifier asks it."""
 
     dag_id, task_id, map_index = "hhvm_build", "build_report", -1
+    planned: Any = None
+    """What the task `plan` returned."""
 
     def get_task_states(self, dag_id: str, run_ids: list[str]) -> dict[str, dict[str, str]]:
         return dict.fromkeys(run_ids, STATES if dag_id == self.dag_id else {})
 
-    def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> str | None:
+    def xcom_pull(self, task_ids: str, map_indexes: int, key: str) -> Any:
+        if (task_ids, map_indexes, key) == ("plan", -1, "return_value"):
+            return self.planned
         reasons = {"build_report": SAID, "plan": SAID[:20]}
         return reasons.get(task_ids) if (map_indexes, key) == (-1, FAILURE_REASON) else None
 
@@ -142,6 +146,17 @@ def test_what_waits_for_a_person_is_told_with_the_place_to_answer(
 def test_a_message_names_the_versions_that_the_run_was_told(params: dict[str, Any], named: str) -> None:
     told = notifications.RunFailed().message({**context(**params)})
     assert told.subject == f"HHVM packaging: hhvm_build failed{named}"
+
+
+@pytest.mark.parametrize(
+    "planned", [{"version": "26.09.29"}, [{"version": "26.09.29"}, {"version": "1.0.0"}]]
+)
+@pytest.mark.usefixtures("all_channels")
+def test_a_message_has_the_one_spelling_of_a_release_once_it_is_planned(planned: Any) -> None:
+    found: dict[str, Any] = {**context(version="26.9.29")}
+    found["ti"].planned = planned
+    versions = [one["version"] for one in (planned if isinstance(planned, list) else [planned])]
+    assert notifications.RunFailed().message(found).versions == versions
 
 
 @pytest.mark.usefixtures("all_channels")

@@ -10,8 +10,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
+from airflow.sdk.bases.xcom import BaseXCom
 
 from hhvm_packaging.orchestration import channels, connections, task_context
+from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import InvalidVersion, Release
 from hhvm_packaging.reporting import telling
 from hhvm_packaging.reporting.telling import Message
@@ -125,11 +127,24 @@ def _of(versions: list[str]) -> str:
 
 
 def _versions(context: Mapping[str, Any]) -> list[str]:
-    """The versions that the run works on. Empty for a DAG that has no such parameter."""
+    """The versions that the run works on. Empty for a DAG that has no such parameter.
+
+    They are those of its plan, in the one spelling of each; those that it was told if it has no plan.
+    """
+    if planned := _planned_versions(context):
+        return planned
     params, run = context.get("params") or {}, context.get("dag_run")
     asked = params.get("versions") or [params.get("version")]
     today = (run.run_after if run else datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).date()
     return [_version(version, today) for version in asked if version]
+
+
+def _planned_versions(context: Mapping[str, Any]) -> list[str]:
+    if "ti" not in context:
+        return []
+    plan = context["ti"].xcom_pull(task_ids=WrapperTask.PLAN, map_indexes=-1, key=BaseXCom.XCOM_RETURN_KEY)
+    plans = plan if isinstance(plan, list) else [plan]
+    return [one["version"] for one in plans if isinstance(one, dict) and "version" in one]
 
 
 def _version(asked: object, today: datetime.date) -> str:
