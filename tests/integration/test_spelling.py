@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from airflow.dag_processing.dagbag import DagBag
 
+from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import plans, spelling
 from hhvm_packaging.planning.request import UNDO, Refused
 from hhvm_packaging.planning.source_tarball import SourceError
+from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import Release
+from hhvm_packaging.settings import settings
 from hhvm_packaging.store import keys
 from tests.integration.test_resuming import ROOT, Bench, bench
 
@@ -46,6 +54,33 @@ def test_the_wrappers_know_the_spelling_before_anything_is_built(bench: Bench) -
     tag(bench, PADDED.version)
     settled = spelling.settle(bench.request(PLAIN), bench.store, bench.settings, ask_tags=True)
     assert settled == bench.request(PADDED)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "asked", "planned"),
+    [
+        ("hhvm_build_and_publish", {"version": "26.9.29"}, ["26.09.29"]),
+        ("hhvm_build_and_publish_multi", {"versions": ["1.0.0", "26.9.29"]}, ["1.0.0", "26.09.29"]),
+    ],
+)
+def test_a_wrapper_plans_the_release_in_the_spelling_of_its_tag(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, wrapper: str, asked: dict[str, Any], planned: list[str]
+) -> None:
+    tag(bench, PADDED.version)
+    monkeypatch.setenv("HHVM_PACKAGING_STAGING_REPOSITORY", bench.settings.staging_repository)
+    settings.cache_clear()
+    bag = DagBag(ROOT / f"dags/{wrapper}.py", bundle_path=ROOT / "dags", bundle_name="dags-folder")
+    dag = bag.dags[wrapper]
+    run = SimpleNamespace(conf=asked, run_after=datetime(2026, 11, 24, tzinfo=UTC))
+    context = {"dag": dag, "dag_run": run, "params": dag.params.dump() | asked}
+    plan: Any = dag.get_task(WrapperTask.PLAN)
+    monkeypatch.setattr(connections, "store", lambda: bench.store)
+    monkeypatch.setitem(
+        inspect.unwrap(plan.python_callable).__globals__, "get_current_context", lambda: context
+    )
+    found = plan.python_callable()
+    settings.cache_clear()
+    assert [one["version"] for one in (found if isinstance(found, list) else [found])] == planned
 
 
 def test_what_the_store_knows_is_found_although_staging_is_away(bench: Bench) -> None:
