@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     """The Airflow connection whose password is the armored private gpg key."""
     signing_key_file: Path | None = None
     """Instead of that connection: a file, relative to ``packaging_root``, with the key encrypted by KMS."""
+    source_keys_file: Path | None = None
+    """A file, relative to ``packaging_root``, with armored public keys that signed source tarballs before and
+    do not sign any more. What they signed counts as source, like what the published keys signed."""
 
     suites: dict[SuiteKind, Annotated[list[SuiteName], Field(min_length=1)]] = _SUITES
     """The suites that packages go to, by kind: a series such as ``4.172``, any other ``release``, a

@@ -14,16 +14,19 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 
 from demo import signing_key
+from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import CACHE_FOREVER, Bucket, Changed, Store
-from testing.debs import Deb
+from hhvm_packaging.workers.job import Artifact
+from testing.debs import Deb, digest
 from testing.publisher import publish
 from testing.s3 import Died, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from botocore.awsrequest import AWSPreparedRequest
     from mypy_boto3_s3 import S3Client
@@ -127,7 +130,7 @@ def test_a_large_file_is_copied_with_all_that_a_small_one_has(store: Store) -> N
     assert found["Metadata"] == {"sha256": "f" * 64}
     head = store.downloads.head("large")
     assert head
-    assert head.holds(size=len(CONTENT), sha256="f" * 64, md5="")
+    assert (head.size, head.sha256) == (len(CONTENT), "f" * 64)
 
 
 @pytest.mark.parametrize("size", [1, LIMIT, LIMIT + 1])
@@ -200,5 +203,22 @@ def test_a_large_file_is_uploaded(store: Store, tmp_path_factory: pytest.TempPat
     assert "CompleteMultipartUpload large" in sent
     head = store.scratch.head("large")
     assert head
-    assert head.holds(size=len(CONTENT), sha256="f" * 64, md5="")
+    assert (head.size, head.sha256) == (len(CONTENT), "f" * 64)
     assert store.scratch.get("large") == CONTENT
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_large_file_of_another_tool_is_compared_by_its_bytes(
+    store: Store, tmp_path: Path, same: bool
+) -> None:
+    """It has no SHA-256 on record, and its ETag is no MD5."""
+    path = tmp_path / "large"
+    path.write_bytes(CONTENT)
+    store.downloads.s3.upload_file(str(path), store.downloads.name, "large")
+    head = store.downloads.head("large")
+    assert head
+    assert head.sha256 is None
+    assert "-" in head.etag
+    content = CONTENT if same else CONTENT[::-1]
+    wanted = Artifact(name="large", size=len(content), sha256=sha256(content), md5=digest("md5", content))
+    assert store.downloads.holds("large", head, wanted) is same

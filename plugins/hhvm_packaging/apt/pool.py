@@ -48,7 +48,7 @@ class PoolFile:
         Raises AlreadyPublished.
         """
         artifact = self.artifact
-        if not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+        if not downloads.holds(self.pool_key, head, artifact):
             raise AlreadyPublished(
                 f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
                 f"SHA-256 {head.sha256 or 'unknown'}, ETag {head.etag}, but this one has {artifact.size} "
@@ -59,7 +59,7 @@ class PoolFile:
     def check_built(self, head: Head | None, scratch: Bucket, where: str) -> None:
         """Check that scratch has these bytes; ``head`` describes what it has. Raises Unpublishable."""
         artifact = self.artifact
-        if head is None or not head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5):
+        if head is None or not scratch.holds(self.key, head, artifact):
             state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
             raise Unpublishable(
                 f"{where}: {artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"

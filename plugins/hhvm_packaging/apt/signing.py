@@ -165,14 +165,14 @@ class Signer:
         return keys.encode()
 
 
-def verify(content: bytes | Path, signature: bytes, public_keys: bytes) -> str:
+def verify(content: bytes | Path, signature: bytes, public_keys: bytes, *, expired: bool = False) -> str:
     """The fingerprint of the primary key, one of ``public_keys``, whose detached signature this is.
 
-    Raises BadSignature for any other signature, and for one whose key is expired or revoked; UnusableKey
-    if ``public_keys`` has no key.
+    Raises BadSignature for any other signature, for one whose key is revoked, and for one whose key has
+    expired, unless ``expired`` allows that; UnusableKey if ``public_keys`` has no key.
     """
     with _keyring(public_keys) as gpg:
-        return _verify(gpg, content, signature)
+        return _verify(gpg, content, signature, but_for={_EXPIRED} if expired else ())
 
 
 def _verify(gpg: gnupg.GPG, content: bytes | Path, signature: bytes, but_for: Collection[str] = ()) -> str:

@@ -32,7 +32,8 @@ class MakeSourceTarball(Step[BuildPlan]):
     def done(self) -> str | None:
         """Done if there is a tarball of the plan's commit, with a signature that verifies."""
         release = self.plan.release
-        manifest = source_tarball.is_signed(self.store, release, source_tarball.public_keys(self.store))
+        trusted = source_tarball.trusted_keys(self.store, self.settings)
+        manifest = source_tarball.is_signed(self.store, release, trusted)
         if manifest is None or manifest.commit != self.plan.commit:
             return None
         return f"HHVM {release.version}: the signed source tarball of commit {manifest.commit} is there"

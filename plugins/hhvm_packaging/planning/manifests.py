@@ -121,4 +121,4 @@ class PackageManifest(BaseModel):
 def _has(bucket: Bucket, key: str, artifact: Artifact) -> bool:
     """Whether the object exists and has the artifact's size and digests."""
     head = bucket.head(key)
-    return head is not None and head.holds(size=artifact.size, sha256=artifact.sha256, md5=artifact.md5)
+    return head is not None and bucket.holds(key, head, artifact)

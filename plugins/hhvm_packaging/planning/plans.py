@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from hhvm_packaging import distros
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.distros import Distro
-from hhvm_packaging.planning import packaging_files, source_tarball, spelling
+from hhvm_packaging.planning import adopted_source, packaging_files, source_tarball, spelling
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.packaging_files import WORKTREE
 from hhvm_packaging.planning.request import PUBLISH, UNDO, Action, Refused
@@ -146,7 +146,8 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
     release = request.release
     files = _find_packaging_files(request, store, settings)
     repository = source_tarball.repository(release, settings)
-    commit = _find_commit(release, repository, request.today, store)
+    commit = _find_commit(release, repository, request.today, store, settings)
+    adopted_source.adopt(store, release, commit, settings)
     known, current, found, faults, retired = _load_distros(request, files, store, settings)
     found = tuple(distro for distro in found if distro.name not in retired)
     faults |= retired
@@ -182,7 +183,8 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
     request = spelling.settle(request, store, settings)
     release = request.release
     source = SourceManifest.read(store, release)
-    if source is None or source.signed_by is None:
+    # An undo leaves the source as it is, and takes back what another system published, too.
+    if request.action != UNDO and (source is None or source.signed_by is None):
         raise Refused(
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
@@ -210,7 +212,7 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
     return PublishPlan(
         version=release.version,
         nightly=release.nightly,
-        commit=source.commit,
+        commit=source.commit if source else "",
         packaging=files.sha256,
         packaging_revision=files.revision.commit,
         packaging_ref=files.revision.ref,
@@ -364,15 +366,22 @@ def _find_published_before(
     return faults
 
 
-def _find_commit(release: Release, repository: str, today: datetime.date, store: Store) -> str:
+def _find_commit(
+    release: Release, repository: str, today: datetime.date, store: Store, settings: Settings
+) -> str:
     """The version's commit. Once its source is public, that is the commit of the source.
 
-    Raises SourceError if the tag of a release whose source is public names another commit.
+    Of a source that another system published, that is the commit of the public tag. Raises SourceError if the
+    tag of a release whose source is public names another commit.
     """
     manifest = SourceManifest.read(store, release)
-    is_public = manifest is not None and store.downloads.head(keys.public_tarball(release)) is not None
+    is_public = store.downloads.head(keys.public_tarball(release)) is not None
     if manifest is not None and is_public and release.nightly:
         return manifest.commit
+    if manifest is None and is_public and not release.nightly:
+        tagged = source_tarball.published_tag(release, settings.public_repository)
+        if tagged is not None:
+            return tagged
     commit = source_tarball.resolve(release, repository, today)
     if manifest is not None and is_public and commit != manifest.commit:
         raise source_tarball.SourceError(

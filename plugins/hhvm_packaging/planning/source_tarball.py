@@ -145,8 +145,25 @@ def _git(*arguments: str) -> str:
         raise SourceError(f"git {' '.join(arguments)}: {error}") from error
 
 
+def trusted_keys(store: Store, settings: Settings) -> bytes:
+    """The public keys whose signatures of sources count: those that users verify with, and earlier ones.
+
+    Raises SourceError if they cannot be read.
+    """
+    if settings.source_keys_file is None:
+        return public_keys(store)
+    path = settings.packaging_root / settings.source_keys_file
+    try:
+        return public_keys(store).rstrip() + b"\n" + path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"source_keys_file: {path} cannot be read: {error.strerror}") from error
+
+
 def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManifest | None:
-    """The source manifest, if its tarball exists and its signature verifies; else None."""
+    """The source manifest, if its tarball exists and its signature verifies; else None.
+
+    A key that has expired since counts: it was valid when it signed.
+    """
     manifest = SourceManifest.read(store, release)
     if manifest is None or manifest.signed_by is None:
         return None
@@ -156,7 +173,7 @@ def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManif
     ):
         head = bucket.head(key)
         tarball = manifest.tarball
-        if head is None or not head.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+        if head is None or not bucket.holds(key, head, tarball):
             continue
         signature = bucket.get(signature_key)
         if signature is None:
@@ -165,7 +182,7 @@ def is_signed(store: Store, release: Release, public_keys: bytes) -> SourceManif
             path = Path(directory) / tarball.name
             bucket.download(key, path)
             try:
-                signing.verify(path, signature, public_keys)
+                signing.verify(path, signature, public_keys, expired=True)
             except signing.BadSignature:
                 continue
         return manifest
@@ -216,7 +233,7 @@ def publish(store: Store, release: Release) -> None:
     tarball, key, public = manifest.tarball, keys.tarball(release), keys.public_tarball(release)
     head = store.downloads.head(public)
     if head is not None:
-        if not head.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+        if not store.downloads.holds(public, head, tarball):
             raise SourceError(
                 f"HHVM {release.version}: {public} is published with other bytes "
                 f"(SHA-256 {head.sha256 or '?'}, ETag {head.etag}) than were built "
@@ -230,7 +247,7 @@ def publish(store: Store, release: Release) -> None:
             f"HHVM {release.version}: {signature_key} is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
         )
     built = store.scratch.head(key)
-    if built is None or not built.holds(size=tarball.size, sha256=tarball.sha256, md5=tarball.md5):
+    if built is None or not store.scratch.holds(key, built, tarball):
         raise SourceError(
             f"HHVM {release.version}: s3://{store.scratch.name}/{key} is not the tarball that was signed; "
             f"clear `{BuildTask.MAKE_SOURCE_TARBALL}`"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
@@ -67,11 +68,21 @@ class Head:
     sha256: str | None
     """In hexadecimal. None if the writer did not record it, or the store keeps no metadata."""
 
-    def holds(self, *, size: int, sha256: str, md5: str) -> bool:
-        """Whether the object has these bytes: by its recorded SHA-256, or by its ETag if there is none."""
-        if self.size != size:
-            return False
-        return self.sha256 == sha256 if self.sha256 else self.etag == md5
+
+class Content(Protocol):
+    """What identifies the bytes of a file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """In hexadecimal."""
+
+    @property
+    def md5(self) -> str:
+        """In hexadecimal."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,31 @@ class Bucket:
                 raise
             return None
         return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer["Metadata"].get("sha256"))
+
+    def holds(self, key: str, head: Head, content: Content) -> bool:
+        """Whether the object, which ``head`` describes, has these bytes.
+
+        By its recorded SHA-256. Without one, by its ETag; that of an object that was uploaded in parts, or is
+        encrypted with a key of KMS, is no MD5, so then its bytes are read.
+        """
+        if head.size != content.size:
+            return False
+        if head.sha256:
+            return head.sha256 == content.sha256
+        return head.etag == content.md5 or self._sha256(key, head) == content.sha256
+
+    def _sha256(self, key: str, head: Head) -> str:
+        """The SHA-256 of the object's bytes, in hexadecimal; empty if it has changed."""
+        digest = hashlib.sha256()
+        try:
+            answer = self.s3.get_object(Bucket=self.name, Key=key, IfMatch=f'"{head.etag}"')
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) not in _CONDITION_FAILED:
+                raise
+            return ""
+        for chunk in answer["Body"].iter_chunks(1024**2):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def get(self, key: str) -> bytes | None:
         """Return the object's bytes; None if there is no such object."""
