@@ -73,7 +73,7 @@ class _Http(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.posts.append((self.path, {}))
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.end_headers()
 
     def do_POST(self) -> None:

@@ -250,6 +250,14 @@ def test_a_published_key_that_debian_13_refuses_is_named(public: Public, tmp_pat
     assert "docs/signing.md" in found
 
 
+@pytest.mark.parametrize("content", [b"", b"\n\n", b"<html>we will be back</html>"])
+def test_an_in_release_that_is_none_is_named(public: Public, content: bytes) -> None:
+    public.file("debian/dists/bookworm/InRelease").write_bytes(content)
+    found = public.check()
+    assert any(finding.startswith("debian bookworm: InRelease: ") for finding in found)
+    assert not any("trixie" in finding for finding in found)
+
+
 def test_what_a_publish_under_way_leaves_half_done_is_no_alarm(public: Public) -> None:
     def publish() -> None:
         public.site.before_in_release = None
@@ -262,6 +270,7 @@ def test_what_a_publish_under_way_leaves_half_done_is_no_alarm(public: Public) -
 
 def test_a_server_that_does_not_answer_is_not_asked_for_every_file(public: Public) -> None:
     with web_server() as deaf:
+        deaf.status = 501
         public.bench.settings = public.bench.settings.model_copy(
             update={"public_url": HttpUrl(f"http://127.0.0.1:{deaf.port}")}
         )

@@ -188,11 +188,14 @@ class Suite:
 
     @staticmethod
     def unsigned_text(in_release: bytes) -> bytes:
-        """The text in an InRelease whose signature is not verified."""
+        """The text in an InRelease whose signature is not verified. Raises index.InvalidIndex."""
         # A publisher verifies, and need not spend a twentieth of a second on this import.
         from debian import deb822
 
-        lines = deb822.Deb822.split_gpg_and_payload(iter(in_release.splitlines(keepends=True)))[1]
+        try:
+            lines = deb822.Deb822.split_gpg_and_payload(iter(in_release.splitlines(keepends=True)))[1]
+        except EOFError as error:
+            raise index.InvalidIndex(f"Release: {error}") from error
         return b"".join(line + b"\n" for line in lines)
 
     def fetch_index(self, name: str, release: release_file.Release) -> bytes:
