@@ -408,13 +408,14 @@ def make_nightly(out: Path, repository: object, **env: str) -> subprocess.Comple
 def test_lfs_pointers_are_refused_with_the_names_of_the_files(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {f"data/{number:02}.bin": POINTER for number in range(9)}
     files |= {"a b'c.bin": POINTER, "about.md": f"Of LFS:\n\n{POINTER}", "sub/last": POINTER}
+    files["windows.bin"] = POINTER.replace("\n", "\r\n")
     make_repository(tmp_path / "third-party", {"in-a-submodule.so": POINTER})
     repository = make_repository(tmp_path / "hhvm", files)
     add_submodule(repository, "third-party", "../third-party")
     git(repository, "commit", "--quiet", "-m", "With a submodule")
     said = refusal(tmp_path / "out", repository, VERSION="2018.06.12")
     assert "has Git LFS pointers in place of files: a\\ b\\'c.bin data/00.bin " in said
-    assert "and 2 more - commit the files themselves" in said
+    assert "and 3 more - commit the files themselves" in said
     assert "about.md" not in said
 
 
@@ -471,6 +472,15 @@ def test_a_submodule_of_a_submodule_is_refused_with_its_superproject(tmp_path: P
     repository = make_repository(tmp_path / "hhvm", {}, middle="../middle")
     said = refusal(tmp_path / "out", repository, VERSION="2018.06.12")
     assert ", middle: the submodule inner comes from https://evil.example/x.git" in said
+
+
+def test_a_submodule_that_nobody_declares_is_refused_with_its_path(tmp_path: Path) -> None:
+    repository = make_repository(tmp_path / "hhvm", {"file": "a\n"})
+    git(repository, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},third-party/folly")
+    git(repository, "commit", "--quiet", "-m", "Without .gitmodules")
+    said = refusal(tmp_path / "out", repository, VERSION="2018.06.12")
+    assert "third-party/folly" in said
+    assert "cannot read its submodules; see git's message above" in said
 
 
 def test_a_local_submodule_needs_a_relative_url_or_an_allowed_directory(tmp_path: Path) -> None:

@@ -122,11 +122,18 @@ def test_two_tags_of_one_release_are_refused_with_both(bench: Bench) -> None:
         bench.plan(PLAIN)
 
 
-def test_a_tag_that_is_spelled_otherwise_than_its_branch_is_refused(bench: Bench) -> None:
+@pytest.mark.parametrize("series", ["its branch", "a tag"])
+def test_a_tag_that_is_spelled_otherwise_than_its_series_is_refused(bench: Bench, series: str) -> None:
     tag(bench, "26.09.28")
     git(bench, "tag", "HHVM-26.9.29", "HHVM-26.09.28")
-    with pytest.raises(SourceError, match=r"than its branch HHVM-26\.09\. Tag HHVM-26\.09\.29 instead"):
+    if series == "its branch":
+        git(bench, "tag", "--delete", "HHVM-26.09.28")
+    else:
+        git(bench, "branch", "-D", "HHVM-26.09")
+    with pytest.raises(SourceError, match=r"than its series, HHVM-26\.09\. Tag HHVM-26\.09\.29 instead"):
         bench.plan(PADDED)
+    git(bench, "branch", "HHVM-26.9", "HHVM-26.9.29")
+    assert bench.plan(PADDED).release == PLAIN
 
 
 def test_the_packaging_branch_of_a_series_may_be_spelled_either_way(bench: Bench) -> None:

@@ -49,7 +49,7 @@ def resolve(release: Release, repository: str, today: datetime.date) -> str:
 
     For a release that is the commit of its tag. For a nightly it is the head of the default branch; for the
     nightly of a past day, the last commit of that day (UTC). Raises SourceError if there is none, or if a
-    release has several tags, or a tag that is spelled otherwise than its branch.
+    release has several tags, or a tag that is spelled otherwise than its series.
     """
     if not release.nightly:
         return _tagged_commit(release, repository)
@@ -76,7 +76,8 @@ def find_tagged(release: Release, repository: str) -> list[Release]:
 def _tagged_commit(release: Release, repository: str) -> str:
     tags = [f"refs/tags/{spelled.tag}" for spelled in release.spellings]
     branches = [f"refs/heads/{branch}" for branch in release.branches]
-    listed = _list_refs(repository, [*tags, *branches])
+    others = release.branches[1:]
+    listed = _list_refs(repository, [*tags, *branches, *(f"refs/tags/{other}.*" for other in others)])
     found = [tag.removeprefix("refs/tags/") for tag in tags if tag in listed]
     if release.tag not in found:
         if found:
@@ -94,12 +95,14 @@ def _tagged_commit(release: Release, repository: str) -> str:
             f"{' and '.join(found)} in {repository} are tags of one release. Delete all but one there and "
             "clear `plan`."
         )
-    if branches[0] not in listed and (other := next((name for name in branches if name in listed), None)):
-        other = other.removeprefix("refs/heads/")
-        raise SourceError(
-            f"{release.tag} in {repository} is spelled otherwise than its branch {other}. Tag "
-            f"{other}.{release.version.rpartition('.')[2]} instead (or rename the branch) and clear `plan`."
-        )
+    # The series' name is that of its branch and of its suites, which users have in their sources.list.
+    for other in () if branches[0] in listed else others:
+        if any(ref == f"refs/heads/{other}" or ref.startswith(f"refs/tags/{other}.") for ref in listed):
+            raise SourceError(
+                f"{release.tag} in {repository} is spelled otherwise than its series, {other}. Tag "
+                f"{other}.{release.version.rpartition('.')[2]} instead (or push a branch {release.branch} "
+                "there) and clear `plan`."
+            )
     return listed[f"refs/tags/{release.tag}"]
 
 
@@ -110,13 +113,13 @@ def _head(repository: str) -> str:
     return commit
 
 
-def _list_refs(repository: str, refs: list[str]) -> dict[str, str]:
-    """The commits of those of ``refs`` that the repository has."""
+def _list_refs(repository: str, patterns: list[str]) -> dict[str, str]:
+    """The commits of the repository's refs that match a pattern, by ref."""
     # An annotated tag is listed twice: the tag object, and with ^{} its commit.
-    asked = [pattern for ref in refs for pattern in (ref, f"{ref}^{{}}")]
+    asked = [one for pattern in patterns for one in (pattern, f"{pattern}^{{}}")]
     lines = (line.split("\t") for line in _git("ls-remote", "--", repository, *asked).splitlines())
     listed = {name: commit for commit, name in lines}
-    return {ref: listed.get(f"{ref}^{{}}", listed[ref]) for ref in refs if ref in listed}
+    return {ref: listed.get(f"{ref}^{{}}", commit) for ref, commit in listed.items()}
 
 
 def _last_commit_of(day: datetime.date, repository: str) -> str:
