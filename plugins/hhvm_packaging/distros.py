@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from hhvm_packaging import debian_names
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.packaging_tree import DISTROS, Absent, PackagingTree, Unusable, show
 
@@ -245,6 +246,20 @@ class _Directory:
         for required in ("debian/control", "debian/rules"):
             if not self.find(required).is_file():
                 raise InvalidDistro(self.name, f"{required} is not a file")
+        if faults := debian_names.find_faults(self.read_debian()):
+            raise InvalidDistro(self.name, "; ".join(faults))
+
+    def read_debian(self) -> dict[str, str]:
+        """The files of debian/ that may name packages, by their paths in it. Raises InvalidDistro."""
+        try:
+            return {
+                # Each byte is a character, whatever the encoding.
+                name: path.read_bytes().decode("latin-1")
+                for name, path in self.tree.files(f"{self.path}/debian")
+                if debian_names.may_name(name)
+            }
+        except (Unusable, OSError) as error:
+            raise InvalidDistro(self.name, str(error)) from error
 
     def digest(self) -> str:
         """The digest of its files, of the files that distributions share, and of the build's scripts."""

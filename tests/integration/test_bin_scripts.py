@@ -389,55 +389,6 @@ def test_a_stopped_build_leaves_no_container(packaging: Path, sent: signal.Signa
     assert build.returncode == 128 + sent
 
 
-def test_a_nightlys_control_exchanges_the_names_of_packages_only(tmp_path: Path) -> None:
-    debian = tmp_path / "debian"
-    debian.mkdir()
-    (debian / "control").write_text(
-        "Source: hhvm\n"
-        "Build-Depends: hhvm-bootstrap\n"
-        "Homepage: https://hhvm.com/\n"
-        "\n"
-        "# A comment within a field's reach: hhvm\n"
-        "Package: hhvm-dev\n"
-        "Depends: hhvm (= ${binary:Version}),\n"
-        "# hhvm-nightly\n"
-        " libhhvm1, hhvm-data|hhvm\n"
-        "Conflicts: hhvm-nightly-dev, hhvm-nightly\n"
-        "Description: hhvm and hhvm-nightly\n"
-        " hhvm\n"
-    )
-    renamed = run("bin/lib/rename-debian-packages", str(debian))
-    assert renamed.returncode == 0, renamed.stderr
-    assert (debian / "control").read_text() == (
-        "Source: hhvm-nightly\n"
-        "Build-Depends: hhvm-bootstrap\n"
-        "Homepage: https://hhvm.com/\n"
-        "\n"
-        "# A comment within a field's reach: hhvm\n"
-        "Package: hhvm-nightly-dev\n"
-        "Depends: hhvm-nightly (= ${binary:Version}),\n"
-        "# hhvm-nightly\n"
-        " libhhvm1, hhvm-nightly-data|hhvm-nightly\n"
-        "Conflicts: hhvm-dev, hhvm\n"
-        "Description: hhvm and hhvm-nightly\n"
-        " hhvm\n"
-    )
-
-
-def test_a_nightlys_files_are_named_for_its_packages(tmp_path: Path) -> None:
-    debian = tmp_path / "debian"
-    shutil.copytree(ROOT / "distros/debian-12-bookworm/debian", debian)
-    run("bin/lib/rename-debian-packages", str(debian))
-    assert {path.name for path in debian.iterdir()} == {
-        "control",
-        "copyright",
-        "hhvm-nightly-dev.install",
-        "hhvm-nightly.install",
-        "rules",
-        "source",
-    }
-
-
 def test_every_script_explains_itself() -> None:
     for script in (path for path in (ROOT / "bin").iterdir() if path.is_file()):
         explained = run(script, "--help")

@@ -1,0 +1,1 @@
+../../bin/lib/debian_names.py
