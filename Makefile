@@ -83,6 +83,10 @@ lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
 	@git ls-files -z -- '*Dockerfile' | xargs -0 $(BIN)/hadolint
 	@echo "hadolint: no issues found"
 
+.PHONY: check-distros
+check-distros: $(READY) ## Say what is wrong with the directories under distros/
+	@$(BIN)/python -m hhvm_packaging.cli.check_distros
+
 .PHONY: bench-publish
 bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
 	@$(BIN)/python -m benchmarks.publish

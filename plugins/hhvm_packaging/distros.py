@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
@@ -27,6 +28,8 @@ APT_SYSTEMS = ("debian", "ubuntu")
 DOCKER_BASE, DISTRIBUTION, PKGVER = "DOCKER_BASE", "DISTRIBUTION", "PKGVER"
 BUILD_PROFILES = "BUILD_PROFILES"
 """Optional: the build profiles that the distribution needs."""
+PREBUILD = "make-package.prebuild"
+"""Optional: what make-debianish-package sources before it builds."""
 RETIRED = "RETIRED"
 """A file that says why packages for a distribution are not built any more."""
 CURRENT_TARGETS = f"{DISTROS}/CURRENT_TARGETS"
@@ -95,6 +98,11 @@ class Distro(BaseModel):
         return f"{release.version}-{self.pkgver}" if self.pkgver else release.version
 
 
+def is_name(name: str) -> bool:
+    """Whether a distribution's directory may be called that: DISTRO-NUMERIC_VERSION[-VERSION_NAME]."""
+    return bool(_NAME.fullmatch(name))
+
+
 def names(packaging: Path) -> list[str]:
     """The names of all distributions under ``packaging``/distros, invalid ones included.
 
@@ -152,7 +160,7 @@ def load(packaging: Path, name: str) -> Distro:
                 name, f"it has no {DOCKER_BASE}, so it is shared material and no distribution"
             )
         raise InvalidDistro(name, f"there is no such directory. There are: {', '.join(map(show, known))}")
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidDistro(
             name,
             "its name must be DISTRO-NUMERIC_VERSION[-VERSION_NAME], such as debian-9-stretch",
@@ -179,6 +187,24 @@ def load(packaging: Path, name: str) -> Distro:
         pkgver=pkgver,
         files_sha256=directory.digest(),
     )
+
+
+def find_warnings(packaging: Path, name: str) -> list[str]:
+    """What is not refused in a distribution that loads, but may not be meant, in words."""
+    directory, distro = _Directory(PackagingTree(packaging), name), load(packaging, name)
+    warnings = []
+    version_name = name.rpartition("-")[2]
+    if distro.distribution and version_name.isalpha() and version_name != distro.distribution:
+        warnings.append(
+            f"{DISTRIBUTION} says {distro.distribution}, but the directory is named for {version_name}: its "
+            f"packages go to the suite {distro.distribution}"
+        )
+    hook = packaging / DISTROS / name / PREBUILD
+    if hook.exists() and not hook.stat().st_mode & 0o100:
+        warnings.append(f"{PREBUILD} is not executable, so it is not run")
+    if directory.find("make-package") == packaging / PACKAGE_SCRIPT:
+        warnings += debian_names.find_warnings(directory.read_debian())
+    return warnings
 
 
 class _Directory:
@@ -277,10 +303,15 @@ class _Directory:
         for name in shared(self.tree.root):
             # As they are: a link in what is to be installed may lead to where it will be installed.
             yield from _describe_as_is(self.tree.root / DISTROS / name, f"{DISTROS}/{name}")
-        scripts = [self.tree.root / PACKAGE_SCRIPT, *sorted((self.tree.root / "bin" / "lib").glob("*"))]
-        # Other revisions may have other scripts.
-        files = (path for path in scripts if path.is_file())
-        yield from _describe((str(path.relative_to(self.tree.root)), path) for path in files)
+        library = sorted((self.tree.root / "bin" / "lib").glob("*"))
+        yield from _describe(self._existing([PACKAGE_SCRIPT, *(f"bin/lib/{file.name}" for file in library)]))
+
+    def _existing(self, paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
+        """Those of the paths that are files: other revisions may have other scripts."""
+        for path in paths:
+            with suppress(Absent):
+                if (file := self.tree.resolve(path)).is_file():
+                    yield path, file
 
 
 def _describe(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str, int]]:

@@ -22,7 +22,7 @@ PASSED_ON = {"PATH", "HOME", "DOCKER_HOST"}
 
 
 def run(
-    command: str | Path, *arguments: str, umask: int = -1, **env: str
+    command: str | Path, *arguments: str, umask: int = -1, timeout: int = 120, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a script of the checkout, or of a copy of it, with nothing else in its environment."""
     return subprocess.run(
@@ -31,7 +31,7 @@ def run(
         umask=umask,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout,
         check=False,
     )
 
