@@ -303,13 +303,17 @@ class _Directory:
         for name in shared(self.tree.root):
             # As they are: a link in what is to be installed may lead to where it will be installed.
             yield from _describe_as_is(self.tree.root / DISTROS / name, f"{DISTROS}/{name}")
+        beside = sorted(entry.name for entry in (self.tree.root / DISTROS).iterdir() if entry.is_file())
+        yield from _describe(
+            self._existing(f"{DISTROS}/{name}" for name in beside if f"{DISTROS}/{name}" != CURRENT_TARGETS)
+        )
         library = sorted((self.tree.root / "bin" / "lib").glob("*"))
         yield from _describe(self._existing([PACKAGE_SCRIPT, *(f"bin/lib/{file.name}" for file in library)]))
 
     def _existing(self, paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
-        """Those of the paths that are files: other revisions may have other scripts."""
+        """Those of the paths that are files in the container. Other revisions may have other scripts."""
         for path in paths:
-            with suppress(Absent):
+            with suppress(Unusable):
                 if (file := self.tree.resolve(path)).is_file():
                     yield path, file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -285,6 +286,10 @@ def test_a_service_that_is_named_by_its_package_is_warned_of() -> None:
     assert warning.startswith(
         "debian/hhvm.service is debian/hhvm-nightly.service for the other kind of version"
     )
+
+
+def test_it_is_read_by_the_python_of_older_distributions() -> None:
+    ast.parse(SCRIPT.read_text(), feature_version=(3, 6))
 
 
 def run(directory: Path, kind: str) -> subprocess.CompletedProcess[str]:

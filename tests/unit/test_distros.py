@@ -183,8 +183,11 @@ def test_the_digest_changes_with_shared_material_for_all_but_not_with_another_di
     seen.append(digest())
     (packaging / "distros/debian-13-trixie/make-package.prebuild").touch()
     seen.append(digest())
+    (packaging / "distros/common.mk").touch()
+    seen.append(digest())
     assert len(set(seen)) == len(seen)
     make_package(packaging, "fedora-40")
+    (packaging / "distros/CURRENT_TARGETS").write_text("fedora-40\n")
     assert digest() == seen[-1]
 
 
