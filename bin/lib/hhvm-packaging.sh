@@ -147,6 +147,12 @@ todays_nightly() {
   date -u +%Y.%m.%d
 }
 
+# Git sets these for the hooks that it runs: there they name another repository.
+forget_callers_repository() {
+  # shellcheck disable=SC2046
+  unset $(git rev-parse --local-env-vars)
+}
+
 is_commit() {
   [[ $1 =~ ^[0-9a-f]{40}$ ]]
 }

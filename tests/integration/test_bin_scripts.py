@@ -178,7 +178,17 @@ def test_a_malformed_version_is_refused(version: str, tmp_path: Path) -> None:
 def test_the_demos_repositories_are_the_same_wherever_they_are_made(
     repositories: Path, tmp_path: Path
 ) -> None:
-    run("demo/make-git-repositories", str(tmp_path / "again"), "1.0.0", umask=0o077)
+    made = run(
+        "demo/make-git-repositories",
+        str(tmp_path / "again"),
+        "1.0.0",
+        umask=0o077,
+        # As git sets them for its hooks.
+        GIT_DIR="/nowhere",
+        GIT_WORK_TREE="/nowhere",
+        GIT_OBJECT_DIRECTORY="/nowhere",
+    )
+    assert made.returncode == 0, made.stderr
     for name in ("hhvm.git", "hhvm-staging.git", "hhvm-third-party.git"):
         assert git(tmp_path / "again" / name, "show-ref") == git(repositories / name, "show-ref")
 

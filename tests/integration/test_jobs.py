@@ -268,13 +268,16 @@ def public(repositories: Path) -> Path:
     return repositories / "hhvm.git"
 
 
-def publish(staging: Path, public: Path, version: str = "1.0.0") -> subprocess.CompletedProcess[str]:
+def publish(
+    staging: Path, public: Path, version: str = "1.0.0", **env: str
+) -> subprocess.CompletedProcess[str]:
     return run(
         ROOT / "jobs/publish-release-source",
         VERSION=version,
         COMMIT=git(staging, "rev-parse", f"HHVM-{version}^{{commit}}"),
         STAGING_REPOSITORY=str(staging),
         PUBLIC_REPOSITORY=str(public),
+        **env,
     )
 
 
@@ -287,6 +290,12 @@ def test_a_releases_tag_and_branch_become_public(staging: Path, public: Path) ->
     assert publish(staging, public).returncode == 0
     assert git(public, "rev-parse", "HHVM-1.0.0") == git(staging, "rev-parse", "HHVM-1.0.0")
     assert git(public, "rev-parse", "HHVM-1.0") == git(staging, "rev-parse", "HHVM-1.0.0^{commit}")
+
+
+def test_a_release_is_published_also_from_a_hook_of_git(staging: Path, public: Path) -> None:
+    hook = {f"GIT_{name}": "/nowhere" for name in ("DIR", "WORK_TREE", "OBJECT_DIRECTORY", "INDEX_FILE")}
+    published = publish(staging, public, **hook)
+    assert published.returncode == 0, published.stderr
 
 
 def test_publishing_a_release_again_changes_nothing(staging: Path, public: Path) -> None:
