@@ -41,11 +41,13 @@ class Deb:
     architecture: str = "amd64"
     extra: str = ""
     """More lines of its control file."""
+    suffix: str = "deb"
+    """``deb``, or ``ddeb`` for Ubuntu's automatic debug packages."""
 
     @property
     def name(self) -> str:
         """Its file name."""
-        return f"{self.package}_{self.version}_{self.architecture}.deb"
+        return f"{self.package}_{self.version}_{self.architecture}.{self.suffix}"
 
     @property
     def control(self) -> str:
@@ -60,12 +62,7 @@ class Deb:
     def content(self) -> bytes:
         """Its bytes, the same for the same fields."""
         program = f"#!/bin/sh\necho HHVM {self.version}\n".encode()
-        directories = dict.fromkeys(["./", "./usr/", "./usr/bin/"])
-        return _ar({
-            "debian-binary": b"2.0\n",
-            "control.tar.gz": _tar({"./": None, "./control": self.control.encode()}),
-            "data.tar.gz": _tar({**directories, f"./usr/bin/{self.package}": program}),
-        })
+        return package(self.control.encode(), f"./usr/bin/{self.package}", program)
 
     @cached_property
     def artifact(self) -> Artifact:
@@ -114,6 +111,16 @@ class SourceFile:
             md5=digest("md5", self.content),
             stanza=stanza,
         )
+
+
+def package(control: bytes, path: str, content: bytes) -> bytes:
+    """A binary package with any control file, which installs one file in /usr/bin."""
+    directories = dict.fromkeys(["./", "./usr/", "./usr/bin/"])
+    return _ar({
+        "debian-binary": b"2.0\n",
+        "control.tar.gz": _tar({"./": None, "./control": control}),
+        "data.tar.gz": _tar({**directories, path: content}),
+    })
 
 
 def source(deb: Deb) -> list[SourceFile]:

@@ -298,7 +298,9 @@ add_package_mounts() { # OUT
 }
 
 # Runs `docker run`'s arguments in a container that is gone afterwards, also
-# when this shell is told to stop; returns the command's status.
+# when this shell is told to stop; returns the command's status. If the kernel
+# killed a process in it for lack of memory, says so, and leaves the file
+# HHVM_OOM_MARK.
 #
 # Not `docker run`: bash acts on a signal only between commands, so the
 # container's id is known before anything can interrupt, and only then awaited.
@@ -309,6 +311,10 @@ run_throwaway_container() {
     die "Docker could not make the container; see its message above"
   docker start --attach "$throwaway" </dev/null &
   wait "$!" || status=$?
+  if [ "$(docker inspect --format '{{.State.OOMKilled}}' "$throwaway" 2>/dev/null)" = true ]; then
+    printf '%s\n' "a container ran out of memory: the kernel killed a process in it" >&2
+    if [ -n "${HHVM_OOM_MARK-}" ]; then : >"$HHVM_OOM_MARK"; fi
+  fi
   remove_throwaway_container
   return "$status"
 }

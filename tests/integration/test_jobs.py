@@ -68,9 +68,15 @@ class Worker:
         (work / "out").mkdir()
 
     def command(self, job: str, *options: str, **env: str) -> list[str]:
-        variables = [word for name, value in env.items() for word in ("--env", f"{name}={value}")]
+        """What the worker runs. Variables for the engine are the container's, the others are the job's."""
+        files = {"expected": env.pop("EXPECTED")} if "EXPECTED" in env else {}
+        network = env.pop("HHVM_DOCKER_NETWORK", "")
+        limit = int(env.pop("HHVM_TIME_LIMIT", "1200"))
+        content = {"script": job, "environment": env, "files": files, "time_limit": limit}
+        (self.work / "job.json").write_text(json.dumps(content))
         mounts = [f"--volume={SOCKET}:{SOCKET}", f"--volume={self.work}:{self.work}"]
-        runner = [str(self.work / "packaging/jobs/run"), str(self.work), job]
+        variables = [f"--env=HHVM_DOCKER_NETWORK={network}"]
+        runner = [str(self.work / "packaging/jobs/run"), str(self.work)]
         return ["docker", "run", "--rm", "--init", *mounts, *variables, *options, self.image, *runner]
 
     def run(self, job: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -189,7 +195,8 @@ def test_what_a_job_made_belongs_to_the_owner_of_its_directory(worker: Worker) -
 def test_what_is_no_job_is_refused(worker: Worker, job: str) -> None:
     ran = worker.run(job)
     assert ran.returncode != 0
-    assert "no job named" in ran.stderr
+    assert worker.result["exit_status"] != 0
+    assert "no job named" in worker.log
 
 
 # The jobs
@@ -245,7 +252,8 @@ def test_a_killed_build_says_so_last(worker: Worker, repositories: Path) -> None
     worker.write("packaging/distros/debian-12-bookworm/make-package", "exit 137")
     worker.run("make-binary-package", **env)
     assert worker.result["exit_status"] == 137
-    assert "ran out of memory" in worker.log.splitlines()[-1]
+    assert worker.result["fault"] == ""
+    assert "the build was killed (exit status 137), but not for lack of memory" in worker.log.splitlines()[-1]
 
 
 def test_a_pkgver_copied_from_another_distribution_is_refused(worker: Worker, repositories: Path) -> None:
@@ -409,13 +417,16 @@ def published(tmp_path: Path, docker_engine: None, job_image: str) -> Path:
 
 
 def verify(published: Path, expected: str) -> subprocess.CompletedProcess[str]:
+    expects = published.parent / "in"
+    expects.mkdir()
+    (expects / "expected").write_text(f"bookworm {expected}")
     with served(published) as url:
         return run(
             ROOT / "jobs/verify-published",
             DISTRO="debian-12-bookworm",
             PUBLIC_URL=url,
             REPOSITORY="debian",
-            EXPECTED=f"bookworm {expected}",
+            IN=str(expects),
             HHVM_DOCKER_NETWORK="host",
         )
 

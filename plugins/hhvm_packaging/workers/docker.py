@@ -27,7 +27,7 @@ from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts, packaging_archive
-from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
+from hhvm_packaging.workers.job import NO_RESULT, Failure, Job, JobFailed, Result
 from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
@@ -271,15 +271,14 @@ class DockerWorker(Worker):
             volumes.append(f"{self.settings.docker_url.removeprefix(_ENGINE_SOCKET)}:/var/run/docker.sock")
         self.engine.create_container(
             self.job_image(),
-            command=[f"{directory}/packaging/jobs/run", directory, job.script],
+            # It reads the rest from job.json: a variable's value cannot be longer than 128 KiB.
+            command=[f"{directory}/packaging/jobs/run", directory],
             name=name,
             working_dir=directory,
             labels={**labels, WORK_LABEL: str(self.settings.docker_work_directory)},
             environment={
-                **job.environment,
                 "HHVM_JOB": name,
                 "HHVM_WORK": str(self.settings.docker_work_directory),
-                "HHVM_TIME_LIMIT": str(job.time_limit),
                 "HHVM_DOCKER_NETWORK": self.settings.docker_network,
             },
             host_config=self.engine.create_host_config(
@@ -344,6 +343,8 @@ def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]
         return Failure.LOST, "its container is gone, without a result"
     if state.out_of_memory:
         return Failure.MEMORY, "its container ran out of memory and left no result"
+    if state.exit_code == NO_RESULT:
+        return Failure.DISK, "there was no room for its result"
     return (
         Failure.LOST,
         f"its container was killed or died (exit status {state.exit_code}) and left no result",

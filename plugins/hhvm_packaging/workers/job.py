@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.errors import PackagingError
 
+NO_RESULT = 28
+"""The exit status of jobs/run if there was no room even for its result; see jobs/runner.py."""
+
 
 class Input(BaseModel):
     """A file in scratch that the worker fetches before the job starts."""
@@ -35,6 +38,8 @@ class Job(BaseModel):
     packaging: str
     """SHA-256 of the packaging files."""
     environment: dict[str, str]
+    files: dict[str, str] = {}
+    """Texts of any length that the script finds as files in its input directory, by name."""
     inputs: tuple[Input, ...] = ()
     outputs: str | None = None
     """Where the worker puts the artifacts: a prefix in scratch. None if the job makes none."""
@@ -53,7 +58,9 @@ class Job(BaseModel):
     @property
     def digest(self) -> str:
         """A digest of the job without ``outputs``. Jobs that do the same work have the same digest."""
-        return hashlib.sha256(self.model_dump_json(exclude={"outputs"}).encode()).hexdigest()
+        # A job without files has the digest that it had before there were any.
+        left_out = {"outputs"} if self.files else {"outputs", "files"}
+        return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
 class Artifact(BaseModel):
@@ -96,6 +103,8 @@ class Result(BaseModel):
     started: datetime.datetime
     finished: datetime.datetime
     artifacts: tuple[Artifact, ...] = ()
+    left_out: dict[str, str] = {}
+    """Why other things that the job left are not published, by name."""
 
     def failure(self, job: Job) -> tuple[Failure, str]:
         """Return the class of the failure and the reason, for the result of a ``job`` that failed."""
