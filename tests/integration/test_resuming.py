@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -37,9 +38,14 @@ from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers import packaging_archive
 from hhvm_packaging.workers.job import Artifact, Failure, JobFailed, Result
 from testing.built import fail
+from testing.debs import Deb, SourceFile, source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from mypy_boto3_s3 import S3Client
+
+    from testing.debs import Built
 
 ROOT = Path(__file__).resolve().parents[2]
 TODAY = datetime.date(2026, 11, 22)
@@ -102,17 +108,27 @@ class Bench:
             return source_tarball.sign(self.store, plan.release, signer)
 
     def make_packages(
-        self, plan: BuildPlan, attempt: AttemptId = OLD_ATTEMPT, distro: str = BOOKWORM
+        self,
+        plan: BuildPlan,
+        attempt: AttemptId = OLD_ATTEMPT,
+        distro: str = BOOKWORM,
+        more: Iterable[Built] = (),
+        left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> PackageManifest:
-        """What a worker and make_binary_package's acceptance leave."""
+        """What a worker and make_binary_package's acceptance leave; ``more`` are other files of the build."""
         step = self.step(plan, distro)
         job = step.job(attempt)
         version = plan.distro(distro).package_version(plan.release)
-        files = {f"{name}_{version}_amd64.deb": str(attempt).encode() for name in ("hhvm", "hhvm-dev")}
-        for name, content in files.items():
-            self.store.scratch.put(f"{job.outputs}{name}", content)
-        made = tuple(artifact(name, content) for name, content in files.items())
-        step.accept(job, Result(exit_status=0, started=TIME, finished=TIME, artifacts=made))
+        files = [Deb(version, name, extra=f"X-Attempt: {attempt}\n") for name in ("hhvm", "hhvm-dev")]
+        made = [file.artifact for file in [*files, *more]]
+        for file in [*files, *more]:
+            self.store.scratch.put(f"{job.outputs}{file.artifact.name}", file.content)
+        step.accept(
+            job,
+            Result(
+                exit_status=0, started=TIME, finished=TIME, artifacts=tuple(made), left_out=dict(left_out)
+            ),
+        )
         manifest = PackageManifest.read(self.store, plan.release, distro)
         assert manifest is not None
         return manifest
@@ -363,12 +379,75 @@ def test_a_build_that_left_other_packages_is_not_accepted(bench: Bench) -> None:
     bench.make_source(plan)
     bench.sign(plan)
     step = bench.step(plan)
-    stray = artifact("hhvm_1.0.0-2~bookworm_amd64.deb", b"")
-    with pytest.raises(JobFailed, match=r"expected hhvm and hhvm-dev 1\.0\.0-1~bookworm"):
-        step.accept(
-            step.job(AttemptId.new()), Result(exit_status=0, started=TIME, finished=TIME, artifacts=(stray,))
-        )
+    stray = Deb("1.0.0-2~bookworm").artifact
+    refused(step, stray, r"expected hhvm 1\.0\.0-1~bookworm, but the build left hhvm 1\.0\.0-2~bookworm")
     assert PackageManifest.read(bench.store, RELEASE, BOOKWORM) is None
+
+
+def refused(step: MakeBinaryPackage, left: Artifact, reason: str) -> None:
+    """A build that left this alone is not accepted."""
+    result = Result(exit_status=0, started=TIME, finished=TIME, artifacts=(left,))
+    with pytest.raises(JobFailed, match=reason):
+        step.accept(step.job(AttemptId.new()), result)
+
+
+PACKAGE = Deb("1.0.0-1~bookworm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stanza": ""}, r"hhvm_1\.0\.0-1~bookworm_amd64\.deb: its stanza"),
+        ({"stanza": None}, r"hhvm_1\.0\.0-1~bookworm_amd64\.deb: its stanza"),
+        ({"name": "hhvm.deb"}, r"hhvm\.deb'? is not a Debian package's file name"),
+        ({"size": 1}, r"says Size \d+, but it is 1"),
+        ({"name": PACKAGE.name.replace("amd64", "i386")}, r"i386\.deb: the suite is for amd64"),
+    ],
+)
+def test_what_could_not_be_published_is_not_built(bench: Bench, changes: dict[str, Any], reason: str) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    refused(bench.step(plan), PACKAGE.artifact.model_copy(update=changes), reason)
+    assert PackageManifest.read(bench.store, RELEASE, BOOKWORM) is None
+
+
+def test_every_package_of_a_build_is_built_and_what_is_none_is_left_out_by_name(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    version = "1.0.0-1~bookworm"
+    packages = [
+        Deb(version, "hhvm-dbg"),
+        Deb(version, "hhvm-doc", "all"),
+        Deb(version, "hhvm-dbgsym", suffix="ddeb"),
+        Deb("3.1-1", "libother1"),
+    ]
+    others = [
+        *source(PACKAGE),
+        SourceFile(f"hhvm_{version}_amd64.changes", b"its changes"),
+        SourceFile(f"hhvm_{version}_amd64.buildinfo", b"how it was built"),
+        SourceFile("hhvm-installer.udeb", b"for the installer"),
+        SourceFile("left.tar.gz", b"of no source package"),
+        SourceFile("notes.txt", b"some notes"),
+    ]
+    stray = Deb(version, "hhvm-build-deps", "all")
+    made = bench.make_packages(
+        plan,
+        more=[*packages, *others, stray],
+        left_out={stray.name: "nothing declares it", "link": "it is a link"},
+    )
+    assert {package.name for package in made.packages} == {
+        *(package.name for package in packages),
+        *(Deb(version, name).name for name in ("hhvm", "hhvm-dev")),
+    }
+    assert reports.report_build(plan, bench.store, bench.settings, RUN).splitlines()[2:] == [
+        f"       left out: {stray.name}, because nothing declares it",
+        "       left out: hhvm-installer.udeb, because it is a package for Debian's installer alone",
+        "       left out: left.tar.gz, because no .dsc of the build names it",
+        "       left out: link, because it is a link",
+        "       left out: notes.txt, because apt has no use for such a file",
+    ]
 
 
 def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Bench) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Debian policy 5.6.1 (package), 5.6.12 (version, whose epoch file names leave out) and 5.6.8.
 _PACKAGE, _VERSION = "(?P<package>[a-z0-9][a-z0-9+.-]+)", "(?P<version>[0-9][A-Za-z0-9.+~-]*)"
-_DEB = re.compile(rf"{_PACKAGE}_{_VERSION}_(?P<architecture>[a-z0-9-]+)\.deb")
+_DEB = re.compile(rf"{_PACKAGE}_{_VERSION}_(?P<architecture>[a-z0-9-]+)\.d?deb")
 # dpkg-source(1), "SOURCE PACKAGE FORMATS".
 _DSC = re.compile(rf"{_PACKAGE}_{_VERSION}\.dsc")
 _SOURCE_FILE = re.compile(rf"{_PACKAGE}_{_VERSION}\.(?:dsc|diff\.gz|tar\.(?:gz|bz2|lzma|xz)(?:\.asc)?)")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _CONTENT_TYPES = {
     ".deb": "application/vnd.debian.binary-package",
+    ".ddeb": "application/vnd.debian.binary-package",
     ".dsc": "text/plain; charset=utf-8",
     ".gz": "application/gzip",
     ".xz": "application/x-xz",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from hhvm_packaging.apt.incoming import Incoming
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan
@@ -165,17 +167,42 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             docker_base=self.distro.docker_base,
             directory=str(job.outputs),
             artifacts=result.artifacts,
+            left_out=result.left_out,
         )
         if self.distro.not_published:
             _expect_anything(job, result)
         else:
-            _expect_packages(job, release.package, manifest)
+            self._check_packages(job, manifest)
         with self._lock(f"{release.version} {self.distro.name}"):
             etag = PackageManifest.etag(self.store, release, self.distro.name)
             if done := self.done():
                 return f"{job.title}: another run was first, and its packages count. {done}"
             manifest.write(self.store, release, etag=etag)
         return f"{job.title}: " + ", ".join(made.name for made in manifest.packages or manifest.artifacts)
+
+    def _check_packages(self, job: Job, manifest: PackageManifest) -> None:
+        """Refuse now what a publish would refuse. Raises JobFailed, naming the file."""
+        package = self.plan.release.package
+        try:
+            incoming = Incoming.check(
+                job.title,
+                self.distro.repository,
+                keys.pool(self.plan.release),
+                {keys.output(manifest.directory, deb.name): deb for deb in manifest.packages},
+                {keys.output(manifest.directory, file.name): file for file in manifest.sources},
+                self.settings.architectures,
+            )
+        except PackagingError as error:
+            raise JobFailed(str(error)) from error
+        versions = {name: version for name, version, _ in incoming.names.values()}
+        if versions.get(package) != manifest.package_version:
+            raise JobFailed(
+                f"{job.title}: expected {package} {manifest.package_version}, but the build left "
+                + (
+                    ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+                    or "no package"
+                )
+            )
 
 
 def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
@@ -190,13 +217,3 @@ def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
 def _expect_anything(job: Job, result: Result) -> None:
     if not result.artifacts:
         raise JobFailed(f"{job.title}: the build succeeded, but left nothing in /var/out")
-
-
-def _expect_packages(job: Job, package: str, manifest: PackageManifest) -> None:
-    found = {deb.name.partition("_")[0]: deb.name.split("_")[1] for deb in manifest.packages}
-    expected = dict.fromkeys((package, f"{package}-dev"), manifest.package_version)
-    if found != expected:
-        raise JobFailed(
-            f"{job.title}: expected {' and '.join(expected)} {manifest.package_version}, but the build left "
-            + (", ".join(f"{name} {version}" for name, version in found.items()) or "no package")
-        )

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from hhvm_packaging.store.buckets import Bucket, Store
 
 
+PACKAGE_SUFFIXES = (".deb", ".ddeb")
+"""How the names of binary packages end. Ubuntu's automatic debug packages are .ddeb files."""
+
+_RECORDS = (".changes", ".buildinfo")
+"""What dpkg-buildpackage writes of a build. A repository has no place for it."""
+_SOURCE_SUFFIXES = (".dsc", ".diff.gz", ".tar.gz", ".tar.bz2", ".tar.lzma", ".tar.xz", ".asc")
+
+
 class SourceManifest(BaseModel):
     """The source tarball of one version, and the commit that it was made from."""
 
@@ -55,6 +63,8 @@ class PackageManifest(BaseModel):
     directory: str = Field(validation_alias="build", serialization_alias="build")
     """The directory of the artifacts: a key in scratch, with a trailing slash."""
     artifacts: tuple[Artifact, ...]
+    left_out: dict[str, str] = {}
+    """Why other things that the build left are not published, by name. The job found them."""
 
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> PackageManifest | None:
@@ -84,8 +94,12 @@ class PackageManifest(BaseModel):
 
     @property
     def packages(self) -> tuple[Artifact, ...]:
-        """The .deb files."""
-        return tuple(artifact for artifact in self.artifacts if artifact.name.endswith(".deb"))
+        """The binary packages that are published: all that the build declares, debug packages included."""
+        return tuple(
+            artifact
+            for artifact in self.artifacts
+            if artifact.name.endswith(PACKAGE_SUFFIXES) and artifact.name not in self.left_out
+        )
 
     @property
     def sources(self) -> tuple[Artifact, ...]:
@@ -93,6 +107,20 @@ class PackageManifest(BaseModel):
         stanzas = [artifact.stanza for artifact in self.artifacts if artifact.name.endswith(".dsc")]
         named = {file.name for stanza in stanzas if stanza for file in Source.parse(stanza).files}
         return tuple(artifact for artifact in self.artifacts if artifact.name in named)
+
+    @property
+    def not_published(self) -> dict[str, str]:
+        """Why things that the build left are not published, by name, but for its own records.
+
+        A person reads it: whatever is not in the repository is here by name.
+        """
+        published = {artifact.name for artifact in (*self.packages, *self.sources)}
+        others = (artifact.name for artifact in self.artifacts if artifact.name not in published)
+        return {
+            name: self.left_out.get(name) or _explain(name)
+            for name in sorted({*others, *self.left_out})
+            if not name.endswith(_RECORDS) or name in self.left_out
+        }
 
     def is_built(self, store: Store, release: Release) -> bool:
         """Whether every artifact is in scratch, or every package is published: scratch is pruned."""
@@ -116,6 +144,15 @@ class PackageManifest(BaseModel):
                 for package in self.packages
             )
         )
+
+
+def _explain(name: str) -> str:
+    """Why a file that is no package of ours is not published."""
+    if name.endswith(".udeb"):
+        return "it is a package for Debian's installer alone"
+    if name.endswith(_SOURCE_SUFFIXES):
+        return "no .dsc of the build names it"
+    return "apt has no use for such a file"
 
 
 def _has(bucket: Bucket, key: str, artifact: Artifact) -> bool:

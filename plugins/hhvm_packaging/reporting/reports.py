@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
-from hhvm_packaging.planning.manifests import SourceManifest
+from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.request import PUBLISH
 from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
 from hhvm_packaging.publishing.candidates import Candidate
@@ -55,6 +55,7 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
             report.lines.append(f"built  {distro.name}: {done}")
             if distro.not_published:
                 report.lines.append(f"       It is kept in scratch and not published: {distro.not_published}")
+            _add_left_out(report, plan, distro)
         else:
             report.add_failed_step(MakeBinaryPackage, distro, index)
     return report.finish("all is built")
@@ -201,6 +202,13 @@ class _Report:
         return "\n".join([f"{self.title}: {well}", *lines])
 
 
+def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro) -> None:
+    """Add what the distribution's build left and no publish takes, by name."""
+    manifest = PackageManifest.read(report.store, plan.release, distro.name)
+    for name, reason in (manifest.not_published if manifest else {}).items():
+        report.lines.append(f"       left out: {name}, because {reason}")
+
+
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:
     """Add the failed task without which there is no signed source tarball."""
     manifest, run = SourceManifest.read(report.store, plan.release), report.run
@@ -230,6 +238,7 @@ def _add_published(report: _Report, plan: PublishPlan, found: dict[Distro, _Publ
             report.failures.append(f"held   {report.title}, {distro.name}: users do not get it from {suites}")
         else:
             report.lines.append(f"public {report.title}, {distro.name}: {', '.join(candidate.suites)}")
+            _add_left_out(report, plan, distro)
             if candidate.downgrade:
                 report.lines.append(
                     f"       who installed what was withdrawn goes back with: {candidate.downgrade}"
