@@ -127,17 +127,17 @@ def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
 
 
 def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_the_disk(bench: Bench) -> None:
-    job = bench.job("echo cc1plus: No space left on device; exit 1")
+    job = bench.job('touch "$HHVM_OOM_MARK"; exit 1')  # As if a container of it ran out of memory.
     bench.start(job)
     bench.ended(job)
-    with pytest.raises(TryAgain, match=r"out of disk: exit status 1"):
+    with pytest.raises(TryAgain, match=r"out of memory: exit status 1"):
         bench.worker.collect(bench.name, FIRST, job, bench.store)
     bench.start(job, SECOND)
     [volume] = bench.ec2.launches[-1].parameters["BlockDeviceMapping"]
     assert bench.ec2.launches[-1].parameters["InstanceType"] == "c7i.xlarge"
     assert int(volume["Ebs"]["VolumeSize"]) == 2 * bench.settings.ec2.machine(SCRIPT).disk
     bench.ended(job, SECOND)
-    with pytest.raises(JobFailed, match=r"out of disk: exit status 1"):
+    with pytest.raises(JobFailed, match=r"out of memory: exit status 1"):
         bench.worker.collect(bench.name, SECOND, job, bench.store)
 
 

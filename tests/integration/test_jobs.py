@@ -178,6 +178,41 @@ def test_a_stopped_worker_ends_its_job_and_leaves_a_result(worker: Worker) -> No
     assert worker.result["exit_status"] == 128 + signal.SIGTERM
 
 
+ON_A_SMALL_DISK = """
+cp -r "$1/packaging" "$1/job.json" /small/
+/small/packaging/jobs/run /small >/dev/null || true
+cat /small/result.json
+"""
+FILL = 'head --bytes 200m /dev/zero >"$OUT/filler" || true; '
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "fault"),
+    [
+        (f"{FILL} exit 0", 0, ""),
+        (f"{FILL} exit 7", 7, "disk"),
+        # What is free at the end says nothing.
+        (f'{FILL} sleep 1; rm "$OUT/filler"; exit 7', 7, "disk"),
+        ("echo No space left on device; exit 7", 7, ""),
+    ],
+)
+def test_on_a_full_disk_there_is_a_result_and_the_least_free_space_decides(
+    worker: Worker, script: str, status: int, fault: str
+) -> None:
+    worker.write("packaging/jobs/test", script)
+    command = worker.command("test", "--tmpfs=/small:size=150m,exec")
+    ran = run(*command[:-2], "bash", "-euc", ON_A_SMALL_DISK, "small", worker.work)
+    result = json.loads(ran.stdout)
+    assert (result["exit_status"], result["fault"]) == (status, fault)
+    assert [artifact["name"] for artifact in result["artifacts"]] == ([] if status else ["filler"])
+
+
+def test_a_job_whose_own_container_lacks_memory_says_so(worker: Worker) -> None:
+    worker.write("packaging/jobs/test", "head --bytes 400m /dev/zero | tail; exit 1")
+    run(*worker.command("test", "--memory=128m", "--memory-swap=128m"))
+    assert (worker.result["exit_status"], worker.result["fault"]) == (1, "memory")
+
+
 def test_an_old_result_is_gone_before_the_job_begins(worker: Worker) -> None:
     (worker.work / "result.json").write_text("{}")
     worker.run_script('[ ! -e "$OUT/../result.json" ]')

@@ -62,7 +62,7 @@ def context(**params: Any) -> Context:
         "run_id": "manual__2026-11-24T00:00:00+00:00",
         "dag_run": SimpleNamespace(run_after=datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)),
         "ti": Ti(),
-        "task": SimpleNamespace(subject="Publish HHVM 1.0.0?", body="It is built."),
+        "task": SimpleNamespace(subject="Publish HHVM 1.0.0?", body=r"\- 1\.0\.0\-1\~bookworm is built\."),
         "params": params,
         "reason": "task_failure",
     }
@@ -112,6 +112,7 @@ def test_a_failed_run_is_told_by_mail_slack_and_webhook(mails: MailServer, posts
     (hook_path, hook), (slack_path, slack) = sorted(posts.posts)
     assert slack_path == "/services/T0/B0/secret"
     assert "debian-13-trixie: &lt;{{ 1 + 1 }}&gt; &amp; more" in slack["text"]
+    assert slack["mrkdwn"] is False
     assert hook_path == "/hooks/hhvm"
     assert hook["text"].endswith(f"Its page: {hook['url']}\n\n{SAID}")
     assert hook["tasks"] == ["build_report", "make_binary_package_1", "plan"]
@@ -130,6 +131,7 @@ def test_what_waits_for_a_person_is_told_with_the_place_to_answer(
     (_, hook), _ = sorted(posts.posts)
     assert hook["event"] == "waiting"
     assert "Publish HHVM 1.0.0?" in hook["text"]
+    assert hook["text"].endswith("\n- 1.0.0-1~bookworm is built.")  # Not as Markdown.
     assert hook["url"].endswith("/tasks/build_report/required_actions")
 
 

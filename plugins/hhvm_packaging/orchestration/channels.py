@@ -63,8 +63,8 @@ def _post_to_slack(channel: Slack, message: Message) -> None:
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
     client = SlackWebhookHook(slack_webhook_conn_id=channel.connection).client
-    # Slack requires exactly &, < and > to be escaped.
-    body = {"text": html.escape(message.text, quote=False), "unfurl_links": False}
+    # Slack requires exactly &, < and > to be escaped. Its Markdown would strike through between tildes.
+    body = {"text": html.escape(message.text, quote=False), "mrkdwn": False, "unfurl_links": False}
     with requests.Session() as session:
         if client.proxy:
             session.proxies = {"http": client.proxy, "https": client.proxy}

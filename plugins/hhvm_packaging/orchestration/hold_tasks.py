@@ -15,9 +15,12 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from hhvm_packaging.orchestration import connections, notifications, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import holds
+from hhvm_packaging.reporting import markdown
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from airflow.sdk import Context
     from airflow.sdk.types import Operator
 
@@ -102,9 +105,14 @@ def ready(planned: Any) -> ReadyXCom:
         "hold_until": (requests[0].hold_until or datetime.datetime.now(datetime.UTC)).isoformat(),
         "require_approval": requests[0].require_approval,
         "subject": ", ".join(f"HHVM {version.version}" for version in publishable),
-        "body": "\n".join(f"- {version}" for version in publishable),
+        "body": write_body(publishable),
         "found": [version.model_dump(mode="json") for version in publishable],
     }
+
+
+def write_body(found: Sequence[holds.Ready]) -> str:
+    """What is built of each version, in Markdown: an item each."""
+    return "\n".join(f"- {markdown.escape(str(version))}" for version in found)
 
 
 @task(task_id=WrapperTask.RECORD_APPROVAL)

@@ -15,7 +15,7 @@ from airflow.sdk.bases.xcom import BaseXCom
 from hhvm_packaging.orchestration import channels, connections, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import InvalidVersion, Release
-from hhvm_packaging.reporting import telling
+from hhvm_packaging.reporting import markdown, telling
 from hhvm_packaging.reporting.telling import Message
 from hhvm_packaging.settings import settings
 
@@ -94,7 +94,7 @@ class PersonNeeded(_Notifier):
             f"Run: {run.run_id}",
             f"Asked: {asked.subject}",
             f"Answer at: {url}",
-            asked.body or "",
+            markdown.unescape(asked.body or ""),
         ]
         return _message("waiting", subject, lines, run, versions, [ti.task_id], url)
 
