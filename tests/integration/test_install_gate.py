@@ -17,6 +17,7 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.job import Artifact
+from jobs import artifacts
 from testing.publisher import publish
 from testing.serving import serving
 from testing.without_debian import forget_debian
@@ -43,13 +44,21 @@ class Build:
     scripts: dict[str, str] = field(default_factory=dict)
     """hhvm's maintainer scripts."""
     package: str = "hhvm"
+    more: dict[str, str] = field(default_factory=dict)
+    """The fields of other packages, by name. Those for debug symbols are of Ubuntu's kind."""
 
     def make(self, directory: Path, image: str, suite: str = "bookworm") -> dict[str, Artifact]:
         """Leave the packages in ``directory``; they are described as a job describes its own."""
-        names = {}
-        for package in (self.package, f"{self.package}-dev"):
+        version = f"{self.version}-1~{suite}"
+        packages = {
+            self.package: self.fields,
+            f"{self.package}-dev": f"Depends: {self.package} (= {version})\n",
+            **{name: fields.format(version=version) for name, fields in self.more.items()},
+        }
+        script = ""
+        for package, fields in packages.items():
             tree = directory / f"{package}-{self.version}"
-            files = {"DEBIAN/control": self.control(package, suite)}
+            files = {"DEBIAN/control": control(package, version, fields)}
             if package == self.package:
                 files["usr/bin/hhvm"] = f"#!/bin/sh\nVERSION={self.version}\n{self.says}\n"
                 files |= {f"DEBIAN/{name}": f"#!/bin/sh\n{text}\n" for name, text in self.scripts.items()}
@@ -57,32 +66,22 @@ class Build:
                 (tree / name).parent.mkdir(parents=True, exist_ok=True)
                 (tree / name).write_text(content)
                 (tree / name).chmod(0o755)
-            names[tree.name] = f"{package}_{self.version}-1~{suite}_amd64.deb"
-        script = "".join(
-            f"dpkg-deb --root-owner-group --build {tree} {name} >&2; apt-ftparchive packages ./{name};"
-            for tree, name in names.items()
-        )
+            name = f"{package}_{version}_amd64.{'ddeb' if package.endswith('-dbgsym') else 'deb'}"
+            script += f"dpkg-deb --root-owner-group --build {tree} {name};"
         made = run(
             *("docker", "run", "--rm", f"--volume={directory}:{directory}", f"--workdir={directory}", image),
             *("sh", "-ec", script),
         )
         assert made.returncode == 0, made.stderr
-        stanzas = dict(zip(names.values(), made.stdout.strip("\n").split("\n\n"), strict=True))
-        return {name: described(directory / name, stanza) for name, stanza in stanzas.items()}
-
-    def control(self, package: str, suite: str) -> str:
-        version = f"{self.version}-1~{suite}"
-        fields = self.fields if package == self.package else f"Depends: {self.package} (= {version})\n"
-        return (
-            f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n"
-            f"Maintainer: HHVM <hhvm@example.org>\n{fields}Description: test\n"
-        )
+        found = [Artifact(**artifact) for artifact in artifacts.describe(directory).artifacts]
+        return {artifact.name: artifact for artifact in found}
 
 
-def described(file: Path, stanza: str) -> Artifact:
-    content = file.read_bytes()
-    sha256, md5 = (hashlib.new(name, content).hexdigest() for name in ("sha256", "md5"))
-    return Artifact(name=file.name, size=len(content), sha256=sha256, md5=md5, stanza=stanza)
+def control(package: str, version: str, fields: str) -> str:
+    return (
+        f"Package: {package}\nVersion: {version}\nArchitecture: amd64\n"
+        f"Maintainer: HHVM <hhvm@example.org>\n{fields}Description: test\n"
+    )
 
 
 # What is published
@@ -154,7 +153,7 @@ class Bench:
         (distro / "make-package").unlink()
         self.worker.write(
             f"packaging/distros/{distro.name}/make-package",
-            "cp /opt/hhvm-distro-packaging/built/*.deb /var/out/",
+            "cp /opt/hhvm-distro-packaging/built/*.*deb /var/out/",
         )
         (self.worker.work / f"in/{build.package}-{build.version}.tar.gz").write_bytes(b"the source")
         self.worker.run(
@@ -169,9 +168,9 @@ class Bench:
         )
         return self.worker.log
 
-    def assert_built(self) -> None:
+    def assert_built(self, packages: int = 2) -> None:
         assert self.worker.result["exit_status"] == 0, self.worker.log
-        assert len(self.worker.result["artifacts"]) == 2
+        assert len(self.worker.result["artifacts"]) == packages
 
     def assert_refused(self, part: str, *reasons: str) -> None:
         """It does not count as built, and the last lines say why."""
@@ -258,6 +257,51 @@ def test_a_package_can_change_neither_what_was_built_nor_reach_the_engine(bench:
     look = "if touch /var/out/hhvm.deb || [ -e /var/run/docker.sock ]; then exit 1; fi"
     bench.build(Build("1.0.0", scripts={"postinst": look}))
     bench.assert_built()
+
+
+# All that the build declares
+
+
+SAME = "Depends: hhvm (= {version})\n"
+
+
+def test_all_packages_of_a_build_are_installed_over_all_that_users_have(bench: Bench) -> None:
+    bench.publish(Build("1.0.0", more={"hhvm-dbg": SAME}))
+    log = bench.build(Build("1.0.1", more={"hhvm-dbg": SAME, "hhvm-dev-dbgsym": SAME}))
+    bench.assert_built(4)
+    for package in ("hhvm", "hhvm-dev", "hhvm-dbg"):
+        assert f"Unpacking {package} (1.0.1-1~bookworm) over (1.0.0-1~bookworm)" in log
+    assert log.count("Setting up hhvm-dev-dbgsym (1.0.1-1~bookworm)") == 2
+
+
+def test_a_build_without_a_package_that_users_have_is_refused_if_apt_would_keep_hhvm_back(
+    bench: Bench,
+) -> None:
+    bench.publish(Build("1.0.0", more={"hhvm-dbg": SAME}))
+    bench.build(Build("1.0.1"))
+    bench.assert_refused("upgrade", "back for users who have", "the build has no hhvm-dbg any more")
+
+
+def test_a_package_that_the_build_replaces_by_its_own_word_is_no_obstacle(bench: Bench) -> None:
+    bench.publish(Build("1.0.0", more={"hhvm-dbg": SAME}))
+    log = bench.build(Build("1.0.1", fields="Breaks: hhvm-dbg (<< 1.0.1)\nReplaces: hhvm-dbg\n"))
+    bench.assert_built()
+    assert "Removing hhvm-dbg (1.0.0-1~bookworm)" in log
+    assert "until they run apt-get dist-upgrade: the build replaces a package" in log
+
+
+def test_packages_that_exclude_each_other_are_each_installable(bench: Bench) -> None:
+    log = bench.build(Build("1.0.1", more={"hhvm-other": "Conflicts: hhvm-dev\n"}))
+    bench.assert_built(3)
+    assert "hhvm-other can be installed, but not beside hhvm hhvm-dev" in log
+
+
+@pytest.mark.parametrize("package", ["hhvm-dbg", "hhvm-dbgsym"])
+def test_a_package_of_any_kind_that_does_not_install_is_refused(bench: Bench, package: str) -> None:
+    bench.build(Build("1.0.1", more={package: "Depends: no-such-package\n"}))
+    bench.assert_refused(
+        "fresh", f"{package} : Depends: no-such-package", "1.0.1-1~bookworm does not install"
+    )
 
 
 # What does not
