@@ -30,7 +30,7 @@ from hhvm_packaging.workers.job import Failure, Job
 from testing.debs import Deb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
@@ -58,8 +58,17 @@ class Bench:
     def __init__(self, s3: S3Client, signer: Signer, settings: Settings) -> None:
         self.store, self.signer, self.settings = Store(s3, settings), signer, settings
 
-    def build(self, version: str, extra: str = "", architectures: Iterable[str] = ("amd64",)) -> PublishPlan:
-        """A plan to publish a version that was built for both; ``extra`` are more lines of its control."""
+    def build(
+        self,
+        version: str,
+        extra: str = "",
+        architectures: Iterable[str] = ("amd64",),
+        more: Callable[[str], list[Deb]] = lambda _: [],
+    ) -> PublishPlan:
+        """A plan to publish a version that was built for both; ``extra`` are more lines of its control.
+
+        ``more`` makes other packages of the build from their version.
+        """
         distros = tuple(
             Distro(
                 name=f"debian-{number}-{suite}",
@@ -84,7 +93,7 @@ class Bench:
             package_version = f"{version}-{distro.pkgver}"
             debs = [
                 Deb(package_version, release.package, architecture, extra) for architecture in architectures
-            ]
+            ] + more(package_version)
             directory = keys.outputs(plan.release, distro.name, AttemptId.new())
             for deb in debs:
                 self.store.scratch.put(directory + deb.name, deb.content)

@@ -12,11 +12,13 @@ from demo import signing_key
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.publishing.candidates import Candidate
-from hhvm_packaging.publishing.steps import VerifyCandidate
+from hhvm_packaging.publishing.steps import VerifyCandidate, VerifyPublished
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.docker import DockerWorker
 from hhvm_packaging.workers.job import JobFailed
+from testing.apt_client import website
 from testing.built import BOOKWORM, TRIXIE, Bench, bench
+from testing.debs import Deb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +36,15 @@ def worker(job_image: str, bench: Bench, tmp_path: Path) -> DockerWorker:
     return DockerWorker(connections.docker_worker().engine, settings)
 
 
-def verify(worker: DockerWorker, bench: Bench, plan: PublishPlan, distro: str) -> str:
-    """What the task ``verify_candidate`` does, from its start to its end. Raises JobFailed."""
-    step = VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro))
+def verify(
+    worker: DockerWorker,
+    bench: Bench,
+    plan: PublishPlan,
+    distro: str,
+    kind: type[VerifyCandidate | VerifyPublished] = VerifyCandidate,
+) -> str:
+    """What the task of a step does, from its start to its end. Raises JobFailed."""
+    step = kind(plan, bench.store, worker.settings, plan.distro(distro))
     name, job = f"hhvm-test-{uuid.uuid4().hex}", step.job(ATTEMPT)
     try:
         worker.start(name, ATTEMPT, job, {"hhvm.test": "yes"}, bench.store)
@@ -58,6 +66,33 @@ def test_what_apt_can_install_is_accepted_with_the_distributions_own_packages(
     assert VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro)).done() is None
     verify(worker, bench, plan, distro)
     assert VerifyCandidate(plan, bench.store, bench.settings, plan.distro(distro)).done()
+
+
+def build_all(version: str) -> list[Deb]:
+    """What else a build may make: debug packages of each kind, one for all, and one that excludes another."""
+    same = f"Depends: hhvm (= {version})\n"
+    return [
+        Deb(version, "hhvm-dbg", extra=same),
+        Deb(version, "hhvm-dbgsym", extra=same, suffix="ddeb"),
+        Deb(version, "hhvm-doc", "all"),
+        Deb(version, "hhvm-other", extra="Conflicts: hhvm\n"),
+    ]
+
+
+def test_all_packages_of_a_build_are_offered_in_its_suite_and_can_be_had(
+    bench: Bench, worker: DockerWorker, s3_directory: Path
+) -> None:
+    plan = bench.build("1.0.0", more=build_all)
+    bench.propose(plan)
+    verify(worker, bench, plan, BOOKWORM)
+    bench.update(plan)
+    with website(s3_directory / bench.settings.downloads_bucket) as public:
+        worker.settings = worker.settings.model_copy(
+            update={"public_url": public.url, "docker_network": "host"}
+        )
+        verify(worker, bench, plan, BOOKWORM, VerifyPublished)
+    offered = {stanza.package for stanza in bench.suite("bookworm").read().packages["amd64"].stanzas}
+    assert offered == {"hhvm", *(deb.package for deb in build_all("1"))}
 
 
 def test_what_apt_cannot_install_is_not_exposed_and_apts_words_are_shown(
