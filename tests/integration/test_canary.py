@@ -336,7 +336,7 @@ def look(public: Public, worker: DockerWorker) -> str:
 def test_apt_reads_every_suite_and_can_install_from_it(public: Public, worker: DockerWorker) -> None:
     plan = public.plan()
     step = LookAsUser(plan, public.bench.store, public.bench.settings, plan.distro(BOOKWORM))
-    assert step.job(ATTEMPT).environment["EXPECTED"] == "bookworm hhvm"
+    assert step.job(ATTEMPT).files["expected"] == "bookworm hhvm"
     assert look(public, worker) == "HHVM canary, debian-12-bookworm, look-as-user: done"
 
 
