@@ -71,7 +71,7 @@ def test_jobs_keep_their_own_library_beside_a_bin_of_another_revision(root: Path
     library.write_text("echo from another revision; exit 9\n")
     files = unpacked(packaging_files.pack(other, root / "jobs"), tmp_path / "unpacked")
     assert (files / "bin/lib/hhvm-packaging.sh").read_text() == library.read_text()
-    for job in ("make-binary-package", "run", "on-instance", "in-container/install-gate"):
+    for job in ("make-binary-package", "look-as-user", "on-instance", "in-container/install-gate"):
         helped = subprocess.run([files / "jobs" / job, "--help"], capture_output=True, check=True)
         assert b"another revision" not in helped.stdout
 
