@@ -206,7 +206,7 @@ def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro
     """Add what the distribution's build left and no publish takes, by name."""
     manifest = PackageManifest.read(report.store, plan.release, distro.name)
     for name, reason in (manifest.not_published if manifest else {}).items():
-        report.lines.append(f"       left out: {name}, because {reason}")
+        report.lines.append(f"       left out: {name}, because {distro.not_published or reason}")
 
 
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:
