@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.settings import Ec2, Settings
+from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.ec2 import user_data
 from hhvm_packaging.workers.job import Input, Job
@@ -84,6 +84,13 @@ def command(container: str, *words: str, given: bytes = b"") -> bytes:
     return done.stdout
 
 
+def settings(bucket: str, region: str) -> Settings:
+    """Settings that no deployment may have: what they are checked for must not be what keeps a shell safe."""
+    known = Settings()
+    ec2 = known.ec2.model_copy(update={"region": region})
+    return known.model_copy(update={"scratch_bucket": bucket, "ec2": ec2})
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the container sees under the same path."""
@@ -126,7 +133,7 @@ def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container:
         region, version, distro, bucket, directory = (value(random) for _ in range(5))
         name = f"hhvm-{version}-make-binary-package-{distro}"
         job = Job(version=version, script="a-job", packaging=SHA256, environment={}, time_limit=60)
-        deployment = Settings(scratch_bucket=bucket, ec2=Ec2(region=region))
+        deployment = settings(bucket, region)
         script = user_data(job, name, directory, SHA256, deployment)
         scripts.append(script[: script.index("# shellcheck shell=bash")])
         expected += [region, name, bucket, directory, keys.packaging(SHA256)]
@@ -174,7 +181,7 @@ class Case:
     def __init__(self, random: Random, number: int, root: Path, packaging: bytes) -> None:
         self.directory = root / f"case-{number}"
         (self.directory / "s3").mkdir(parents=True)
-        self.settings = Settings(scratch_bucket=value(random), ec2=Ec2(region=value(random)))
+        self.settings = settings(value(random), value(random))
         version, self.name = value(random), f"hhvm-test-{number}"
         self.files = {file_name(random): value(random).encode() for _ in range(FILES)}
         inputs = [value(random) for _ in self.files]
