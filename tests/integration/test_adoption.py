@@ -307,6 +307,13 @@ def test_a_suite_is_adopted_without_a_change_of_its_packages(repository: Reposit
     assert undo.read_history(repository.suite)[-1].name == done.snapshot
 
 
+def test_the_history_of_a_suite_that_is_not_adopted_says_so(repository: Repository) -> None:
+    (said,) = apt_suite.show_history(repository.suite)
+    assert "was made by another tool" in said
+    adoption.adopt(repository.suite, repository.signer)
+    assert any(line.endswith(f"  {FOUND}") for line in apt_suite.show_history(repository.suite))
+
+
 def test_an_adoption_that_died_is_made_by_the_next(repository: Repository) -> None:
     repository.suite.keep(repository.suite.read(), repository.signer)
     assert adoption.adopt(repository.suite, repository.signer)
@@ -447,6 +454,7 @@ def test_a_suite_without_in_release_is_adopted_too(repository: Repository) -> No
     before = repository.suite.read()
     repository.delete("InRelease")
     assert repository.suite.read(signer=repository.signer).identities == before.identities
+    assert repository.canary() == []
     repository.publish(NEW)
     assert repository.suite.read().identities == before.identities | {("hhvm", NEW.version, "amd64")}
     undo.undo(repository.suite, undo.read_history(repository.suite)[-1].name, repository.signer)

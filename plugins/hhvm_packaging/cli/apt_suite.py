@@ -27,8 +27,13 @@ class NotAdopted(PackagingError):
 def show_history(suite: Suite) -> Iterable[str]:
     """The states of the suite, newest first, as lines for people."""
     snapshots = undo.read_history(suite)
-    if not snapshots:
+    if not snapshots and suite.read().release is None:
         yield f"nothing was ever published in {suite}"
+    elif not snapshots:
+        yield (
+            f"{suite} was made by another tool, so it has no history yet: "
+            f"bin/apt-suite adopt {suite} shows what to adopt it would change"
+        )
     for snapshot in snapshots:
         yield f"{snapshot.name}  {snapshot.reason}"
         yield from (f"    + {words}" for words in snapshot.added)

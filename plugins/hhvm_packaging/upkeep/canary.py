@@ -225,11 +225,10 @@ class _Check:
 
     def check_suite(self, suite: Suite) -> None:
         """Check InRelease, its signature and its times, and every index in every form."""
-        in_release = self._try(lambda: self.website.get(suite.key(keys.IN_RELEASE)), f"{suite}: ")
-        if in_release is None:
-            return
         try:
-            text = self._verify(suite, in_release)
+            text = self._fetch_release(suite)
+            if text is None:
+                return
             release = release_file.Release.parse(text)
         except index.InvalidIndex as error:
             self.found.append(f"{suite}: InRelease: {error}")
@@ -238,6 +237,23 @@ class _Check:
         self._check_release(suite, text)
         contents = self._fetch_indices(suite, release)
         self.offered[str(suite)] = self._read_indices(suite, release, contents)
+
+    def _fetch_release(self, suite: Suite) -> bytes | None:
+        """The text of InRelease; None if it is not there. Raises index.InvalidIndex.
+
+        Other tools did not always write InRelease. Where none of our commits did, Release and Release.gpg do.
+        """
+        in_release = self._look(partial(self.website.get, suite.key(keys.IN_RELEASE)))
+        if isinstance(in_release, bytes):
+            return self._verify(suite, in_release)
+        if in_release.is_absent and not any(
+            suite.scratch.keys(keys.snapshots(suite.repository, suite.suite))
+        ):
+            release = self._look(partial(self.website.get, suite.key(keys.RELEASE)))
+            if isinstance(release, bytes):
+                return release
+        self.found.append(f"{suite}: {in_release}")
+        return None
 
     def _verify(self, suite: Suite, in_release: bytes) -> bytes:
         """The signed text of InRelease. If the signature is not valid, the text without it."""
