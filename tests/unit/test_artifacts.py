@@ -114,6 +114,20 @@ def test_what_a_control_file_says_arrives_byte_for_byte(directory: Path, maintai
     assert found["stanza"].encode().startswith(content.strip(b"\n"))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([b"Maintainer: ", b"Description: short\n ", b"", b"\n"]))
+def test_any_bytes_arrive_as_they_are_or_are_refused_by_the_files_name(
+    directory: Path, odd: bytes, before: bytes
+) -> None:
+    content = b"Package: hhvm\nVersion: 1.0-1\nArchitecture: amd64\n" + before + odd
+    leave(directory, **{"hhvm_1.0-1_amd64.deb": debs.package(content, "./usr/bin/a", b"")})
+    try:
+        said = artifacts.describe(directory).artifacts[0]["stanza"].encode()
+    except artifacts.Unusable as refused:
+        said = str(refused).encode()
+    assert said.startswith((content.strip(b"\n"), b"hhvm_1.0-1_amd64.deb: "))
+
+
 def test_what_is_no_file_is_left_out_by_name(tmp_path: Path) -> None:
     leave(tmp_path, **{"a.txt": b"hello"})
     (tmp_path / "directory").mkdir()
@@ -157,6 +171,23 @@ def test_a_file_that_is_empty_or_cut_anywhere_is_refused_by_name(
             continue  # It lacks nothing but the last line's end.
         with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(file.name)}: "):
             artifacts.describe(tmp_path)
+
+
+def test_a_tool_that_prints_an_error_and_says_that_all_is_well_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "tools/dpkg-deb"
+    tool.parent.mkdir()
+    tool.write_text(
+        f"#!/bin/sh\necho dpkg-deb: error: it is damaged >&2\nprintf '%s' '{control().decode()}'\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(
+        artifacts.Unusable, match=rf"^{re.escape(DEB.name)}: .*: dpkg-deb: error: it is damaged"
+    ):
+        artifacts.describe(leave(tmp_path / "out", DEB))
 
 
 def test_a_package_with_a_flipped_bit_in_its_files_is_refused(tmp_path: Path) -> None:
