@@ -1,7 +1,7 @@
 """Build one version of HHVM: its signed source tarball, and packages for each distribution.
 
-**To run**: trigger it with a `version`; `nightly` is the nightly of the run's own date, UTC. People
-usually trigger `hhvm_build_and_publish`, which runs this and then publishes.
+**To run**: trigger it with a `version`; `nightly` is the nightly of the run's logical date, or else of
+today, UTC. People usually trigger `hhvm_build_and_publish`, which runs this and then publishes.
 
 **What is done stays done**: each task first checks whether its result is in the store. A cleared task whose
 work is done succeeds at once and says so.

@@ -1,10 +1,10 @@
 """Build one version of HHVM and, once it is built, publish it. Scheduled, it is the nightly.
 
 **To run**: tag the release on the staging repository and trigger this with its `version`; or leave
-`nightly`, which is the nightly of the run's own date, UTC. The nightly also runs by itself, as the setting
-`nightly_schedule` says. `hold_until` and `require_approval` hold a release that is built; until then nothing
-of it is public: no tag, tarball, package or listing. The person who approves finds the request under
-*Required Actions*.
+`nightly`, which is the nightly of the run's logical date, or else of today, UTC. The nightly also runs by
+itself, as the setting `nightly_schedule` says. `hold_until` and `require_approval` hold a release that is
+built; until then nothing of it is public: no tag, tarball, package or listing. The person who approves finds
+the request under *Required Actions*.
 
 **When this fails**: `publish` says what is not published and why. The link *Triggered DAG* of `build` and
 of `publish` leads to the run that failed, whose report leads to the log. Fix the cause, then clear the

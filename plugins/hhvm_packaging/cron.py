@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
 from croniter.croniter import CroniterError
@@ -35,6 +36,29 @@ def check(expression: str) -> str:
     except CroniterError as error:
         raise ValueError(f"{expression!r} is not allowed ({error}). Allowed: {ALLOWED_FORM}") from error
     return expression
+
+
+def days(
+    expression: str, time_zone: str, after: datetime.date, until: datetime.datetime
+) -> list[datetime.date]:
+    """The UTC days on which it fires, after the day ``after`` and not later than ``until``, the oldest first.
+
+    A day is there once, however often it fires. The expression is one that ``check`` takes. As in Airflow, a
+    local time that there is not (the clock is put forward) is as much later as the clock is put forward.
+    """
+    if not expression:
+        return []
+    zone = ZoneInfo(time_zone)
+    found: list[datetime.date] = []
+    begin = datetime.datetime.combine(after, datetime.time(), datetime.UTC)
+    for local in _times(expression, begin.astimezone(zone).replace(tzinfo=None)):
+        # A time that there is twice is later with fold=1; one that there is not, with fold=0.
+        time = max(local.replace(tzinfo=zone, fold=fold).astimezone(datetime.UTC) for fold in (0, 1))
+        if time > until:
+            return found
+        if time.date() > max([after, *found[-1:]]):
+            found.append(time.date())
+    return found
 
 
 def _times(expression: str, after: datetime.datetime) -> Iterator[datetime.datetime]:

@@ -299,8 +299,8 @@ class Settings(BaseSettings):
     """After how many seconds the canary checks its findings again. By then a publish has ended, and caches
     have expired."""
     nightly_max_age_hours: Annotated[int, Field(gt=24)] = 48
-    """The next nightly is missing this many hours after the start of the newest nightly's day (UTC). Only if
-    ``nightly_schedule`` is set."""
+    """How many hours after the beginning of the day before its own (UTC) a nightly is missing. Only if
+    ``nightly_schedule`` has one for that day."""
 
     @classmethod
     def settings_customise_sources(

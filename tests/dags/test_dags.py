@@ -20,9 +20,9 @@ from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
-from airflow.timetables.base import TimeRestriction
+from airflow.timetables.base import DataInterval, TimeRestriction
 
-from hhvm_packaging import distros
+from hhvm_packaging import cron, distros
 from hhvm_packaging.orchestration import queues, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunOperator, PublishOperator
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
@@ -314,29 +314,72 @@ def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(dags: dict[
             assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
 
 
-def context(dag: DAG, conf: dict[str, Any] | None, run_after: datetime.datetime) -> dict[str, Any]:
+def context(
+    dag: DAG,
+    conf: dict[str, Any] | None,
+    run_after: datetime.datetime,
+    logical_date: datetime.datetime | None = None,
+) -> dict[str, Any]:
     """What Airflow gives the task ``plan`` of a run: it takes parameters that no form has."""
     return {
         "dag": dag,
-        "dag_run": SimpleNamespace(conf=conf, run_after=run_after),
+        "dag_run": SimpleNamespace(conf=conf, run_after=run_after, logical_date=logical_date),
         "params": process_params(dag, dag.get_task("plan"), conf, suppress_exception=False),
     }
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/Los_Angeles", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    "schedule", ["0 10 * * *", "30 2 * * *", "0 1 * * *", "0 17 * * 1-5", "45 */8 * * *"]
+)
+def test_the_nightlies_that_are_missed_are_those_that_airflow_would_have_run(
+    dags: dict[str, DAG], zone: str, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over both changes of summer time."""
+    loaded = load_dags(
+        monkeypatch, HHVM_PACKAGING_NIGHTLY_SCHEDULE=schedule, HHVM_PACKAGING_NIGHTLY_TIME_ZONE=zone
+    )["hhvm_build_and_publish"]
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(loaded)).timetable
+    begin, end = pendulum.datetime(2026, 2, 1), pendulum.datetime(2026, 12, 1)
+    info = timetable.next_dagrun_info(
+        last_automated_data_interval=DataInterval.exact(begin),
+        restriction=TimeRestriction(begin, end, catchup=True),
+    )
+    ran: list[datetime.date] = []
+    while info and info.run_after <= end:
+        ran.append(info.run_after.in_timezone("UTC").date())
+        info = timetable.next_dagrun_info(
+            last_automated_data_interval=info.data_interval,
+            restriction=TimeRestriction(begin, end, catchup=True),
+        )
+    wanted = sorted({day for day in ran if day > begin.date()})
+    assert cron.days(schedule, zone, begin.date(), end) == wanted
+    assert len(wanted) > 200
+
+
+def test_the_word_nightly_means_the_logical_date_that_a_person_gave(dags: dict[str, DAG]) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    wrapper, week = dags["hhvm_build_and_publish"], datetime.timedelta(days=7)
+    planned = task_context.read_request(context(wrapper, None, now, now - week))
+    assert planned.version == f"{now - week:%Y.%m.%d}"
+    with pytest.raises(AirflowFailException, match=r"logical date: .* is in the future"):
+        task_context.read_request(context(wrapper, None, now, now + week))
+
+
 def test_a_nightly_that_is_resumed_after_midnight_is_of_its_own_date(dags: dict[str, DAG]) -> None:
     """Its run has the date, in whichever zone; its child runs are told the version, on whichever day."""
-    late = datetime.datetime.fromisoformat("2026-11-23T23:59:00Z")
-    abroad = datetime.datetime.fromisoformat("2026-11-24T00:30:00+02:00")
+    late = datetime.datetime.fromisoformat("2024-11-23T23:59:00Z")
+    abroad = datetime.datetime.fromisoformat("2024-11-24T00:30:00+02:00")
     for run_after in (late, abroad):
         planned = task_context.read_request(context(dags["hhvm_build_and_publish"], None, run_after))
-        assert planned.version == "2026.11.23"
+        assert planned.version == "2024.11.23"
     days_later = late + datetime.timedelta(days=3)
     for child, passed_on in (
         ("hhvm_build", BuildOperator.passed_on),
         ("hhvm_publish_release", PublishOperator.passed_on),
     ):
         conf = {name: planned.model_dump(mode="json")[name] for name in passed_on}
-        assert task_context.read_request(context(dags[child], conf, days_later)).version == "2026.11.23"
+        assert task_context.read_request(context(dags[child], conf, days_later)).version == "2024.11.23"
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))

@@ -295,8 +295,21 @@ def test_a_nightly_that_did_not_come_is_missed_in_each_suite_that_it_goes_to(pub
     found = public.check(now=midnight + timedelta(hours=73))
     for suite in ("bookworm", "trixie"):
         [missing] = [line for line in found if line.startswith(f"debian {suite}: nightlies are missing")]
-        assert f"the newest one is {NOW:%Y.%m.%d}" in missing
+        assert f"The newest one is {NOW:%Y.%m.%d}" in missing
+        days = [f"{NOW + timedelta(days=day):%Y.%m.%d}" for day in (1, 2)]
+        assert f"nightlies are missing: {', '.join(days)}. " in missing
         assert any(line.startswith(f"debian {suite}: Release is of ") for line in found)
+
+
+def test_a_day_that_the_schedule_leaves_out_is_no_missing_nightly(public: Public) -> None:
+    public.bench.update(public.bench.build(f"{NOW:%Y.%m.%d}"))
+    weekly = {"nightly_schedule": f"0 10 * * {NOW:%a}"}
+    public.bench.settings = public.bench.settings.model_copy(update=weekly)
+    midnight = NOW.replace(hour=0, minute=0, second=0)
+    assert public.check(now=midnight + timedelta(days=7, hours=23)) == []
+    assert any(
+        "nightlies are missing" in line for line in public.check(now=midnight + timedelta(days=8, hours=1))
+    )
 
 
 def test_the_first_nightly_of_a_new_deployment_is_missed_after_as_long(public: Public) -> None:

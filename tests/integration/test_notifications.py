@@ -60,7 +60,9 @@ def context(**params: Any) -> Context:
     found = {
         "dag": a_dag(),
         "run_id": "manual__2026-11-24T00:00:00+00:00",
-        "dag_run": SimpleNamespace(run_after=datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)),
+        "dag_run": SimpleNamespace(
+            run_after=datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC), logical_date=None
+        ),
         "ti": Ti(),
         "task": SimpleNamespace(subject="Publish HHVM 1.0.0?", body=r"\- 1\.0\.0\-1\~bookworm is built\."),
         "params": params,

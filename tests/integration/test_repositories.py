@@ -242,6 +242,17 @@ def test_what_fails_after_the_packages_are_public_is_reported_too(bench: Bench) 
     ]
 
 
+def test_the_first_nightly_after_an_outage_names_the_days_that_have_none(bench: Bench) -> None:
+    first, last = (bench.build(version) for version in ("2026.11.20", "2026.11.24"))
+    bench.update(first)
+    assert "there is no nightly" not in bench.report(first)
+    bench.update(last)
+    assert (
+        "note   there is no nightly of 2026.11.21, 2026.11.22, 2026.11.23, although nightly_schedule has it. "
+        "To build one after all, trigger hhvm_build_and_publish with that version"
+    ) in bench.report(last)
+
+
 def test_a_plan_that_failed_is_reported_in_its_own_words(bench: Bench) -> None:
     run = Run(RUN.url, RUN.dag_id, RUN.run_id, {"plan": "failed"}, lambda task, _: f"why {task}")
     with pytest.raises(reports.Incomplete, match=r"nothing was published, because `plan` failed: why plan\n"):

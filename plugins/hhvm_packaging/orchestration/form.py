@@ -145,7 +145,8 @@ def _version() -> Param:
         type="string",
         pattern=VERSION_PATTERN,
         title=f"version: {ALLOWED_FORM}",
-        description="The word `nightly` means the nightly of the run's date in UTC.",
+        description="The word `nightly` means the nightly of the run's logical date in UTC; without one, of "
+        "today. A logical date of the future is refused.",
     )
 
 

@@ -135,7 +135,8 @@ def _versions(context: Mapping[str, Any]) -> list[str]:
         return planned
     params, run = context.get("params") or {}, context.get("dag_run")
     asked = params.get("versions") or [params.get("version")]
-    today = (run.run_after if run else datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).date()
+    time = (run.logical_date or run.run_after) if run else datetime.datetime.now(datetime.UTC)
+    today = time.astimezone(datetime.UTC).date()
     return [_version(version, today) for version in asked if version]
 
 

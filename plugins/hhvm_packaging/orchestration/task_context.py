@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from hhvm_packaging import distros
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import packaging_files
+from hhvm_packaging.planning import nightly_days, packaging_files
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
 from hhvm_packaging.runs.run import FAILURE_REASON, Run
@@ -91,9 +91,14 @@ def _params(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_arguments(context: Mapping[str, Any]) -> dict[str, Any]:
-    """What the request is checked against: the distributions that exist, and the date of the run."""
-    date = context["dag_run"].run_after.astimezone(datetime.UTC).date()
-    return {"known": distros.names(settings().packaging_root), "run_date": date}
+    """What the request is checked against: the distributions that exist, the date of the run, and today."""
+    run, now = context["dag_run"], datetime.datetime.now(datetime.UTC)
+    date = nightly_days.find_run_date(run.run_after, run.logical_date, now)
+    return {
+        "known": distros.names(settings().packaging_root),
+        "run_date": date,
+        "today": nightly_days.latest_day(now),
+    }
 
 
 def parse_requests(planned: RequestJson | list[RequestJson]) -> list[Request]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_a
 from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.release import ALLOWED_FORM, InvalidVersion, Release
+from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, InvalidVersion, Release
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +56,7 @@ class Request(BaseModel):
     version: str
     distros: tuple[str, ...]
     today: datetime.date
-    """The run's own date, UTC."""
+    """The day on which the run was planned, UTC. A nightly of that day is what there is now."""
     action: Action = PUBLISH
     undo_to: str | None = None
     """The name of the snapshot to return to, or its time; None to remove this version only."""
@@ -91,17 +91,19 @@ class Request(BaseModel):
         *,
         known: Iterable[str],
         run_date: datetime.date,
+        today: datetime.date | None = None,
     ) -> Request:
         """Make the request of a run, and check it.
 
         ``params`` are the run's values of the form's fields; ``conf`` is everything that the run was given.
-        ``known`` are the names of all distributions. The form makes the same checks, but a run can be
-        started without the form. Raises Refused, naming the field and what it may be.
+        ``run_date`` is what the word ``nightly`` means; ``today`` is the last day whose nightly there may be,
+        by default the same. ``known`` are the names of all distributions. The form makes the same checks, but
+        a run can be started without the form. Raises Refused, naming the field and what it may be.
         """
         _refuse_unknown(params, conf)
         known = sorted(known)
         try:
-            release = Release.parse(params["version"], today=run_date)
+            release = _parse(params["version"], run_date, today)
         except InvalidVersion as error:
             raise Refused(str(error)) from error
         asked = params["distros"]
@@ -118,7 +120,7 @@ class Request(BaseModel):
         request = cls(
             version=release.version,
             distros=tuple(dict.fromkeys(asked)),
-            today=run_date,
+            today=today or run_date,
             action=_one_of(ACTIONS, "action", params),
             undo_to=_text(params, "undo_to", UNDO_TO_PATTERN, UNDO_TO),
             dry_run=_one_of((False, True), "dry_run", params),
@@ -141,6 +143,7 @@ class Request(BaseModel):
         *,
         known: Iterable[str],
         run_date: datetime.date,
+        today: datetime.date | None = None,
     ) -> tuple[Request, ...]:
         """The requests of a run whose ``params`` have ``versions``, in their order. Otherwise like check."""
         _refuse_unknown(params, conf)
@@ -150,14 +153,22 @@ class Request(BaseModel):
                 f"versions: {asked!r} is not allowed. Allowed: a list of at least one of {ALLOWED_FORM}."
             )
         try:
-            releases = [Release.parse(version, today=run_date) for version in asked]
+            releases = [_parse(version, run_date, today) for version in asked]
         except InvalidVersion as error:
             raise Refused(f"versions: {str(error).removeprefix('version: ')}") from error
         _refuse_twice(releases)
         return tuple(
-            cls.check({**params, "version": release.version}, None, known=known, run_date=run_date)
+            cls.check(
+                {**params, "version": release.version}, None, known=known, run_date=run_date, today=today
+            )
             for release in releases
         )
+
+
+def _parse(version: object, run_date: datetime.date, today: datetime.date | None) -> Release:
+    """The release. The word ``nightly`` means that of the run's date."""
+    asked = f"{run_date:%Y.%m.%d}" if version == NIGHTLY else version
+    return Release.parse(asked, today=today or run_date)
 
 
 def only_dry_run(params: Mapping[str, Any], conf: Mapping[str, Any] | None) -> bool:

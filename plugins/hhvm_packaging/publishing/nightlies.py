@@ -9,6 +9,7 @@ from hhvm_packaging.apt.change import Change
 from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.apt.undo import upstream
 from hhvm_packaging.release import NIGHTLY_PACKAGE, Release
+from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.apt.state import State
     from hhvm_packaging.settings import Settings
+    from hhvm_packaging.store.buckets import Store
 
 
 def find_nightly(identity: Identity) -> Release | None:
@@ -25,6 +27,17 @@ def find_nightly(identity: Identity) -> Release | None:
         return None
     release = Release.find(upstream(identity))
     return release if release and release.nightly else None
+
+
+def list_days(repository: str, store: Store) -> set[date]:
+    """The days whose nightlies have files in the repository's pool."""
+    start = keys.nightly_pool(repository)
+    found = set()
+    for key in store.downloads.keys(start):
+        version = key.removeprefix(start).partition("_")[2].partition("-")[0]
+        if (release := Release.find(version)) and release.nightly:
+            found.add(release.date)
+    return found
 
 
 def first_day(now: datetime, settings: Settings) -> date:

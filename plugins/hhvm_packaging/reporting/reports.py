@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import target_suites
+from hhvm_packaging.planning import nightly_days, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.request import PUBLISH
 from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
+from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
 from hhvm_packaging.reporting import metrics
@@ -20,6 +21,7 @@ from hhvm_packaging.workers import attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import date
 
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, Plan, PublishPlan
@@ -83,10 +85,26 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
         report.add_failed_step(PublishReleaseSource)
     # `verify_published` is mapped over the distributions that were exposed.
     report.add_failed_distro_steps(VerifyPublished, [distro for distro in found if found[distro].accepted])
+    if plan.release.nightly and plan.action == PUBLISH:
+        report.lines += _name_gap(plan, store, settings)
     text = report.finish("this was a dry run" if plan.dry_run else "all is public")
     if not plan.dry_run and plan.action != "undo":
         metrics.record_publish(plan.release, store, settings)
     return text
+
+
+def _name_gap(plan: PublishPlan, store: Store, settings: Settings) -> list[str]:
+    """The days before this nightly that have none although the schedule has them, as after an outage."""
+    there: set[date] = set()
+    for repository in {distro.repository for distro in plan.distros}:
+        there |= nightlies.list_days(repository, store)
+    gap = nightly_days.find_gap(there, plan.release.date, settings)
+    if not gap:
+        return []
+    return [
+        f"note   there is no nightly of {nightly_days.spell(gap)}, although nightly_schedule has it. "
+        "To build one after all, trigger hhvm_build_and_publish with that version"
+    ]
 
 
 def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store: Store, run: Run) -> str:

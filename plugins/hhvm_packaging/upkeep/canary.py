@@ -10,7 +10,7 @@ import logging
 import time
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -21,7 +21,7 @@ from hhvm_packaging.apt import index, key_policy, release_file, signing
 from hhvm_packaging.apt.state import parse_index
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import packaging_files, target_suites
+from hhvm_packaging.planning import nightly_days, packaging_files, target_suites
 from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import Release
@@ -422,13 +422,21 @@ class _Check:
                 if self.now - _first_publish(distro, store, settings, self.now) > longest:
                     self.found.append(f"{suite}: there is no nightly, though nightly_schedule is set")
                 continue
-            if self.now - datetime.combine(max(days), datetime.min.time(), UTC) > longest:
+            if missing := self._late(max(days), settings):
                 self.found.append(
-                    f"{suite}: nightlies are missing: the newest one is {max(days):%Y.%m.%d}, though "
-                    f"nightly_schedule is set and nightly_max_age_hours is {settings.nightly_max_age_hours}"
+                    f"{suite}: nightlies are missing: {nightly_days.spell(missing)}. The newest one is "
+                    f"{nightly_days.spell([max(days)])}, though nightly_schedule is set and "
+                    f"nightly_max_age_hours is {settings.nightly_max_age_hours}"
                 )
-            if self.now - self.dates[suite] > longest:
+            if self._late(self.dates[suite].astimezone(UTC).date(), settings):
                 self.found.append(f"{suite}: Release is of {_day(self.dates[suite])}: no publish since then")
+
+    def _late(self, newest: date, settings: Settings) -> list[date]:
+        """The days after ``newest`` whose nightly the schedule has, and which should be there by now."""
+        # A day's nightly has until nightly_max_age_hours after the beginning of the day before.
+        allowed = timedelta(hours=settings.nightly_max_age_hours - 24)
+        due = nightly_days.find_missing([newest], settings, self.now)
+        return [day for day in due if self.now - datetime.combine(day, datetime.min.time(), UTC) > allowed]
 
     def _try(self, call: Callable[[], bytes | None], where: str = "") -> bytes | None:
         """What the call returns. If it raises _Unavailable, add the finding and return None."""
