@@ -221,7 +221,12 @@ def test_a_package_without_its_source_tarball_says_how_to_make_it(packaging: Pat
     assert "run VERSION=1.0.1 bin/make-source-tarball first" in made.stderr
 
 
-TONIGHT = f"{datetime.datetime.now(datetime.UTC):%Y.%m.%d}"
+def today() -> str:
+    """The version of tonight's nightly."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y.%m.%d}"
+
+
+TONIGHT = today()
 
 
 def choose(directory: Path, version: str | None, *files: str) -> subprocess.CompletedProcess[str]:
@@ -300,6 +305,19 @@ def test_a_source_tarball_that_is_not_to_be_told_is_asked_for(
     made = choose(tmp_path, version, *files)
     assert made.returncode != 0
     assert re.search(refused, made.stderr.strip()), made.stderr
+
+
+def test_packages_are_made_of_the_source_tarball_that_was_made_before_without_a_word_about_versions(
+    repositories: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    made = run("bin/make-source-tarball", SOURCE_REPOSITORY=str(repositories / "hhvm.git"), OUT=str(out))
+    assert made.returncode == 0, made.stderr
+    chosen = choose(out, None)
+    # The day may have changed meanwhile.
+    [tarball] = out.iterdir()
+    version = tarball.name.removeprefix("hhvm-nightly-").removesuffix(".tar.gz")
+    assert (chosen.stdout, version in (TONIGHT, today())) == (f"{version} hhvm-nightly-{version}", True)
 
 
 @pytest.mark.parametrize(
