@@ -10,7 +10,6 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
-from airflow.sdk.bases.xcom import BaseXCom
 
 from hhvm_packaging.orchestration import channels, connections, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.runs.run import Run
 
+_RETURNED = "return_value"
+"""The key of the XCom that has what a task returned."""
 _LONGEST = 10_000
 """The most characters of a message. The page of the report has the whole text."""
 
@@ -143,7 +144,7 @@ def _versions(context: Mapping[str, Any]) -> list[str]:
 def _planned_versions(context: Mapping[str, Any]) -> list[str]:
     if "ti" not in context:
         return []
-    plan = context["ti"].xcom_pull(task_ids=WrapperTask.PLAN, map_indexes=-1, key=BaseXCom.XCOM_RETURN_KEY)
+    plan = context["ti"].xcom_pull(task_ids=WrapperTask.PLAN, map_indexes=-1, key=_RETURNED)
     plans = plan if isinstance(plan, list) else [plan]
     return [one["version"] for one in plans if isinstance(one, dict) and "version" in one]
 
