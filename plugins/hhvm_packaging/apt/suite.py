@@ -122,6 +122,10 @@ class Suite:
         text = self.downloads.get(self.key(keys.RELEASE))
         if text is None:
             return State()
+        # A publisher that was faster writes InRelease first. If it has, there is one by now.
+        in_release, etag = self.downloads.get_with_etag(self.key(keys.IN_RELEASE))
+        if in_release is not None:
+            return self.parse(in_release, etag, signer=signer)
         if signer is not None:
             with self._whose_signature(keys.RELEASE_GPG):
                 signer.verify(text, self.downloads.get(self.key(keys.RELEASE_GPG)) or b"")
