@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from demo import lock
 from demo.commands import CommandFailed, run
 from demo.driver import CHILDREN, WRAPPER, Demo, next_version
-from demo.stack import REPOSITORY, TARGETS, Ports, Secrets, Stack, StackFailed
+from demo.stack import MINIATURE, REPOSITORY, TARGETS, Ports, Secrets, Stack, StackFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,6 +103,7 @@ class ComposeStack(Stack):
             "PUBLIC_REPOSITORY": str(git / "hhvm.git"),
             "STAGING_REPOSITORY": str(git / "hhvm-staging.git"),
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
+            "BUILD_PROFILES": json.dumps([MINIATURE]),
             # By itself the demo does what it is told to.
             "NIGHTLY_SCHEDULE": "",
             "CURRENT_TARGETS": json.dumps(TARGETS),

@@ -33,6 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DEFAULT_VAR = REPOSITORY / "var"
 USER = "release-manager"
 SCRATCH, DOWNLOADS = "hhvm-scratch", "hhvm-downloads"
+MINIATURE = "pkg.hhvm.miniature"
+"""The build profile for what demo/make-git-repositories makes: it cuts HHVM's build dependencies."""
 PUBLIC_KEY = "conf/hhvm.gpg.key"
 
 SUPERVISOR = "supervisord"
@@ -159,6 +161,7 @@ class Stack:
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
             "DOCKER_NETWORK": "host",
             "POLL_INTERVAL": "2",
+            "BUILD_PROFILES": json.dumps([MINIATURE]),
             # By itself the demo does what it is told to; trigger these to see them.
             "NIGHTLY_SCHEDULE": "",
             "CURRENT_TARGETS": json.dumps(TARGETS),

@@ -84,6 +84,7 @@ def test_a_releases_packages_are_built_and_nothing_else(newcomer: Newcomer) -> N
     artifacts = {artifact["name"]: artifact for artifact in manifest["artifacts"]}
     assert set(artifacts) == {
         "hhvm_1.0.0-1~bookworm_amd64.deb",
+        "hhvm-dbg_1.0.0-1~bookworm_amd64.deb",
         "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
         "hhvm_1.0.0-1~bookworm_amd64.changes",
         "hhvm_1.0.0-1~bookworm_amd64.buildinfo",
@@ -106,7 +107,8 @@ def test_a_releases_packages_are_built_and_nothing_else(newcomer: Newcomer) -> N
         [
             "sh",
             "-ec",
-            "dpkg --force-depends -i /out/*.deb >/dev/null; hhvm --version; ls /usr/include/hphp/runtime",
+            "dpkg --force-depends -i /out/*.deb >/dev/null; hhvm --version;"
+            " ls /opt/hhvm/*/include/hphp/runtime",
         ],
         volumes=[f"{scratch / manifest['build']}:/out:ro"],
         remove=True,

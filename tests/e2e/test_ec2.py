@@ -297,6 +297,7 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
     assert manifest is not None
     assert manifest.is_built(store, release)
     assert [deb.name for deb in manifest.packages] == [
+        "hhvm-dbg_1.0.0-1~bookworm_amd64.deb",
         "hhvm-dev_1.0.0-1~bookworm_amd64.deb",
         "hhvm_1.0.0-1~bookworm_amd64.deb",
     ]
