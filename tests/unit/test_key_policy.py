@@ -76,6 +76,12 @@ def sha1_key_with_a_good_subkey(gpg: Gpg) -> None:
     gpg("--quick-add-key", make(gpg, "rsa3072", *SHA1), "ed25519", "sign", "never")
 
 
+def sha1_subkey(gpg: Gpg) -> None:
+    """The primary key is good, but it certifies its subkey with SHA-1."""
+    fingerprint = make(gpg, "rsa3072", usage="cert")
+    gpg("--allow-weak-key-signatures", *SHA1, "--quick-add-key", fingerprint, "rsa3072", "sign", "never")
+
+
 @pytest.mark.parametrize(
     ("make_bad", "reason"),
     [
@@ -84,6 +90,7 @@ def sha1_key_with_a_good_subkey(gpg: Gpg) -> None:
         (dsa_key, "DSA is not considered secure"),
         (dsa_key_with_a_good_subkey, "DSA is not considered secure"),
         (sha1_key_with_a_good_subkey, "SHA1 is not considered secure"),
+        (sha1_subkey, "SHA1 is not considered secure"),
     ],
 )
 def test_a_key_that_debian_13_refuses_does_not_sign(
