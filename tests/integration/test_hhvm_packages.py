@@ -52,6 +52,38 @@ mapfile -t packages < <(dpkg-query --show --showformat '${{Package}}\\n' | grep 
 if [ ${{#packages[@]}} -gt 0 ]; then dpkg --purge "${{packages[@]}}"; fi
 """
 
+OLD = """
+cd "$(mktemp -d)"
+mkdir -p tree/DEBIAN tree/etc/init.d tree/etc/hhvm tree/etc/default tree/opt/hhvm/0.9.0/bin
+printf '#!/bin/sh\\n' | tee tree/etc/init.d/hhvm >tree/opt/hhvm/0.9.0/bin/hhvm
+echo 'hhvm.server.port = 9000' >tree/etc/hhvm/server.ini
+echo '#ADDITIONAL_ARGS=""' >tree/etc/default/hhvm
+printf '%s\\n' /etc/init.d/hhvm /etc/hhvm/server.ini /etc/default/hhvm >tree/DEBIAN/conffiles
+cat >tree/DEBIAN/control <<'END'
+Package: hhvm
+Version: 0.9.0-1~old
+Architecture: amd64
+Maintainer: A <a@example.org>
+Description: as it was
+END
+cat >tree/DEBIAN/postinst <<'END'
+#!/bin/bash
+install -d -m 755 -o www-data -g www-data /var/run/hhvm
+install -d -m 01733 /var/lib/hhvm/sessions
+update-alternatives --install /usr/bin/hhvm hhvm /opt/hhvm/0.9.0/bin/hhvm 10
+END
+cat >tree/DEBIAN/prerm <<'END'
+#!/bin/bash
+set -e
+if [ -f /etc/init.d/hhvm ]; then /etc/init.d/hhvm stop; fi
+update-alternatives --remove hhvm /opt/hhvm/0.9.0/bin/hhvm
+END
+chmod 0755 tree/DEBIAN/p* tree/etc/init.d/hhvm tree/opt/hhvm/0.9.0/bin/hhvm
+dpkg-deb --root-owner-group --build tree "$PWD/old.deb"
+apt_get install "$PWD/old.deb"
+"""
+"""Installs a package that does what those of github.com/hhvm/packaging do."""
+
 
 @dataclass
 class Built:
@@ -272,6 +304,22 @@ def test_an_upgrade_keeps_what_an_administrator_changed(clean: Machine) -> None:
     assert NEXT in clean.machine.run("hhvm --version; readlink -f /usr/bin/hh_client")
     assert clean.machine.run("stat -c '%U %G %a' /var/log/hhvm").strip() == "root www-data 775"
     assert RELEASE not in clean.machine.run("ls /opt/hhvm")
+
+
+def test_an_upgrade_from_the_old_packaging_keeps_the_settings_and_drops_the_init_script(
+    clean: Machine,
+) -> None:
+    clean.machine.run(OLD)
+    clean.machine.run("""echo 'ADDITIONAL_ARGS="-d hhvm.server.port=9001"' >/etc/default/hhvm""")
+    packages = " ".join(clean.built.packages(RELEASE))
+    clean.machine.run(f"apt_get install -o Dpkg::Options::=--force-confold {packages}")
+    clean.start_service(9001)
+    assert "Hello\n" in clean.ask("/var/www/hello.hack", 9001)
+    clean.stop_service()
+    clean.machine.run("test ! -e /etc/init.d/hhvm")
+    assert "0.9.0" not in clean.machine.run("update-alternatives --display hhvm")
+    clean.machine.run("apt_get purge hhvm hhvm-dev hhvm-dbg")
+    assert clean.files() == clean.before
 
 
 def test_a_downgrade_gives_the_older_version(clean: Machine) -> None:
