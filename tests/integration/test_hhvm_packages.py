@@ -191,7 +191,8 @@ def machine(built: Built) -> Iterator[Machine]:
     image = (ROOT / "distros" / DISTROS[built.suite] / "DOCKER_BASE").read_text().strip()
     with distro_container(image, {"/packages:ro": str(built.out)}) as container:
         container.run("apt_get update; apt_get install libfcgi-bin libstdc++6 lsof tzdata")
-        container.run("""mkdir -p /var/www; echo 'echo "Hello\\n";' >/var/www/hello.hack""")
+        # Every machine has /etc/init.d, but trixie's image does not.
+        container.run("""mkdir -p /etc/init.d /var/www; echo 'echo "Hello\\n";' >/var/www/hello.hack""")
         machine = Machine(container, built)
         machine.before = machine.files()
         yield machine
