@@ -102,7 +102,7 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
     deployment.clear(WRAPPER, "failed")
     deployment.clear(WRAPPER, "others")
     deployment.api.clear_run(WRAPPER, "whole", only_failed=False)
-    child = f"child__{versions['child']}"
+    child = deployment.child(WRAPPER, "child", versions["child"])
     deployment.api.clear_tasks(BUILD, child, "plan", downstream=True)
     assert deployment.ended(BUILD, child) == "success"
     deployment.clear(WRAPPER, "child")

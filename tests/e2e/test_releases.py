@@ -41,7 +41,8 @@ def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_
     assert states["all_published"] == "upstream_failed"
     said = deployment.said(MULTI, "several", "publish 1.1.0")
     assert "HHVM 1.1.0 is not built for debian-12-bookworm" in said
-    first, last = (deployment.when(PUBLISH, f"several__{version}") for version in ("1.1.2", "1.1.1"))
+    children = [deployment.child(MULTI, "several", version) for version in ("1.1.2", "1.1.1")]
+    first, last = (deployment.when(PUBLISH, child) for child in children)
     assert first[1] <= last[0]
     assert [version in deployment.public()["git"] for version in versions] == [True, False, True]
 
