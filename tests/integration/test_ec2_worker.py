@@ -48,6 +48,7 @@ class Bench:
             ec2=Ec2(
                 region=REGION,
                 instance_profile=INSTANCE_PROFILE,
+                keys_parameters="/hhvm-packaging/keys",
                 machines={SCRIPT: Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
             ),
         )
@@ -151,7 +152,6 @@ def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> No
 
 
 def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: Bench) -> None:
-    bench.settings.ec2.keys_parameters = "/hhvm-packaging/keys"
     bench.ec2.client("ssm").put_parameter(
         Name="/hhvm-packaging/keys/id_ed25519", Value="a key\n", Type="SecureString"
     )
