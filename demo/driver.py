@@ -19,6 +19,7 @@ from demo import lock
 from demo.commands import CommandFailed, run
 from demo.stack import MARK, PUBLIC_KEY, REPOSITORY, TARGETS, USER, Stack, kill
 from hhvm_packaging import distros
+from hhvm_packaging.planning.source_tarball import find_tagged
 from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import Settings
 
@@ -63,6 +64,7 @@ class Demo:
         with lock.hold(self._lock_file, self._wait_for_other):
             kill(self.stack.processes("driver"))  # Of an earlier driver that was killed.
             self._set_up(release)
+            release = self._as_tagged(release)
             self._release(release)
             with ThreadPoolExecutor() as pool:
                 for installed in [pool.submit(self._install, release, distro) for distro in self.distros]:
@@ -141,6 +143,12 @@ class Demo:
             version = FIRST_RELEASE if release.nightly else release.version
             script = REPOSITORY / "demo" / "make-git-repositories"
             run([str(script), str(self.stack.var / "git"), version], env=self._marked_environment(), say=say)
+
+    def _as_tagged(self, release: Release) -> Release:
+        """The release in the spelling of its tag, as the DAGs have it."""
+        if release.nightly:
+            return release
+        return find_tagged(release, str(self.stack.var / "git" / "hhvm-staging.git"))[0]
 
     def services(self) -> None:
         """Start the services, make the pools, and wait until Airflow has the DAGs."""

@@ -6,7 +6,7 @@ import inspect
 import subprocess
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -14,12 +14,15 @@ from airflow.dag_processing.dagbag import DagBag
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import plans, spelling
 from hhvm_packaging.planning.request import UNDO, Refused
-from hhvm_packaging.planning.source_tarball import SourceError
+from hhvm_packaging.planning.source_tarball import SourceError, find_tagged
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import keys
 from tests.integration.test_resuming import ROOT, Bench, bench
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["bench"]
 
@@ -160,3 +163,10 @@ def test_a_nightly_has_one_spelling_and_nobody_is_asked(bench: Bench) -> None:
     away = bench.settings.model_copy(update={"scratch_bucket": "none", "staging_repository": "/nowhere"})
     request = bench.request(Release("2026.09.08", nightly=True))
     assert spelling.settle(request, bench.store, away, ask_tags=True) is request
+
+
+def test_the_demo_tags_a_release_once_however_it_is_spelled(tmp_path: Path) -> None:
+    for version in ("26.09.29", "26.9.29"):
+        subprocess.run([ROOT / "demo/make-git-repositories", tmp_path, version], check=True)
+    found = find_tagged(PLAIN, str(tmp_path / "hhvm-staging.git"))
+    assert found == [PADDED]
