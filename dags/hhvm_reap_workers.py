@@ -57,9 +57,9 @@ def send_metrics() -> None:
 
 
 @task
-def tell_late() -> list[str]:
-    """Tell what a channel of notification did not take before. Returns a line for each message."""
-    return task_context.log_warnings(notifications.tell_late())
+def deliver_late() -> list[str]:
+    """Deliver what a channel of notification did not take at first. Returns a line for each message."""
+    return task_context.log_warnings(notifications.deliver_late())
 
 
 @dag(
@@ -71,7 +71,7 @@ def hhvm_reap_workers() -> None:
     cancel_orphans()
     reap()
     if settings().notify:
-        tell_late()
+        deliver_late()
     if metric_sender.is_on():
         send_metrics()
 

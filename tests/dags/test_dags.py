@@ -84,9 +84,9 @@ def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
 def test_what_channels_did_not_take_is_told_later_where_there_are_channels(
     monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG]
 ) -> None:
-    assert not dags["hhvm_reap_workers"].has_task("tell_late")
+    assert not dags["hhvm_reap_workers"].has_task("deliver_late")
     told = load_dags(monkeypatch, HHVM_PACKAGING_NOTIFY='[{"kind": "slack"}]')
-    assert told["hhvm_reap_workers"].get_task("tell_late").upstream_task_ids == set()
+    assert told["hhvm_reap_workers"].get_task("deliver_late").upstream_task_ids == set()
 
 
 def test_where_a_cdn_is_set_what_is_published_is_looked_at_once_that_has_forgotten_the_old(

@@ -476,7 +476,7 @@ GOES = {
 STAYS = {
     Scratch.LAST_PUBLISH: keys.last_publish("release"),
     Scratch.CANARY_VERDICT: keys.CANARY_VERDICT,
-    Scratch.UNTOLD: keys.untold("0" * 64),
+    Scratch.UNDELIVERED: keys.undelivered("0" * 64),
     Scratch.RELEASE_TARBALL: keys.tarball(OLD_RELEASE),
     Scratch.RELEASE_SIGNATURE: keys.tarball_signature(OLD_RELEASE),
     Scratch.PLAN: keys.plan(OLD_RELEASE),

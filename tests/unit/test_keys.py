@@ -65,7 +65,7 @@ STORED: dict[Template, tuple[str, str]] = {
         keys.approval("4.172.1", "hhvm_build_and_publish", "manual__2026-11-28T07:26:19+00:00"),
         "approvals/4.172.1/hhvm_build_and_publish/manual__2026-11-28T07:26:19+00:00.json",
     ),
-    Scratch.UNTOLD: (keys.untold(SHA256), f"untold/{SHA256}.json"),
+    Scratch.UNDELIVERED: (keys.undelivered(SHA256), f"undelivered/{SHA256}.json"),
     Scratch.PACKAGING: (keys.packaging(SHA256), f"packaging/{SHA256}.tar.gz"),
     Scratch.SNAPSHOT: (
         keys.snapshot("debian", "bookworm", SNAPSHOT),

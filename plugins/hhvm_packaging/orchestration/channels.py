@@ -14,7 +14,7 @@ from hhvm_packaging.settings import Email, Slack
 if TYPE_CHECKING:
     from requests import Response, Session
 
-    from hhvm_packaging.reporting.telling import Message
+    from hhvm_packaging.reporting.delivery import Message
     from hhvm_packaging.settings import Channel, Webhook
 
 _TIMEOUT = 8

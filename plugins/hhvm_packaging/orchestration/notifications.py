@@ -14,8 +14,8 @@ from airflow.sdk import BaseNotifier
 from hhvm_packaging.orchestration import channels, connections, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import InvalidVersion, Release
-from hhvm_packaging.reporting import markdown, telling
-from hhvm_packaging.reporting.telling import Message
+from hhvm_packaging.reporting import delivery, markdown
+from hhvm_packaging.reporting.delivery import Message
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def waiting() -> list[BaseNotifier]:
 
 
 class _Notifier(BaseNotifier):
-    """Tell all channels. Those that do not take it in time are told later, and keep nothing back."""
+    """Deliver a message to all channels. One that does not take it in time gets it later."""
 
     def notify(self, context: Context) -> None:
         """Send the message. Nothing in it is rendered as a template."""
@@ -52,7 +52,7 @@ class _Notifier(BaseNotifier):
             # Raised again, it would fail the task that waits.
             self.log.exception("Cannot write the notification")
             return
-        telling.tell(channels.send, settings().notify, message, connections.store)
+        delivery.deliver(channels.send, settings().notify, message, connections.store)
 
     @abstractmethod
     def message(self, context: Mapping[str, Any]) -> Message:
@@ -100,9 +100,9 @@ class PersonNeeded(_Notifier):
         return _message("waiting", subject, lines, run, versions, [ti.task_id], url)
 
 
-def tell_late() -> list[str]:
-    """Tell what a channel did not take when it was to be told. Returns a line for each message."""
-    return telling.tell_late(channels.send, settings().notify, connections.store())
+def deliver_late() -> list[str]:
+    """Deliver what a channel did not take at first. Returns a line for each message."""
+    return delivery.deliver_late(channels.send, settings().notify, connections.store())
 
 
 def _message(
@@ -130,7 +130,7 @@ def _of(versions: list[str]) -> str:
 def _versions(context: Mapping[str, Any]) -> list[str]:
     """The versions that the run works on. Empty for a DAG that has no such parameter.
 
-    They are those of its plan, in the one spelling of each; those that it was told if it has no plan.
+    They are those of its plan, in the one spelling of each; those of its parameters if it has no plan.
     """
     if planned := _planned_versions(context):
         return planned

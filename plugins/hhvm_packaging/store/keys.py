@@ -198,7 +198,7 @@ class Scratch(Template):
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
-    UNTOLD = "untold/{sha256}.json"
+    UNDELIVERED = "undelivered/{sha256}.json"
     CONDITIONAL_WRITES = "conditional-writes"
 
 
@@ -371,9 +371,9 @@ CANARY_VERDICT = Scratch.CANARY_VERDICT.build()
 """What the canary found last."""
 
 
-def untold(sha256: str) -> str:
+def undelivered(sha256: str) -> str:
     """A message that a channel of notification did not take."""
-    return Scratch.UNTOLD.build(sha256=sha256)
+    return Scratch.UNDELIVERED.build(sha256=sha256)
 
 
 def packaging(sha256: str) -> str:

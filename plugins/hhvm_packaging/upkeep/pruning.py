@@ -64,7 +64,7 @@ RULES = {
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.LAST_PUBLISH: Rule.STAYS,
     Scratch.CANARY_VERDICT: Rule.STAYS,
-    Scratch.UNTOLD: Rule.STAYS,
+    Scratch.UNDELIVERED: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
 }
 """The rule for each template. Objects whose keys have no template stay."""

@@ -1,4 +1,4 @@
-"""Channels that do not take a message: what that costs, what is said about it, when it is told after all."""
+"""Channels that do not take a message: what that costs, what is said of it, when it is delivered."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from pydantic import TypeAdapter
 
 from hhvm_packaging.orchestration import channels
-from hhvm_packaging.reporting import telling
-from hhvm_packaging.reporting.telling import Message
+from hhvm_packaging.reporting import delivery
+from hhvm_packaging.reporting.delivery import Message
 from hhvm_packaging.settings import Channel, settings
 from hhvm_packaging.store.buckets import Store
 from testing.s3 import s3, s3_server
@@ -83,10 +83,10 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return make
 
 
-def tell(store: Store, *told: Channel, deadline: float = PLENTY) -> float:
-    """Tell the message, and return the seconds that it took."""
+def deliver(store: Store, *told: Channel, deadline: float = PLENTY) -> float:
+    """Deliver the message, and return the seconds that it took."""
     began = time.monotonic()
-    telling.tell(channels.send, told, MESSAGE, lambda: store, deadline)
+    delivery.deliver(channels.send, told, MESSAGE, lambda: store, deadline)
     return time.monotonic() - began
 
 
@@ -101,16 +101,16 @@ class Said(logging.Handler):
 
 @pytest.fixture
 def said() -> Iterator[Said]:
-    """What is logged about telling."""
-    logger, handler = logging.getLogger(telling.__name__), Said()
+    """What is logged about delivery."""
+    logger, handler = logging.getLogger(delivery.__name__), Said()
     logger.addHandler(handler)
     yield handler
     logger.removeHandler(handler)
 
 
 def kept(store: Store) -> list[dict[str, Any]]:
-    """What is kept to be told later."""
-    return [store.scratch.get_json(key) or {} for key in store.scratch.keys("untold/")]
+    """What is kept to be delivered later."""
+    return [store.scratch.get_json(key) or {} for key in store.scratch.keys("undelivered/")]
 
 
 # Servers that do not take messages
@@ -250,15 +250,15 @@ def test_a_channel_that_does_not_take_a_message_costs_seconds_and_the_reason_is_
 ) -> None:
     with start(tmp_path) as port:
         connect("it", **connection(port))
-        assert tell(store, told, deadline=SOON if "no answer" in reason else PLENTY) < 2 * SOON + SPARE
-    [untold] = kept(store)
-    assert re.search(reason, untold["reason"])
-    assert SECRET not in str(untold)
-    assert re.search(f"Cannot tell .* by {told.kind}.*{reason}", said.text)
+        assert deliver(store, told, deadline=SOON if "no answer" in reason else PLENTY) < 2 * SOON + SPARE
+    [undelivered] = kept(store)
+    assert re.search(reason, undelivered["reason"])
+    assert SECRET not in str(undelivered)
+    assert re.search(f"Cannot deliver .* by {told.kind}.*{reason}", said.text)
 
 
 def test_a_connection_that_does_not_exist_is_named(store: Store) -> None:
-    tell(store, channel(kind="slack", connection="nowhere"))
+    deliver(store, channel(kind="slack", connection="nowhere"))
     assert "nowhere" in kept(store)[0]["reason"]
 
 
@@ -268,7 +268,7 @@ def test_channels_that_hang_keep_no_other_back(store: Store, connect: Callable[.
         connect("silent_hook", **http(silent))
         connect("good_hook", **http(posts.port))
         connect("good_mail", **smtp(mails.port))
-        took = tell(
+        took = deliver(
             store,
             channel(kind="email", connection="silent_mail", to=["a@example.org"]),
             channel(kind="webhook", connection="silent_hook"),
@@ -278,14 +278,17 @@ def test_channels_that_hang_keep_no_other_back(store: Store, connect: Callable[.
         )
         assert took < 2 * SOON + SPARE
         assert [len(posts.posts), len(mails.mails)] == [1, 1]
-    assert {untold["channel"]["connection"] for untold in kept(store)} == {"silent_mail", "silent_hook"}
+    assert {one["channel"]["connection"] for one in kept(store)} == {
+        "silent_mail",
+        "silent_hook",
+    }
 
 
 def test_an_address_that_is_refused_keeps_no_other_back(store: Store, connect: Callable[..., None]) -> None:
     with server(_Refusing) as port:
         connect("it", **smtp(port))
-        tell(store, channel(kind="email", to=["bad@example.org", "good@example.org"]))
-    assert [untold["channel"]["to"] for untold in kept(store)] == [["bad@example.org"]]
+        deliver(store, channel(kind="email", to=["bad@example.org", "good@example.org"]))
+    assert [undelivered["channel"]["to"] for undelivered in kept(store)] == [["bad@example.org"]]
 
 
 def test_all_of_it_ends_before_airflow_kills_a_callback_even_if_the_store_hangs(
@@ -297,10 +300,10 @@ def test_all_of_it_ends_before_airflow_kills_a_callback_even_if_the_store_hangs(
 
     began = time.monotonic()
     connect("it", **http(9))
-    telling.tell(channels.send, [WEBHOOK], MESSAGE, never, SOON)
+    delivery.deliver(channels.send, [WEBHOOK], MESSAGE, never, SOON)
     assert time.monotonic() - began < 2 * SOON + SPARE
     assert "and not kept: no answer in 2 s" in said.text
-    assert 2 * telling.DEADLINE < 50 / 1.5
+    assert 2 * delivery.DEADLINE < 50 / 1.5
 
 
 # Afterwards
@@ -308,25 +311,25 @@ def test_all_of_it_ends_before_airflow_kills_a_callback_even_if_the_store_hangs(
 
 @pytest.fixture
 def down(connect: Callable[..., None], store: Store) -> Iterator[WebServer]:
-    """A webhook that was down when a message was to be told."""
+    """A webhook that was down when a message was to be delivered."""
     with web_server() as posts:
         connect("it", **http(posts.port))
         posts.status = 503
-        tell(store, WEBHOOK)
+        deliver(store, WEBHOOK)
         posts.posts.clear()
         yield posts
 
 
-def tell_late(store: Store, *known: Channel, after: timedelta = timedelta(0)) -> list[str]:
+def deliver_late(store: Store, *known: Channel, after: timedelta = timedelta(0)) -> list[str]:
     now = datetime.now(UTC) + after
-    return telling.tell_late(channels.send, known or [WEBHOOK], store, now=now, deadline=PLENTY)
+    return delivery.deliver_late(channels.send, known or [WEBHOOK], store, now=now, deadline=PLENTY)
 
 
 def test_what_a_channel_did_not_take_is_told_once_when_it_is_up_again(store: Store, down: WebServer) -> None:
-    assert "is not told yet: 127.0.0.1 answered 503" in tell_late(store)[0]
+    assert "is not delivered yet: 127.0.0.1 answered 503" in deliver_late(store)[0]
     down.status = 200
-    assert tell_late(store)[0].endswith("is told")
-    assert tell_late(store) == []
+    assert deliver_late(store)[0].endswith("is delivered")
+    assert deliver_late(store) == []
     [_, (_, late)] = down.posts
     assert late["id"] == MESSAGE.id
     assert late["text"].startswith("This message is late: it is of ")
@@ -336,8 +339,8 @@ def test_what_a_channel_did_not_take_is_told_once_when_it_is_up_again(store: Sto
 def test_what_every_channel_took_is_not_told_again(store: Store, connect: Callable[..., None]) -> None:
     with web_server() as posts:
         connect("it", **http(posts.port))
-        tell(store, WEBHOOK, WEBHOOK)
-        assert tell_late(store) == []
+        deliver(store, WEBHOOK, WEBHOOK)
+        assert deliver_late(store) == []
         assert len(posts.posts) == 1
 
 
@@ -345,12 +348,12 @@ def test_the_oldest_is_told_first_and_a_channel_that_is_down_is_asked_only_once(
     store: Store, down: WebServer
 ) -> None:
     later = MESSAGE.model_copy(update={"id": "b", "text": "later"})
-    telling.tell(channels.send, [WEBHOOK], later, lambda: store, PLENTY)
+    delivery.deliver(channels.send, [WEBHOOK], later, lambda: store, PLENTY)
     down.posts.clear()
-    assert len(tell_late(store)) == len(down.posts) == 1
+    assert len(deliver_late(store)) == len(down.posts) == 1
     down.status = 200
     down.posts.clear()
-    assert len(tell_late(store)) == 2
+    assert len(deliver_late(store)) == 2
     assert [post["text"].rpartition("\n")[2] for _, post in down.posts] == ["It failed", "later"]
 
 
@@ -359,8 +362,10 @@ def test_what_is_too_old_or_for_a_channel_that_there_is_no_more_is_told_no_more(
 ) -> None:
     down.status = 200
     down.posts.clear()
-    telling.tell(channels.send, [channel(kind="webhook", connection="gone")], MESSAGE, lambda: store, PLENTY)
-    assert ["too old" in line for line in tell_late(store, after=timedelta(days=8))] == [True, True]
+    delivery.deliver(
+        channels.send, [channel(kind="webhook", connection="gone")], MESSAGE, lambda: store, PLENTY
+    )
+    assert ["too old" in line for line in deliver_late(store, after=timedelta(days=8))] == [True, True]
     assert kept(store) == []
     assert down.posts == []
 
@@ -368,10 +373,10 @@ def test_what_is_too_old_or_for_a_channel_that_there_is_no_more_is_told_no_more(
 def test_an_object_that_is_no_message_is_named_and_keeps_nothing_back(
     store: Store, down: WebServer, said: Said
 ) -> None:
-    store.scratch.put("untold/damaged.json", b"{")
+    store.scratch.put("undelivered/damaged.json", b"{")
     down.status = 200
-    assert len(tell_late(store)) == 1
-    assert "untold/damaged.json is no message" in said.text
+    assert len(deliver_late(store)) == 1
+    assert "undelivered/damaged.json is no message" in said.text
 
 
 def test_a_store_that_dies_after_a_message_is_told_has_it_told_with_the_same_id(
@@ -379,9 +384,9 @@ def test_a_store_that_dies_after_a_message_is_told_has_it_told_with_the_same_id(
 ) -> None:
     """Whoever receives it can drop the second one."""
     down.status = 200
-    [key] = store.scratch.keys("untold/")
+    [key] = store.scratch.keys("undelivered/")
     content = store.scratch.get(key)
-    tell_late(store)
+    deliver_late(store)
     store.scratch.put(key, content or b"")
-    tell_late(store)
+    deliver_late(store)
     assert len({post["id"] for _, post in down.posts}) == 1

@@ -1,6 +1,7 @@
-"""Telling people: each channel by itself and in time, and later what could not be told at once.
+"""Delivery of messages: to each channel by itself and in time, and later where that failed.
 
-A message that a channel did not take is kept in the store. The upkeep tells it when the channel is up again.
+A message that a channel did not take is kept in the store. hhvm_reap_workers
+delivers it when the channel is up again.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEADLINE = 12.0
-"""Seconds for all channels together, which are told at the same time; and again for keeping what they did not
+"""Seconds for all channels together, which get it at the same time; and again for keeping what they did not
 take. Airflow kills a callback that takes 50 s."""
 KEPT_DAYS = 7
-"""A message that is older is not told any more: whoever looks at Airflow by then sees more than it says."""
+"""A message that is older is not delivered: whoever looks at Airflow by then sees more than it says."""
 
 
 class Message(BaseModel):
@@ -55,7 +56,7 @@ class Message(BaseModel):
     """The same if the message is sent again."""
 
 
-class Untold(BaseModel):
+class Undelivered(BaseModel):
     """A message that a channel did not take."""
 
     model_config = ConfigDict(frozen=True)
@@ -63,16 +64,18 @@ class Untold(BaseModel):
     channel: Channel
     message: Message
     at: datetime
-    """When it was to be told (UTC)."""
+    """When it was to be delivered (UTC)."""
     reason: str
 
     @property
     def key(self) -> str:
         """Where it is kept, in scratch."""
-        return keys.untold(hashlib.sha256(f"{self.message.id} {_name(self.channel)}".encode()).hexdigest())
+        return keys.undelivered(
+            hashlib.sha256(f"{self.message.id} {_name(self.channel)}".encode()).hexdigest()
+        )
 
     def late(self) -> Message:
-        """The message as it is told later."""
+        """The message as it is delivered later."""
         why = f"This message is late: it is of {self.at:%Y-%m-%d %H:%M} UTC. Then: {self.reason}"
         return self.message.model_copy(update={"text": f"{why}\n\n{self.message.text}"})
 
@@ -81,29 +84,34 @@ Send: TypeAlias = "Callable[[Channel, Message], None]"
 """Sends a message. Raises an exception, whose text is the reason, if the channel does not take it."""
 
 
-def tell(
+def deliver(
     send: Send,
     channels: Iterable[Channel],
     message: Message,
     open_store: Callable[[], Store],
     deadline: float = DEADLINE,
 ) -> None:
-    """Tell every channel, and keep what they did not take. Never raises; takes twice ``deadline`` at most."""
+    """Deliver the message to every channel, and keep what they did not take.
+
+    Never raises. Takes twice ``deadline`` at most.
+    """
     now = datetime.now(UTC)
     failed = _send_all(send, dict.fromkeys(_split(channels), message), deadline)
-    untold = [Untold(channel=channel, message=message, at=now, reason=why) for channel, why in failed.items()]
-    if not untold:
+    kept = [
+        Undelivered(channel=channel, message=message, at=now, reason=why) for channel, why in failed.items()
+    ]
+    if not kept:
         return
 
-    def keep(each: Untold) -> None:
+    def keep(each: Undelivered) -> None:
         open_store().scratch.put_json(each.key, each.model_dump(mode="json"))
 
-    not_kept = _run_all({each.channel: partial(keep, each) for each in untold}, deadline)
+    not_kept = _run_all({each.channel: partial(keep, each) for each in kept}, deadline)
     for channel, why in not_kept.items():
-        log.error("%r is not told by %s, and not kept: %s", message.subject, _name(channel), why)
+        log.error("%r is not delivered by %s, and not kept: %s", message.subject, _name(channel), why)
 
 
-def tell_late(
+def deliver_late(
     send: Send,
     channels: Iterable[Channel],
     store: Store,
@@ -111,47 +119,47 @@ def tell_late(
     now: datetime | None = None,
     deadline: float = DEADLINE,
 ) -> list[str]:
-    """Tell what is kept, the oldest first. Returns what was done, or not, a line for each message.
+    """Deliver what is kept, the oldest first. Returns what was done, or not, a line for each message.
 
     A channel that does not take one message is not asked for its others until the next time.
     """
     known, now = set(_split(channels)), now or datetime.now(UTC)
-    waiting: dict[Channel, list[Untold]] = defaultdict(list)
+    waiting: dict[Channel, list[Undelivered]] = defaultdict(list)
     lines = []
-    for untold in _read(store):
-        if untold.channel not in known or now - untold.at > timedelta(days=KEPT_DAYS):
-            store.scratch.delete(untold.key)
-            lines.append(f"{_about(untold)} is not told: too old, or the setting notify has it no more")
+    for kept in _read(store):
+        if kept.channel not in known or now - kept.at > timedelta(days=KEPT_DAYS):
+            store.scratch.delete(kept.key)
+            lines.append(f"{_about(kept)} is not delivered: too old, or the setting notify has it no more")
         else:
-            waiting[untold.channel].append(untold)
+            waiting[kept.channel].append(kept)
     while waiting:
-        first = {channel: untold[0] for channel, untold in waiting.items()}
-        failed = _send_all(send, {channel: untold.late() for channel, untold in first.items()}, deadline)
-        for channel, untold in first.items():
+        first = {channel: kept[0] for channel, kept in waiting.items()}
+        failed = _send_all(send, {channel: kept.late() for channel, kept in first.items()}, deadline)
+        for channel, kept in first.items():
             if channel in failed:
-                lines.append(f"{_about(untold)} is not told yet: {failed[channel]}")
+                lines.append(f"{_about(kept)} is not delivered yet: {failed[channel]}")
                 del waiting[channel]
                 continue
-            store.scratch.delete(untold.key)
-            lines.append(f"{_about(untold)} is told")
+            store.scratch.delete(kept.key)
+            lines.append(f"{_about(kept)} is delivered")
             waiting[channel].pop(0)
             if not waiting[channel]:
                 del waiting[channel]
     return lines
 
 
-def _read(store: Store) -> list[Untold]:
+def _read(store: Store) -> list[Undelivered]:
     """All messages that are kept, the oldest first. What cannot be read is named and stays."""
     found = []
-    for key in list(store.scratch.keys(Scratch.UNTOLD.prefix())):
+    for key in list(store.scratch.keys(Scratch.UNDELIVERED.prefix())):
         content = store.scratch.get(key)
         if content is None:
             continue
         try:
-            found.append(TypeAdapter(Untold).validate_json(content))
+            found.append(TypeAdapter(Undelivered).validate_json(content))
         except ValueError as error:
             log.error("s3://%s/%s is no message: %s", store.scratch.name, key, error)
-    return sorted(found, key=lambda untold: (untold.at, untold.key))
+    return sorted(found, key=lambda kept: (kept.at, kept.key))
 
 
 def _split(channels: Iterable[Channel]) -> list[Channel]:
@@ -171,9 +179,9 @@ def _send_all(send: Send, messages: dict[Channel, Message], deadline: float) -> 
     failed = _run_all(sends, deadline)
     for channel, message in messages.items():
         if channel in failed:
-            log.warning("Cannot tell %r by %s: %s", message.subject, _name(channel), failed[channel])
+            log.warning("Cannot deliver %r by %s: %s", message.subject, _name(channel), failed[channel])
         else:
-            log.info("Told %r by %s", message.subject, _name(channel))
+            log.info("Delivered %r by %s", message.subject, _name(channel))
     return failed
 
 
@@ -211,5 +219,5 @@ def _name(channel: Channel) -> str:
     return f"{channel.kind}{to}, connection {channel.connection}{path}"
 
 
-def _about(untold: Untold) -> str:
-    return f"{untold.message.subject!r} of {untold.at:%Y-%m-%d %H:%M} UTC, by {_name(untold.channel)},"
+def _about(kept: Undelivered) -> str:
+    return f"{kept.message.subject!r} of {kept.at:%Y-%m-%d %H:%M} UTC, by {_name(kept.channel)},"
