@@ -72,7 +72,7 @@ def adopt(store: Store, release: Release, commit: str, settings: Settings) -> No
 
 
 def _verify(place: _Place, release: Release, commit: str, trusted: bytes) -> SourceManifest | None:
-    """The manifest of the tarball; None if there is none, or if it is in scratch without a signature.
+    """The manifest of the tarball; None if there is none.
 
     Raises signing.BadSignature.
     """
@@ -80,11 +80,11 @@ def _verify(place: _Place, release: Release, commit: str, trusted: bytes) -> Sou
     if head is None:
         return None
     signature = place.bucket.get(place.signature)
+    if signature is None:
+        raise signing.BadSignature(f"s3://{place.bucket.name}/{place.signature} is missing")
     with tempfile.TemporaryDirectory(prefix="hhvm-adopt-") as directory:
         path = Path(directory) / Path(place.tarball).name
         place.bucket.download(place.tarball, path)
-        if signature is None:
-            raise signing.BadSignature(f"s3://{place.bucket.name}/{place.signature} is missing")
         signed_by = signing.verify(path, signature, trusted, expired=True)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
