@@ -321,7 +321,9 @@ class _Directory:
 def _describe(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, str, int]]:
     for name, path in files:
         with path.open("rb") as file:
-            yield name, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_mode & 0o111
+            # Executable or not, as in git: which of the other bits a checkout has, its owner's umask says.
+            mode = 0o111 if path.stat().st_mode & 0o100 else 0
+            yield name, hashlib.file_digest(file, "sha256").hexdigest(), mode
 
 
 def _describe_as_is(directory: Path, shown: str) -> Iterator[tuple[str, str, int]]:

@@ -155,6 +155,17 @@ def test_the_digest_changes_with_the_distributions_own_files_alone(packaging: Pa
     assert [name for name in before if before[name] != after[name]] == ["debian-13-trixie"]
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])
+def test_the_digest_does_not_change_with_the_umask_of_whoever_checked_it_out(
+    packaging: Path, umask: int
+) -> None:
+    before = {name: distros.load(packaging, name).files_sha256 for name in distros.names(packaging)}
+    for path in packaging.rglob("*"):
+        if not path.is_symlink():
+            path.chmod((0o777 if path.is_dir() or path.stat().st_mode & 0o100 else 0o666) & ~umask)
+    assert before == {name: distros.load(packaging, name).files_sha256 for name in before}
+
+
 def test_the_digest_changes_with_a_shared_file_for_all_that_link_to_it(packaging: Path) -> None:
     before = {name: distros.load(packaging, name).files_sha256 for name in distros.names(packaging)}
     with (packaging / "distros/debian-12-bookworm/debian/rules").open("a") as rules:

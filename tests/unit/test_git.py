@@ -21,6 +21,8 @@ HOSTILE_CONFIG = """
     attributesFile = {0}/attributes
     hooksPath = {0}/hooks
     excludesFile = {0}/excludes
+    autocrlf = true
+    eol = crlf
 """
 
 
@@ -30,8 +32,9 @@ def repository(tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     subprocess.run(["git", "init", "--quiet", root], check=True)
     (root / "kept").write_text("$Format:%H$\n")
+    (root / ".gitattributes").write_text("* text\n")
     who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
-    subprocess.run(["git", "-C", root, "add", "kept"], check=True)
+    subprocess.run(["git", "-C", root, "add", "--all"], check=True)
     subprocess.run(["git", "-C", root, *who, "commit", "--quiet", "-m", "first"], check=True)
     (root / "untracked").touch()
     return root

@@ -13,6 +13,7 @@ import pytest
 
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.packaging_files import WORKTREE, Revision, UnknownRef
+from hhvm_packaging.workers import packaging_archive
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "bin/make-debianish-package"
@@ -74,6 +75,19 @@ def test_jobs_keep_their_own_library_beside_a_bin_of_another_revision(root: Path
     for job in ("make-binary-package", "look-as-user", "on-instance", "in-container/install-gate"):
         helped = subprocess.run([files / "jobs" / job, "--help"], capture_output=True, check=True)
         assert b"another revision" not in helped.stdout
+
+
+@pytest.mark.parametrize("options", ["--exclude-vcs", "--exclude=distros --strip-components=1"])
+def test_whoever_unpacks_them_gets_all_of_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    (root / "distros/.gitignore").write_text("out\n")
+    archive = packaging_files.pack(root)
+    monkeypatch.setenv("TAR_OPTIONS", options)
+    files = tmp_path / "files"
+    files.mkdir()
+    packaging_archive.extract(archive, files)
+    assert packaging_files.pack(files) == archive
 
 
 def test_the_worktree_has_its_commit_for_a_revision(checkout: Path) -> None:

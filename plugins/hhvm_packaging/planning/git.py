@@ -32,6 +32,7 @@ _OPTIONS = (
     # What people set for themselves, and what would change what git prints, packs or runs.
     "core.attributesFile=/dev/null",
     "core.autocrlf=false",
+    "core.eol=lf",
     "core.excludesFile=/dev/null",
     "core.hooksPath=/dev/null",
     "log.showSignature=false",

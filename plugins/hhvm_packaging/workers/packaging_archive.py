@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hhvm_packaging.store.buckets import Store
+
+_OPTIONS = ("TAR_OPTIONS", "GZIP")
+"""Variables with options that somebody else wants for tar and gzip."""
 
 
 class DigestMismatch(PackagingError):
@@ -37,5 +41,8 @@ def extract(archive: bytes, directory: Path) -> None:
     # As on instances, and faster than in Python. It, too, writes nothing outside of the directory.
     modes = ["--no-same-owner", "--preserve-permissions"]  # The same for every user and umask.
     subprocess.run(
-        ["tar", "--extract", "--gzip", *modes, "--directory", str(directory)], input=archive, check=True
+        ["tar", "--extract", "--gzip", *modes, "--directory", str(directory)],
+        input=archive,
+        env={name: value for name, value in os.environ.items() if name not in _OPTIONS},
+        check=True,
     )
