@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 RELEASE, NIGHTLY = "hhvm", "hhvm-nightly"
 
@@ -66,6 +66,11 @@ _COMMAND = re.compile(
     r"(?:^|[\s;&|(`\"'*$])(?:dpkg|dpkg-(?:query|divert|reconfigure|maintscript-helper)|apt(?:-get|-cache|-mark)?)"
     r"(?=\s)(?:[^;&|\n\\]|\\.|\\\n)*"
 )
+# Beside the files of packages, these are read by tools. What only people read may have any bytes.
+_READ = {"control", "rules", "compat", "source/format", "tests/control"}
+_FOR_PEOPLE = {"NEWS", "README", "TODO", "changelog", "copyright"}
+# make-debianish-package writes it into the changelog, where it has this form (deb-changelog(5)).
+_MAINTAINER = re.compile(r"^Maintainer:[ \t]*[^\s<>][^<>\n]* <[^\s<>]+>[ \t]*$", re.MULTILINE | re.IGNORECASE)
 # An architecture or a version may follow: hhvm:amd64, hhvm=4.172.0.
 _WORD = re.compile(rf"(?<!\S)([\"']?)({_NAME})(?=[:=\s\"')`]|$)")
 _AT_BEGINNING = {
@@ -123,7 +128,7 @@ def _kind(package: str) -> str:
 def _read_fields(control: str) -> "list[tuple[str, str]]":
     """Names and values of all fields of a control file, without comments."""
     fields = []  # type: list[tuple[str, str]]
-    for line in control.splitlines():
+    for line in control.split("\n"):
         found = _FIELD.match(line)
         if line[:1] in {" ", "\t"} and fields:
             fields[-1] = (fields[-1][0], f"{fields[-1][1]} {line.strip()}")
@@ -212,7 +217,7 @@ class _Renamer:
             # The nightly's conflict with the release is enough for both.
             control = re.sub(r"^Conflicts:[ \t]*hhvm[ \t]*\n(?![ \t])", "", control, flags=re.M | re.I)
         field, renamed = "", []
-        for line in control.splitlines(keepends=True):
+        for line in re.findall(r"[^\n]*\n|[^\n]+", control):
             begins = _FIELD.match(line)
             if line.startswith("#"):
                 renamed.append(line)
@@ -298,6 +303,42 @@ def _find_strange_in_rules(packages: Packages, files: "dict[str, str]") -> "list
     return sorted(set(named).intersection(packages.others.values()))
 
 
+def find_unreadable(files: "dict[str, str]") -> "list[str]":
+    """What a build fails for because its tools read a file otherwise than it is meant, in words.
+
+    ``files`` are decoded as Latin-1, so that each character is a byte.
+    """
+    faults = [
+        f"debian/{path} {fault}"
+        for path, text in sorted(files.items())
+        for fault in _find_faults_of_bytes(path, text)
+    ]
+    control = files.get("control", "")
+    if "control" in files and not faults and not _MAINTAINER.search(control):
+        faults.append("debian/control must have a Maintainer of the form Name <address>, in one line")
+    return faults
+
+
+def _find_faults_of_bytes(path: str, text: str) -> "Iterator[str]":
+    if path not in _READ and not _PER_PACKAGE.difference(_FOR_PEOPLE).intersection(path.split(".")):
+        return
+    if text.startswith("\xef\xbb\xbf"):
+        yield "begins with a byte order mark: save it as UTF-8 without one"
+    elif "\0" in text:
+        yield "has NUL bytes"
+    elif re.search(r"\r$", text, re.MULTILINE):
+        yield "has the line ends of Windows: save it with those of Unix"
+    elif path == "rules" and not text.startswith("#!"):
+        yield "must begin with #!, as in #!/usr/bin/make -f"
+    elif path == "control":
+        for number, line in enumerate(text.split("\n"), start=1):
+            try:
+                line.encode("latin-1").decode()
+            except UnicodeDecodeError:
+                yield f"is not UTF-8 (Debian policy 5.1), first in line {number}: save it as UTF-8"
+                return
+
+
 def find_warnings(files: "dict[str, str]") -> "list[str]":
     """What a build does not fail for, but what may not be meant, in words."""
     warnings = []
@@ -338,6 +379,9 @@ def main() -> int:
     # Latin-1: each byte is a character, so that every byte stays as it is.
     files = {path: (directory / path).read_bytes().decode("latin-1") for path in paths if may_name(path)}
     try:
+        faults = find_unreadable(files)
+        if faults:
+            raise NotPackaging("; ".join(faults))
         renamed = rename(files)
     except NotPackaging as error:
         print(f"{directory}: {error}", file=sys.stderr)

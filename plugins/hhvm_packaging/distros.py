@@ -176,8 +176,10 @@ def load(packaging: Path, name: str) -> Distro:
     if script == packaging / PACKAGE_SCRIPT:
         distribution, pkgver = directory.read_release()
         directory.check_profiles()
+        directory.check_prebuild()
         directory.check_debian()
     else:
+        directory.check_start(script)
         # Its own matter, but a script of its own may use them in the same way.
         distribution, pkgver = directory.read_release_if_valid()
     return Distro(
@@ -267,12 +269,40 @@ class _Directory:
         if file.exists() or file.is_symlink():
             self.read(BUILD_PROFILES, _PROFILES, "build profiles, one space between two")
 
+    def check_start(self, script: Path) -> None:
+        """Check that the kernel of a container can start a make-package. Raises InvalidDistro."""
+        with script.open("rb") as file:
+            start = file.read(_LONGEST_LINE)
+        if not start:
+            raise InvalidDistro(self.name, "make-package is empty")
+        if start.startswith(b"\xef\xbb\xbf#!") or re.match(rb"#![^\n]*\r\n", start):
+            fault = _fault(start, start)
+        elif not start.startswith(b"#!") and b"\0" not in start:
+            # A shell would read it all the same, but nothing has one there.
+            fault = "it does not begin with #!, such as #!/bin/bash, and is no program"
+        else:
+            return
+        raise InvalidDistro(self.name, f"make-package cannot be started: {fault}")
+
+    def check_prebuild(self) -> None:
+        """Check that bash can read the hook, if there is one. Raises InvalidDistro."""
+        hook = self.tree.root / self.path / PREBUILD
+        if not (hook.exists() or hook.is_symlink()):
+            return
+        found = self.find(PREBUILD)
+        if not found.is_file():
+            raise InvalidDistro(self.name, f"{PREBUILD} is not a file")
+        content = found.read_bytes()
+        if content.startswith(b"\xef\xbb\xbf") or b"\r\n" in content:
+            raise InvalidDistro(self.name, f"{PREBUILD} cannot be read by bash: {_fault(content, content)}")
+
     def check_debian(self) -> None:
         """Check what make-debianish-package needs of debian/. Raises InvalidDistro."""
         for required in ("debian/control", "debian/rules"):
             if not self.find(required).is_file():
                 raise InvalidDistro(self.name, f"{required} is not a file")
-        if faults := debian_names.find_faults(self.read_debian()):
+        files = self.read_debian()
+        if faults := debian_names.find_unreadable(files) or debian_names.find_faults(files):
             raise InvalidDistro(self.name, "; ".join(faults))
 
     def read_debian(self) -> dict[str, str]:

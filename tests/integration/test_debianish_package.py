@@ -24,7 +24,7 @@ VERSIONS = {"hhvm": "1.0.0", "hhvm-nightly": "2018.06.12"}
 
 CONTROL = """\
 Source: hhvm-nightly
-Maintainer: HHVM Open Source <hhvm@example.com>
+maintainer:	H\u00c5VM Open Source <hhvm@example.com>
 Section: web
 Priority: optional
 Standards-Version: 3.9.2
@@ -156,6 +156,10 @@ def built(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Built:
     for package, version in VERSIONS.items():
         source = root / f"{package}-{version}"
         write(source, SOURCE)
+        if package == "hhvm-nightly":
+            # A link that leads nowhere is in the way, too.
+            shutil.rmtree(source / "debian")
+            (source / "debian").symlink_to("packaging/nowhere")
         with tarfile.open(out / f"{source.name}.tar.gz", "w:gz") as tarball:
             tarball.add(source, source.name)
     made = run(root / "bin/make-package-in-throwaway-container", NAME, timeout=590, VERSION="1.0.0")

@@ -6,13 +6,23 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hhvm_packaging import debian_names
-from hhvm_packaging.debian_names import NotPackaging, find_faults, find_warnings, rename
+from hhvm_packaging.debian_names import (
+    NotPackaging,
+    find_faults,
+    find_unreadable,
+    find_warnings,
+    rename,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "bin/lib/debian_names.py"
@@ -261,8 +271,89 @@ def test_a_file_that_is_used_by_its_path_is_no_mix() -> None:
 def test_the_debian_directories_of_this_checkout_have_no_faults() -> None:
     for found in ROOT.glob("distros/*/debian/control"):
         names = (str(path.relative_to(found.parent)) for path in found.parent.rglob("*") if path.is_file())
-        files = {name: (found.parent / name).read_text() for name in names if debian_names.may_name(name)}
-        assert find_faults(files) == []
+        files = {
+            name: (found.parent / name).read_text("latin-1") for name in names if debian_names.may_name(name)
+        }
+        assert find_unreadable(files) + find_faults(files) == []
+
+
+WHOLE = {
+    "control": "Source: hhvm\nMaintainer: A B <a@example.com>\n\nPackage: hhvm\n",
+    "rules": "#!/usr/bin/make -f\n%:\n\tdh $@\n",
+    "compat": "13\n",
+    "source/format": "3.0 (quilt)\n",
+    "tests/control": "Tests: smoke\n",
+    "hhvm.install": "usr/bin/hhvm\n",
+    "hhvm.postinst.in": "#!/bin/sh\n",
+    "conffiles": "/etc/hhvm/php.ini\n",
+}
+BROKEN: dict[str, tuple[Callable[[str], str], str]] = {
+    "line ends of Windows": (lambda text: text.replace("\n", "\r\n"), "has the line ends of Windows"),
+    "one line end of Windows": (lambda text: text.replace("\n", "\r\n", 1), "has the line ends of Windows"),
+    "a carriage return at the end": (lambda text: f"{text}\r", "has the line ends of Windows"),
+    "byte order mark": (lambda text: f"\xef\xbb\xbf{text}", "begins with a byte order mark"),
+    "NUL": (lambda text: f"{text}\0", "has NUL bytes"),
+    "NUL in the middle": (lambda text: text.replace(" ", "\0", 1).replace("/", "\0", 1), "has NUL bytes"),
+    "UTF-16": (lambda text: text.encode("utf-16").decode("latin-1"), "has NUL bytes"),
+}
+
+
+@pytest.mark.parametrize("path", sorted(WHOLE.keys() - {"compat"}))
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_file_that_tools_would_misread_is_named_before_a_build(path: str, how: str) -> None:
+    assert find_unreadable(WHOLE) == []
+    break_it, fault = BROKEN[how]
+    (said,) = find_unreadable({**WHOLE, path: break_it(WHOLE[path])})
+    assert said.startswith(f"debian/{path} {fault}")
+
+
+@pytest.mark.parametrize("path", ["hhvm.README.Debian", "NEWS", "copyright", "logo.png", "hhvm.conf"])
+def test_what_no_tool_reads_may_have_any_bytes(path: str) -> None:
+    assert find_unreadable({**WHOLE, path: "\xef\xbb\xbf\xfc\0\r\n"}) == []
+
+
+@pytest.mark.parametrize(
+    ("maintainer", "right"),
+    [
+        ("Maintainer: A <a@example.com>", True),
+        ("maintainer:\tA B, C  <a@example.com> \t", True),
+        ("Maintainer: J\u00fcrgen \u00c5 <a@example.com>", True),
+        ("Maintainer: A", False),
+        ("Maintainer: <a@example.com>", False),
+        ("Maintainer: A a@example.com", False),
+        ("Maintainer: A <a at example.com>", False),
+        ("Maintainer: A <a@example.com>, B <b@example.com>", False),
+        ("Maintainer:\n A <a@example.com>", False),
+        ("XSBC-Original-Maintainer: A <a@example.com>", False),
+        ("# Maintainer: A <a@example.com>", False),
+        ("", False),
+    ],
+)
+def test_the_maintainer_must_be_one_that_a_changelog_can_have(maintainer: str, *, right: bool) -> None:
+    # In Latin-1 each character is a byte, as production reads it.
+    control = f"Source: hhvm\n{maintainer}\nSection: web\n\nPackage: hhvm\n".encode().decode("latin-1")
+    said = find_unreadable({"control": control})
+    assert said == [] if right else ["must have a Maintainer of the form" in one for one in said] == [True]
+
+
+def test_a_control_file_that_is_not_utf_8_is_named_with_the_line() -> None:
+    control = WHOLE["control"].replace("A B", "J\xfcrgen")
+    (said,) = find_unreadable({"control": control})
+    assert said.startswith("debian/control is not UTF-8 (Debian policy 5.1), first in line 2")
+
+
+def test_rules_that_no_kernel_can_start_are_named() -> None:
+    for rules in ("", "%:\n\tdh $@\n", " #!/usr/bin/make -f\n"):
+        (said,) = find_unreadable({**WHOLE, "rules": rules})
+        assert said.startswith("debian/rules must begin with #!")
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\x0b", "\x0c", "\x1c", "\xc3\x85"])
+def test_a_line_ends_where_dpkg_ends_it(odd: str) -> None:
+    # Python ends one at U+0085, too, and that byte is the second half of "\u00c5" in UTF-8.
+    text = f"Source: hhvm\n\nPackage: hhvm\nDepends: a\n# {odd} hhvm\n# {odd}Package: x\n"
+    assert debian_names.Packages(text).declared == ["hhvm"]
+    assert rename({"control": text})["control"][1] == text.replace(": hhvm\n", ": hhvm-nightly\n")
 
 
 @pytest.mark.parametrize(
@@ -299,8 +390,8 @@ def run(directory: Path, kind: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_changes_a_directory_in_place_and_keeps_modes_and_bytes(tmp_path: Path) -> None:
-    (tmp_path / "control").write_text(control("hhvm-nightly"))
-    (tmp_path / "hhvm-nightly.install").write_bytes(b"\xe9 hhvm-nightly\r\n")
+    (tmp_path / "control").write_text(WHOLE["control"].replace("hhvm", "hhvm-nightly"))
+    (tmp_path / "hhvm-nightly.install").write_bytes(b"\xe9 hhvm-nightly")
     (tmp_path / "postinst").write_text("hhvm-nightly\n")
     (tmp_path / "postinst").chmod(0o755)
     (tmp_path / "patches").mkdir()
@@ -308,7 +399,7 @@ def test_the_command_changes_a_directory_in_place_and_keeps_modes_and_bytes(tmp_
     (tmp_path / "logo").write_bytes(b"\0hhvm-nightly")
     for _ in range(2):
         assert run(tmp_path, "hhvm").returncode == 0
-        assert (tmp_path / "hhvm.install").read_bytes() == b"\xe9 hhvm\r\n"
+        assert (tmp_path / "hhvm.install").read_bytes() == b"\xe9 hhvm"
         assert not (tmp_path / "hhvm-nightly.install").exists()
         assert (tmp_path / "postinst").read_text() == "hhvm\n"
         assert (tmp_path / "postinst").stat().st_mode & 0o777 == 0o755
@@ -317,7 +408,11 @@ def test_the_command_changes_a_directory_in_place_and_keeps_modes_and_bytes(tmp_
 
 
 def test_the_command_says_what_keeps_it(tmp_path: Path) -> None:
-    (tmp_path / "control").write_text("Source: php\n")
+    (tmp_path / "control").write_text("Source: hhvm\r\nPackage: hhvm\r\n")
+    refused = run(tmp_path, "hhvm")
+    assert refused.returncode == 1
+    assert "debian/control has the line ends of Windows" in refused.stderr
+    (tmp_path / "control").write_text(WHOLE["control"].replace("Source: hhvm", "Source: php"))
     refused = run(tmp_path, "hhvm")
     assert refused.returncode == 1
     assert "has the Source 'php'" in refused.stderr

@@ -84,7 +84,7 @@ def write(packaging: Path, contents: Mapping[str, bytes] | None = None, *, name:
     (directory / "debian/control").write_text(
         "Source: hhvm\nMaintainer: A <a@example.com>\n\nPackage: hhvm\n"
     )
-    (directory / "debian/rules").touch()
+    (directory / "debian/rules").write_text("#!/usr/bin/make -f\n")
     (directory / "make-package").symlink_to("/opt/hhvm-packaging/bin/make-debianish-package")
     for file, content in (VALID | dict(contents or {})).items():
         (directory / file).write_bytes(content)

@@ -138,6 +138,59 @@ def test_a_script_that_cannot_be_executed_says_what_to_do(packaging: Path) -> No
         distros.load(packaging, "fedora-40")
 
 
+SHELL_SCRIPT = b"#!/bin/sh\ntrue\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "is empty"),
+        (b"true\n", "cannot be started: it does not begin with #!"),
+        (SHELL_SCRIPT.replace(b"\n", b"\r\n"), "cannot be started: it has the line ends of Windows"),
+        (b"\xef\xbb\xbf" + SHELL_SCRIPT, "cannot be started: it begins with a byte order mark"),
+    ],
+)
+def test_a_script_that_the_kernel_cannot_start_is_refused(
+    packaging: Path, content: bytes, fault: str
+) -> None:
+    (make_package(packaging, "fedora-40") / "make-package").write_bytes(content)
+    with pytest.raises(InvalidDistro, match=f"fedora-40: make-package {fault}"):
+        distros.load(packaging, "fedora-40")
+
+
+def test_a_program_of_any_kind_may_make_the_packages(packaging: Path) -> None:
+    script = make_package(packaging, "fedora-40") / "make-package"
+    for content in (b"\x7fELF\0\r\n", SHELL_SCRIPT + b"printf 'a\r\n'\r\n"):
+        script.write_bytes(content)
+        distros.load(packaging, "fedora-40")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"true\r\n", "it has the line ends of Windows"),
+        (b"true\nif true; then\r\n", "it has the line ends of Windows"),
+        (b"\xef\xbb\xbftrue\n", "it begins with a byte order mark"),
+    ],
+)
+def test_a_hook_that_bash_would_misread_is_refused(packaging: Path, content: bytes, fault: str) -> None:
+    hook = packaging / "distros/debian-12-bookworm/make-package.prebuild"
+    hook.write_bytes(content)
+    with pytest.raises(InvalidDistro, match=f"make-package.prebuild cannot be read by bash: {fault}"):
+        distros.load(packaging, "debian-12-bookworm")
+    hook.unlink()
+    hook.mkdir()
+    with pytest.raises(InvalidDistro, match=r"make-package\.prebuild is not a file"):
+        distros.load(packaging, "debian-12-bookworm")
+
+
+def test_what_dpkg_would_refuse_in_debian_is_refused_before(packaging: Path) -> None:
+    control = packaging / "distros/debian-12-bookworm/debian/control"
+    control.write_bytes(control.read_bytes().replace(b"\n", b"\r\n"))
+    with pytest.raises(InvalidDistro, match="debian-13-trixie: debian/control has the line ends of Windows"):
+        distros.load(packaging, "debian-13-trixie")
+
+
 def test_an_unknown_distribution_is_answered_with_the_known_ones(packaging: Path) -> None:
     with pytest.raises(InvalidDistro, match=r"no such directory.*debian-12-bookworm"):
         distros.load(packaging, "debian-99-nothing")
