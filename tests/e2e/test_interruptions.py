@@ -138,7 +138,9 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     assert {container.id for container in deployment.containers()} == workers
 
     deployment.api.fail_run(MULTI, "cancelled")
-    deployment.until(lambda: "is marked failed, because its parent task was" in _triggerer_log(deployment))
+    deployment.until(
+        lambda: "is marked failed, because its parent task is failed" in _triggerer_log(deployment)
+    )
     # Airflow does not tell a trigger so that had only just begun.
     deployment.start("hhvm_reap_workers", "after-cancelling")
     assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.execution_time.comms import TaskStatesResult
 from typing_extensions import override
 
 from hhvm_packaging.attempt_id import AttemptId
@@ -27,6 +28,7 @@ from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.job import Job, JobFailed, TryAgain
 from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -282,7 +284,7 @@ def test_one_task_launches_waits_takes_in_and_terminates(deployed: Bench) -> Non
 
 
 def test_a_task_that_is_run_again_attaches_to_its_instance_also_when_its_answer_was_lost(
-    deployed: Bench,
+    deployed: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployed.ec2.lose_launches()
     operator = task(deployed.job("sleep 600"))
@@ -290,5 +292,7 @@ def test_a_task_that_is_run_again_attaches_to_its_instance_also_when_its_answer_
         with pytest.raises(TaskDeferred) as deferred:
             operator.execute({"ti": TaskInstance()})
     assert len({name for launch in deployed.ec2.launches for name in launch.instances}) == 1
+    Supervisor(monkeypatch, lambda _: TaskStatesResult(task_states={}))  # A person deleted the run.
+    deferred.value.trigger.task_instance = TaskInstance()
     asyncio.run(deferred.value.trigger.on_kill())
     deployed.ec2.wait(deployed.instance(), "terminated")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.execution_time.comms import TaskStatesResult
 from airflow.triggers.base import TaskSuccessEvent
 from typing_extensions import override
 
@@ -28,6 +29,7 @@ from hhvm_packaging.settings import settings
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
 from hhvm_packaging.workers.job import Job, Result, TryAgain
+from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,9 +82,10 @@ class AJob(Step[BuildPlan]):
 class Bench:
     """The operator's task, with what Airflow would give it."""
 
-    def __init__(self, root: Path, store: Store) -> None:
+    def __init__(self, root: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = root
         self.store = store
+        self._monkeypatch = monkeypatch
         self.worker = connections.docker_worker()
 
     def task(self, script: str) -> JobOperator:
@@ -117,6 +120,14 @@ class Bench:
         event: TriggerEvent = asyncio.run(anext(JobTrigger(**arguments, limits=limits).run()))  # type: ignore[arg-type]
         return event
 
+    def kill(self, deferred: TaskDeferred, state: str | None) -> None:
+        """End the trigger as the triggerer does after a person put the task into this state."""
+        Supervisor(self._monkeypatch, lambda _: TaskStatesResult(task_states={"run": {"task": state}}))
+        deferred.trigger.task_instance = SimpleNamespace(
+            dag_id="dag", run_id="run", task_id="task", map_index=-1
+        )
+        asyncio.run(deferred.trigger.on_kill())
+
     def resume(self, task: JobOperator, deferred: TaskDeferred, event: TriggerEvent) -> str:
         """Go on with the task in a second process, as Airflow does. Returns what the task returns."""
         arguments = (deferred.kwargs or {}) | {"event": event.payload}
@@ -146,7 +157,7 @@ def bench(tmp_path: Path, s3: S3Client, job_image: str, monkeypatch: pytest.Monk
     settings.cache_clear()
     monkeypatch.setattr(connections, "store", lambda: Store(s3, settings()))
     monkeypatch.setitem(STEPS, "a-job", AJob)
-    bench = Bench(tmp_path, connections.store())
+    bench = Bench(tmp_path, connections.store(), monkeypatch)
     yield bench
     for container in bench.containers():
         bench.worker.engine.remove_container(container, force=True)
@@ -221,7 +232,7 @@ def test_a_run_of_the_same_name_in_another_deployment_leaves_the_job_alone(
     monkeypatch.setenv("HHVM_PACKAGING_DOCKER_WORK_DIRECTORY", str(bench.root / "work/of-another"))
     settings.cache_clear()
     other = bench.deferred(task)
-    asyncio.run(other.trigger.on_kill())
+    bench.kill(other, "failed")
     assert bench.containers() == before
 
 
@@ -350,10 +361,32 @@ def test_a_job_past_its_deadline_is_told_and_ended(bench: Bench) -> None:
     assert bench.containers() == []
 
 
-def test_ending_the_task_ends_its_job(bench: Bench) -> None:
+def test_a_task_that_is_marked_failed_ends_its_job(bench: Bench) -> None:
     deferred = bench.deferred(bench.task("sleep 600"))
-    asyncio.run(deferred.trigger.on_kill())
+    bench.kill(deferred, "failed")
     assert bench.containers() == []
+
+
+def test_a_task_that_is_cleared_goes_on_with_its_job(bench: Bench) -> None:
+    task = bench.task('date +%N >>"$OUT/../ran"; until [ -e "$OUT/../end" ]; do sleep 0.1; done')
+    deferred = bench.deferred(task)
+    before = bench.containers()
+    bench.kill(deferred, None)
+    again = bench.deferred(task)
+    assert bench.containers() == before
+    (bench.directory(again) / "end").touch()
+    bench.wait(again, NO_UPLOAD)
+    assert len((bench.directory(again) / "ran").read_text().split()) == 1
+    assert bench.finish(task, again) == "HHVM 1.0.0, a-job: done"
+
+
+def test_a_job_that_another_triggerer_recorded_and_removed_is_done_and_not_lost(bench: Bench) -> None:
+    task = bench.task("true")
+    deferred = bench.deferred(task)
+    assert isinstance(bench.wait(deferred), TaskSuccessEvent)
+    late = bench.wait(deferred)
+    assert late.payload == "absent"
+    assert bench.resume(task, deferred, late) == "it is done"
 
 
 def test_an_engine_that_does_not_answer_is_waited_for_then_told_and_its_job_goes_on(

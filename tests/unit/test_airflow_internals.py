@@ -108,7 +108,13 @@ def test_the_state_of_a_run_can_be_read(monkeypatch: pytest.MonkeyPatch, by: Any
 
 @pytest.mark.parametrize("by", [ToSupervisor, ToTriggerSupervisor], ids=["a task", "a trigger"])
 @pytest.mark.parametrize(
-    ("states", "state"), [({"a-run": {"plan": "success"}}, "success"), ({"a-run": {}}, None), ({}, None)]
+    ("states", "state"),
+    [
+        ({"a-run": {"plan": "success"}}, "success"),
+        ({"a-run": {"plan": None}}, ""),
+        ({"a-run": {}}, None),
+        ({}, None),
+    ],
 )
 def test_the_state_of_a_task_can_be_read(
     monkeypatch: pytest.MonkeyPatch, by: Any, states: dict[str, Any], state: str | None

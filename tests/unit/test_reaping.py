@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.utils.state import State, TaskInstanceState
 
-from hhvm_packaging.upkeep.reaping import ALIVE, reap
+from hhvm_packaging.upkeep.reaping import reap
 from hhvm_packaging.workers.worker import Found
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Worker:
         self.ended.append(found.id)
 
 
-@pytest.mark.parametrize("state", ALIVE)
-def test_a_worker_stays_while_its_task_is_alive(state: str) -> None:
+@pytest.mark.parametrize("state", ["", *sorted(set(TaskInstanceState) - State.finished)])
+def test_a_worker_stays_while_its_task_is_alive_or_cleared(state: str) -> None:
     worker = Worker()
     assert list(reap(worker, lambda *_: state, now=NOW)) == []  # type: ignore[arg-type]
     assert worker.ended == []
@@ -49,6 +50,7 @@ def test_a_worker_stays_while_its_task_is_alive(state: str) -> None:
         ("failed", "failed"),
         ("success", "success"),
         ("skipped", "skipped"),
+        ("upstream_failed", "upstream_failed"),
         ("removed", "removed"),
         (None, "gone"),
     ],

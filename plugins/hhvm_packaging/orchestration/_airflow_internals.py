@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException
 
+from hhvm_packaging.runs.run import find_task_state
+
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
@@ -47,13 +49,15 @@ def read_run_state(dag_id: str, run_id: str) -> str:
     return RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
 
 
-def read_task_state(dag_id: str, run_id: str, task_id: str) -> str | None:
-    """The state of a task that is not mapped; None if it has none yet. Otherwise like read_run_state."""
+def read_task_state(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
+    """The state of a task instance, otherwise like read_run_state.
+
+    Empty if it has none yet, as after a clear. None if there is no such task instance.
+    """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     states = RuntimeTaskInstance.get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id])
-    state: str | None = states.get(run_id, {}).get(task_id)
-    return state
+    return find_task_state(states.get(run_id, {}), task_id, map_index)
 
 
 def is_task(component: object) -> bool:

@@ -21,7 +21,7 @@ from hhvm_packaging.orchestration import _airflow_internals, connections, task_c
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
 from hhvm_packaging.runs.api import ApiError
-from hhvm_packaging.runs.run import UNFINISHED, child_run_id, child_run_prefix, former_child_run_id
+from hhvm_packaging.runs.run import OVER, UNFINISHED, child_run_id, child_run_prefix, former_child_run_id
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ _POLL_INTERVAL = 1.0
 """Seconds between two polls of a child run. Each poll makes two short queries."""
 _LAST_POLL_INTERVAL = 0.1
 """The same while the child's last task is scheduled or running."""
-_NOT_SCHEDULED = (None, "up_for_retry")
+_NOT_SCHEDULED = (None, "", "up_for_retry")
 """States of a task that will not end before the next poll."""
-_FINAL = ("success", "failed", "upstream_failed", "skipped", "removed")
-"""States of a task instance that only a person changes."""
 
 
 class ChildRunOperator(TriggerDagRunOperator):
@@ -196,13 +194,13 @@ class PublishOperator(ChildRunOperator):
         ti = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id])
         earlier = [f"{ti.task_id}_{index}" for index in range(ti.map_index or 0)]
-        if waiting := [name for name in earlier if states[ti.run_id].get(name) not in _FINAL]:
+        if waiting := [name for name in earlier if states[ti.run_id].get(name) not in OVER]:
             self.log.info("Waiting for %s", ", ".join(waiting))
             raise AirflowRescheduleException(_soon(self.poke_interval))
 
 
 class ChildRunTrigger(BaseTrigger):
-    """Wait until the child run ends. If a person fails the task that waits, fail the child too.
+    """Wait until the child run ends. If a person fails or deletes the task that waits, fail the child too.
 
     ``last_task`` is the id of the task that ends after all others in the child.
     """
@@ -239,17 +237,25 @@ class ChildRunTrigger(BaseTrigger):
         return _airflow_internals.read_run_state(self.dag_id, self.run_id), pause
 
     async def on_kill(self) -> None:
-        """Fail the child if the task has failed, which ends its workers. A cleared task attaches again."""
+        """Fail the child if the task has failed or is deleted, which ends its workers.
+
+        A cleared task attaches again. A child whose task was marked successful goes on by itself.
+        """
         await asyncio.to_thread(self._cancel)
 
     def _cancel(self) -> None:
         ti, run_id = self.task_instance, self.run_id
         if ti is None:
             return
+        state = _airflow_internals.read_task_state(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        if state not in ("failed", None):
+            self.log.info("%s run %s goes on: its parent task is %s", self.dag_id, run_id, state or "cleared")
+            return
         with connections.airflow_api() as api:
-            state = api.task_state(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-            if state != "failed":
-                self.log.info("%s run %s goes on: its parent task is %s", self.dag_id, run_id, state)
-                return
             api.fail_run(self.dag_id, run_id)
-        self.log.warning("%s run %s is marked failed, because its parent task was", self.dag_id, run_id)
+        self.log.warning(
+            "%s run %s is marked failed, because its parent task is %s",
+            self.dag_id,
+            run_id,
+            state or "deleted",
+        )

@@ -167,6 +167,10 @@ class JobOperator(BaseOperator):
         if event not in get_args(Phase):
             raise TryAgain(f"{parsed.title}: {event}", _NO_ANSWER_DELAY)
         with task_context.fail_without_retry():
+            # Another triggerer, or the try before, may have recorded the result and removed the job.
+            if event == "absent" and (done := step.done()):
+                self.log.info("%s", done)
+                return done
             try:
                 with metric_sender.count_failure():
                     done = step.finish(worker, name, AttemptId.parse(build), parsed)

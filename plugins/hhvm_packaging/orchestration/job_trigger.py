@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 
 from hhvm_packaging.attempt_id import AttemptId
-from hhvm_packaging.orchestration import connections
+from hhvm_packaging.orchestration import _airflow_internals, connections
 from hhvm_packaging.orchestration.steps import STEPS
+from hhvm_packaging.runs.run import OVER
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import Job
 
@@ -124,8 +125,23 @@ class JobTrigger(BaseTrigger):
         return step.finish(worker, self.name, self.attempt, job)
 
     async def on_kill(self) -> None:
-        """End the job's worker, because a person cleared the task or set its state."""
-        await asyncio.to_thread(lambda: connections.shared_worker().remove(self.name))
+        """End the job's worker if nobody waits for it any more. Airflow calls this in three cases.
+
+        - The task, or its run, was marked or deleted: the worker ends.
+        - The task was cleared: its next try attaches to the worker.
+        - Another triggerer has the trigger now, or has ended it: the worker is the task's.
+        """
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        if (ti := self.task_instance) is None:
+            return  # hhvm_reap_workers knows the task by the worker's labels.
+        state = _airflow_internals.read_task_state(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        if state is None or state in OVER:
+            self.log.info("%s ends: its task is %s", self.name, state or "gone")
+            connections.shared_worker().remove(self.name)
+        else:
+            self.log.info("%s goes on: its task is %s", self.name, state or "cleared")
 
     @property
     def _interval(self) -> float:

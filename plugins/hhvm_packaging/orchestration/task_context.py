@@ -15,7 +15,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import nightly_days, packaging_files
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
-from hhvm_packaging.runs.run import FAILURE_REASON, Run
+from hhvm_packaging.runs.run import FAILURE_REASON, Run, find_task_state
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -32,16 +32,14 @@ P = TypeVar("P", bound=Plan)
 
 
 def task_state_reader(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
-    """A function that returns the state of a task instance; None if it is gone.
+    """A function that returns the state of a task instance: empty if it has none yet, None if it is gone.
 
     Its arguments are DAG id, run id, task id and map index, -1 for a task that is not mapped.
     """
 
     def read(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
         states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id])
-        name = task_id if map_index < 0 else f"{task_id}_{map_index}"
-        found: str | None = states.get(run_id, {}).get(name)
-        return found
+        return find_task_state(states.get(run_id, {}), task_id, map_index)
 
     return read
 

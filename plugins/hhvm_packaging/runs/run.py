@@ -24,6 +24,8 @@ CHILDREN = ("hhvm_build", "hhvm_publish_release")
 
 UNFINISHED = ("queued", "running")
 """The states of a run that has not ended."""
+OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""The states of a task instance that only a person changes. In any other, or in none yet, it goes on."""
 
 
 _LONGEST_ID = 200
@@ -84,6 +86,15 @@ def name_job(dag_id: str, run_id: str, task_id: str, version: str, script: str, 
     """
     deployment = (str(settings().docker_work_directory), settings().scratch_bucket)
     return job_name(version, script, distro, *deployment, dag_id, run_id, task_id)
+
+
+def find_task_state(states: Mapping[str, str | None], task_id: str, map_index: int = -1) -> str | None:
+    """One of a run's states by the names that Airflow gives task instances.
+
+    Empty if it has none yet, as after a clear. None if there is no such task instance.
+    """
+    name = task_id if map_index < 0 else f"{task_id}_{map_index}"
+    return (states[name] or "") if name in states else None
 
 
 @dataclass(frozen=True)

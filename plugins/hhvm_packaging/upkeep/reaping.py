@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hhvm_packaging.runs.run import OVER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hhvm_packaging.workers.worker import Found, Worker
-
-ALIVE = ("scheduled", "queued", "running", "deferred", "up_for_retry", "restarting")
-"""The states of a task instance that may still need its worker."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ def reap(
 ) -> Iterator[Ended]:
     """End every worker that no task needs. Yields what was ended and why, one after the other.
 
-    ``read_state`` returns the state of a task instance, None if it does not exist; its arguments are DAG id,
-    run id, task id and map index. ``now`` is in seconds since the epoch.
+    ``read_state`` returns the state of a task instance: empty if it has none yet, None if it does not exist.
+    Its arguments are DAG id, run id, task id and map index. ``now`` is in seconds since the epoch.
     """
     for found in worker.find():
         if reason := _reason(found, read_state, now):
@@ -48,6 +47,6 @@ def _reason(found: Found, read_state: Callable[[str, str, str, int], str | None]
         return "it is past its expiry"
     task = labels["hhvm.dag"], labels["hhvm.run"], labels["hhvm.task"], int(labels["hhvm.map_index"])
     state = read_state(*task)
-    if state in ALIVE:
-        return ""
-    return f"its task {'.'.join(task[:3])}[{task[3]}] is {state or 'gone'}"
+    if state is None or state in OVER:
+        return f"its task {'.'.join(task[:3])}[{task[3]}] is {state or 'gone'}"
+    return ""
