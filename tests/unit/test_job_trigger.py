@@ -34,10 +34,16 @@ def killed(monkeypatch: pytest.MonkeyPatch, answer: BaseModel, map_index: int = 
 def kill(monkeypatch: pytest.MonkeyPatch, answer: BaseModel, map_index: int, removed: list[str]) -> None:
     worker = SimpleNamespace(remove=removed.append)
     monkeypatch.setattr(connections, "shared_worker", lambda: worker)
-    Supervisor(monkeypatch, lambda _: answer)
+    Supervisor(monkeypatch, lambda _: answered(answer))
     trigger = JobTrigger("a-job", str(AttemptId.new()), {}, deadline=0, plan={})
     trigger.task_instance = task(map_index)
     asyncio.run(trigger.on_kill())
+
+
+def answered(answer: BaseModel) -> BaseModel:
+    if isinstance(answer, ErrorResponse):
+        raise AirflowRuntimeError(answer)
+    return answer
 
 
 def task(map_index: int) -> Any:
