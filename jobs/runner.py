@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 NO_RESULT = 28
 """The exit status if not even the result could be written: the number of the error ENOSPC."""
+LOG_SIZE = 256
+"""MiB that a job may print, where HHVM_LOG_SIZE says nothing else."""
 LEAST_FREE = 64 << 20
 """Bytes. A job that failed while less than this was free lacked space."""
 
@@ -111,6 +113,11 @@ class Runner:
         }
 
     @property
+    def log_limit(self) -> int:
+        """How long the log may become, in bytes."""
+        return int(os.environ.get("HHVM_LOG_SIZE") or LOG_SIZE) << 20
+
+    @property
     def log(self) -> Path:
         """All that the job prints."""
         return self.work / "log.txt"
@@ -147,7 +154,14 @@ class Runner:
         oom_kills = count_oom_kills()
         status, ended = self._wait(command, environment, limit)
         self.result |= {"exit_status": status, "timed_out": ended}
-        if ended:
+        if self.log.stat().st_size > self.log_limit:
+            self._shorten_log()
+            self.result |= {"exit_status": status or 1, "timed_out": False}
+            self.say(
+                f"{command.name} was ended: it printed more than {self.log_limit >> 20} MiB; "
+                "see the setting container_limits"
+            )
+        elif ended:
             self.say(f"{command.name} was ended: it ran longer than its time limit of {limit} seconds")
         elif status:
             self._find_fault(count_oom_kills() > oom_kills)
@@ -200,8 +214,8 @@ class Runner:
         while (status := job.poll()) is None:
             self.space.measure()
             now = time.monotonic()
-            if now >= deadline and not ended:
-                ended = True
+            if not ended and (now >= deadline or self.log.stat().st_size > self.log_limit):
+                ended, deadline = True, now
                 self._signal(signal.SIGTERM)
             elif ended and now >= deadline + _KILL_AFTER:
                 self._signal(signal.SIGKILL)
@@ -209,6 +223,12 @@ class Runner:
         if ended:
             return (128 + signal.SIGKILL if status == -signal.SIGKILL else _TIMED_OUT), True
         return (128 - status if status < 0 else status), False
+
+    def _shorten_log(self) -> None:
+        """Cut the log to its limit. What printed may be faster than who ends it."""
+        os.truncate(self.log, self.log_limit)
+        with self.log.open("ab") as log:
+            log.write(b"\n")
 
     def _find_fault(self, oom_killed: bool) -> None:
         """Find what a job that failed lacked."""

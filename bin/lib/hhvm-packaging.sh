@@ -256,9 +256,32 @@ read_release() { # DIRECTORY
   fi
 }
 
+# Sets confinement to the options for a container that runs what is not ours. Its
+# root owns files and becomes other users, as apt, dpkg and debhelper need it to,
+# and no more: no devices, no raw packets, and nothing that it starts gains
+# privileges. What it prints is passed on, and not kept by the engine as well.
+#
+# HHVM_MEMORY  in Docker's form, such as 8g, or none (default: seven eighths of
+#              the engine's, so that the engine and its neighbours have the rest)
+# HHVM_PIDS    how many processes and threads, or none (default: 16384)
+set_confinement() {
+  local capability memory=${HHVM_MEMORY:-} pids=${HHVM_PIDS:-16384}
+  confinement=(--init --log-driver none --security-opt no-new-privileges --cap-drop ALL)
+  for capability in CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID; do
+    confinement+=(--cap-add "$capability")
+  done
+  if [ -z "$memory" ]; then
+    memory=$(docker info --format '{{.MemTotal}}' 2>/dev/null) || memory=0
+    if [[ $memory =~ ^[1-9][0-9]*$ ]]; then memory=$((memory * 7 / 8)); else memory=none; fi
+  fi
+  if [ "$memory" != none ]; then confinement+=(--memory "$memory"); fi
+  if [ "$pids" != none ]; then confinement+=(--pids-limit "$pids"); fi
+}
+
 # What every container of ours is given; fills the array container_options.
 set_container_options() {
-  container_options=(--init)
+  set_confinement
+  container_options=("${confinement[@]}")
   # Whoever started the job finds and removes all its containers by this label.
   if [ -n "${HHVM_JOB-}" ]; then container_options+=(--label "hhvm.job=$HHVM_JOB"); fi
   # And whose job it is, where several share an engine.
@@ -308,7 +331,7 @@ run_throwaway_container() {
   local status=0
   set_throwaway_traps
   throwaway=$(docker create "$@") ||
-    die "Docker could not make the container; see its message above"
+    die "Docker could not make the container; see its message above. A limit that this engine cannot set is left out by HHVM_MEMORY=none, HHVM_PIDS=none (in Airflow: the setting container_limits)"
   docker start --attach "$throwaway" </dev/null &
   wait "$!" || status=$?
   if [ "$(docker inspect --format '{{.State.OOMKilled}}' "$throwaway" 2>/dev/null)" = true ]; then

@@ -119,6 +119,22 @@ class TimeLimits(_Part):
     look_at_suites: Seconds = 15 * 60
 
 
+class ContainerLimits(_Part):
+    """What each container of a job may take. ``none`` is for an engine that cannot set the limit."""
+
+    memory: Annotated[int, Field(ge=256)] | Literal["most", "none"] = "most"
+    """In MiB. ``most``: seven eighths of the engine's memory."""
+    processes: Annotated[int, Field(ge=64)] | Literal["none"] = 16384
+    """Processes and threads at the same time."""
+    log: Annotated[int, Field(gt=0)] = 256
+    """In MiB. A job that prints more is ended."""
+
+    def variables(self) -> dict[str, str]:
+        """The limits as the jobs read them, by environment variable."""
+        memory = {"most": "", "none": "none"}.get(str(self.memory), f"{self.memory}m")
+        return {"HHVM_MEMORY": memory, "HHVM_PIDS": str(self.processes), "HHVM_LOG_SIZE": str(self.log)}
+
+
 class Machine(_Part):
     """What one kind of job runs on."""
 
@@ -274,6 +290,7 @@ class Settings(BaseSettings):
     workers_at_once: Annotated[int, Field(gt=0)] = 10
     """Slots of Airflow's pool ``workers``: how many jobs may have a worker at the same time."""
     time_limits: TimeLimits = TimeLimits()
+    container_limits: ContainerLimits = ContainerLimits()
     grace: Seconds = 10 * 60
     """A job that its own timer did not end is ended by its task after its time limit and this grace period,
     and by the reaper and the instance's own timer after one more grace period."""

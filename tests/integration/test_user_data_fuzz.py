@@ -239,10 +239,14 @@ def test_a_jobs_values_and_file_names_reach_the_engine_and_s3_as_they_are(
     for case in cases:
         work = f"/var/lib/hhvm-packaging/jobs/{case.name}"
         arguments = case.noted("arguments")
-        options = ["--init", "--name", case.name, "--workdir", work, "--volume", f"{work}:{work}"]
-        assert arguments[: len(options) + 1] == ["run", *options]
-        told = ["--env", f"HHVM_JOB={case.name}", "image", f"{work}/packaging/jobs/run", work]
-        assert arguments[1 + len(options) :] == told
+        confined, given = arguments[: arguments.index("--name")], arguments[arguments.index("--name") :]
+        assert confined[:2] == ["run", "--init"]
+        assert {"--cap-drop", "no-new-privileges", "--pids-limit"} < set(confined)
+        options = ["--name", case.name, "--workdir", work, "--volume", f"{work}:{work}"]
+        assert given[: len(options)] == options
+        limits = ["--env", "HHVM_PIDS=16384", "--env", "HHVM_LOG_SIZE=256"]
+        told = ["--env", f"HHVM_JOB={case.name}", *limits, "image", f"{work}/packaging/jobs/run", work]
+        assert given[len(options) :] == told
         seen = command(container, "cat", f"{work}/job.json")
         assert Job.model_validate_json(seen) == case.job
         bucket = case.settings.scratch_bucket

@@ -20,6 +20,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
+from docker.types import LogConfig
 from requests import RequestException
 from typing_extensions import override
 
@@ -44,6 +45,8 @@ JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
 
 _ATTEMPT_LABEL = "hhvm.build"
+_CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"]
+"""What root may do in a job's container: as much as in those that the job starts; see bin/lib."""
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
@@ -146,7 +149,9 @@ class DockerWorker(Worker):
         """
         directory = self.directory(name)
         self._discard(directory)
-        directory.mkdir(parents=True)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        # The other users of this machine see nothing of it.
+        directory.mkdir(mode=0o700)
         (directory / _LABELS).write_text(json.dumps(dict(labels)))
         for part in ("in", "out"):
             (directory / part).mkdir()
@@ -167,7 +172,10 @@ class DockerWorker(Worker):
             if error.status_code == 409:
                 raise  # Another process of the task created it. The next attempt attaches to it.
             self.remove(name)
-            reason = f"the Docker engine refused it: {error.explanation}"
+            reason = (
+                f"the Docker engine refused it: {error.explanation}. "
+                "If it cannot set a limit, see the setting container_limits"
+            )
             raise attempts.failed(store, job, name, attempt, Failure.JOB, reason) from error
         return f"container {name}"
 
@@ -280,11 +288,31 @@ class DockerWorker(Worker):
                 "HHVM_JOB": name,
                 "HHVM_WORK": str(self.settings.docker_work_directory),
                 "HHVM_DOCKER_NETWORK": self.settings.docker_network,
+                **self.settings.container_limits.variables(),
             },
             host_config=self.engine.create_host_config(
-                binds=volumes, network_mode=self.settings.docker_network or None, init=True
+                binds=volumes, network_mode=self.settings.docker_network or None, **self._confinement()
             ),
         )
+
+    def _confinement(self) -> dict[str, Any]:
+        """The options for a container that runs what is not ours: some jobs run git on what a ref holds."""
+        limits = self.settings.container_limits
+        memory: int | None = None
+        if limits.memory == "most":
+            memory = self.engine.info()["MemTotal"] // 8 * 7 or None
+        elif limits.memory != "none":
+            memory = limits.memory << 20
+        return {
+            "init": True,
+            "cap_drop": ["ALL"],
+            "cap_add": _CAPABILITIES,
+            "security_opt": ["no-new-privileges"],
+            "mem_limit": memory,
+            "pids_limit": None if limits.processes == "none" else limits.processes,
+            # What the job prints is in its log. This is for a job that cannot even begin.
+            "log_config": LogConfig(type=LogConfig.types.JSON, config={"max-size": "1m", "max-file": "1"}),
+        }
 
     def _remove_container(self, container: str) -> None:
         try:

@@ -113,6 +113,7 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
         "HHVM_KEYS": settings.ec2.keys_parameters if job.needs_keys else "",
         "HHVM_PACKAGING": keys.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
+        **settings.container_limits.variables(),
     }
     # First, so that the instance terminates whatever fails after this line.
     minutes = -(-settings.lifetime(job.time_limit) // 60)

@@ -2,7 +2,8 @@
 # What an instance does at boot, after its values: it fetches the packaging
 # files, and they do the job.
 #
-# HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256 HHVM_KEYS  as for jobs/on-instance
+# HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256 HHVM_KEYS
+# HHVM_MEMORY HHVM_PIDS HHVM_LOG_SIZE   as for jobs/on-instance
 # HHVM_PACKAGING HHVM_PACKAGING_SHA256  the packaging files' key
 set -euo pipefail
 
@@ -27,6 +28,7 @@ done
 
 work=/var/lib/hhvm-packaging/jobs/$HHVM_JOB
 mkdir -p "$work/packaging"
+chmod 0700 "$work"
 aws s3 cp --only-show-errors "s3://$HHVM_BUCKET/$HHVM_PACKAGING" "$work/packaging.tar.gz"
 printf '%s  %s\n' "$HHVM_PACKAGING_SHA256" "$work/packaging.tar.gz" | sha256sum --check --quiet
 tar -xzf "$work/packaging.tar.gz" -C "$work/packaging"
