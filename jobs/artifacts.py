@@ -18,7 +18,10 @@ __all__ = ["Left", "Unusable", "describe"]
 _ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
 _IN_INDEX = {"MD5sum": "md5", "SHA1": "sha1", "SHA256": "sha256", "SHA512": "sha512"}
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
+_TARBALL = re.compile(r"\.tar(?:\.[a-z0-9]+)?$")
 _FIELD = re.compile(r"^([!-9;-~]+):(?:.*\n?)(?:[ \t].*\n?)*", re.MULTILINE)
+_NEVER_EMPTY = (".apk", ".bz2", ".gz", ".rpm", ".tar", ".xz", ".zip", ".zst")
+"""Packages of other systems, and archives."""
 _LISTS = {"checksums-sha1": "sha1", "checksums-sha256": "sha256", "files": "md5"}
 
 
@@ -53,6 +56,8 @@ def describe(out: Path) -> Left:
         found[-1]["md5"] = digests[name]["md5"]
     for artifact in found:
         path = out / artifact["name"]
+        if path.suffix == ".udeb":
+            control_files.check_package(path)
         if path.suffix in package_set.PACKAGES:
             artifact["stanza"] = _describe_package(path, digests[path.name])
         elif path.suffix == ".dsc":
@@ -60,6 +65,8 @@ def describe(out: Path) -> Left:
         elif path.suffix == ".changes":
             fields = control_files.parse_changes(path.name, control_files.read_text(path))
             _compare(out, control_files.list_files(path.name, fields), path.name, digests)
+    if empty := [one["name"] for one in found if not one["size"] and one["name"].endswith(_NEVER_EMPTY)]:
+        raise Unusable(f"{empty[0]}: is empty")
     undeclared = package_set.read(out).undeclared
     return Left(found, left_out | dict.fromkeys(undeclared, "no .dsc or .changes of the build declares it"))
 
@@ -102,6 +109,9 @@ def _describe_source(path: Path, digests: dict[str, dict[str, str]]) -> str:
     fields = control_files.parse_source(path.name, text)
     files = control_files.list_files(path.name, fields)
     _compare(path.parent, files, path.name, digests)
+    for file in files:
+        if _TARBALL.search(file.name):
+            control_files.check_tarball(path.parent / file.name)
     lines = [f"Package: {fields['Source']}"]
     for found in _FIELD.finditer(text):
         name = found[1].lower()

@@ -5,8 +5,14 @@ The formats are in Debian policy 5.3 (control), 5.4 (.dsc) and 5.5 (.changes), a
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import os
 import re
 import subprocess
+import tarfile
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from debian import deb822
@@ -46,11 +52,26 @@ def read_package(path: Path) -> str:
 
 
 def check_package(path: Path) -> None:
-    """Unpack a binary package, to nowhere: one whose end is missing may have a good control file.
+    """List a binary package's files: if they cannot be unpacked, its control file may still be good.
 
     Raises Unusable.
     """
-    _dpkg_deb(path, "--fsys-tarfile", path, discard=True)
+    _dpkg_deb(path, "--contents", path, discard=True)
+
+
+def check_tarball(path: Path) -> None:
+    """Read a tarball of a source package to its end. Raises Unusable."""
+    opens: Any = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}.get(path.suffix, open)
+    try:
+        with opens(path, "rb") as content:
+            with tarfile.open(fileobj=content, mode="r|") as tarball:
+                for _ in tarball:
+                    pass
+            # What follows the last file has the digest of all.
+            while content.read(1 << 20):
+                pass
+    except (OSError, EOFError, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
+        raise Unusable(f"{path.name}: is not a whole tarball: {error}") from error
 
 
 def read_text(path: Path) -> str:
@@ -126,6 +147,8 @@ def _dpkg_deb(path: Path, *command: str | Path, discard: bool = False) -> bytes:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL if discard else subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Its messages in English, to know which are warnings; and tar without anybody's options.
+        env={**os.environ, "LC_ALL": "C.UTF-8", "TAR_OPTIONS": ""},
         check=False,
     )
     lines = done.stderr.decode(errors="replace").splitlines()

@@ -116,10 +116,15 @@ class SourceFile:
 def package(control: bytes, path: str, content: bytes) -> bytes:
     """A binary package with any control file, which installs one file in /usr/bin."""
     directories = dict.fromkeys(["./", "./usr/", "./usr/bin/"])
+    return archive(control, _tar({**directories, path: content}))
+
+
+def archive(control: bytes, data: bytes) -> bytes:
+    """A binary package with any control file, whose archive of files is ``data``, whatever that is."""
     return _ar({
         "debian-binary": b"2.0\n",
         "control.tar.gz": _tar({"./": None, "./control": control}),
-        "data.tar.gz": _tar({**directories, path: content}),
+        "data.tar.gz": data,
     })
 
 

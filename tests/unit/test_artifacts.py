@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
 import re
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +23,7 @@ from testing import debs
 from testing.debs import Deb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DEB = Deb("1.0.0-1~bookworm")
@@ -155,22 +159,95 @@ def test_a_package_that_nothing_declares_is_left_out_by_name(tmp_path: Path) -> 
 
 def cuts(content: bytes) -> Iterator[bytes]:
     """Cut at many places, from empty to one byte short."""
-    step = max(1, len(content) // 40)
+    step = max(1, len(content) // 20)
     yield from (content[:length] for length in range(0, len(content), step))
     yield content[:-1]
 
 
-@pytest.mark.parametrize("file", [DEB, DSC], ids=["deb", "dsc"])
+DDEB = Deb("1.0.0-1~bookworm", package="hhvm-dbgsym", suffix="ddeb")
+UDEB = Deb("1.0.0-1~bookworm", package="hhvm-udeb", suffix="udeb")
+CHANGES = debs.SourceFile("hhvm_1.0.0-1~bookworm_amd64.changes", changes(ORIG, DEBIAN))
+
+
+@pytest.mark.parametrize(
+    "file", [DEB, DDEB, UDEB, DSC, CHANGES], ids=["deb", "ddeb", "udeb", "dsc", "changes"]
+)
 def test_a_file_that_is_empty_or_cut_anywhere_is_refused_by_name(
     tmp_path: Path, file: Deb | debs.SourceFile
 ) -> None:
     leave(tmp_path, ORIG, DEBIAN)
     for content in cuts(file.content):
         (tmp_path / file.name).write_bytes(content)
-        if file is DSC and content == DSC.content[:-1]:
+        if file in (DSC, CHANGES) and content == file.content[:-1]:
             continue  # It lacks nothing but the last line's end.
         with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(file.name)}: "):
             artifacts.describe(tmp_path)
+
+
+TAR = gzip.decompress(ORIG.content)
+NO_TARS = {
+    "nothing": b"",
+    "no archive": b"<html>404 Not Found</html>" * 50,
+    "a compressed nothing": gzip.compress(b""),
+    "a compressed text": gzip.compress(b"404 Not Found" * 100),
+    "cut before it was compressed": gzip.compress(TAR[:514]),
+    "without its digest": gzip.compress(TAR)[:-8],
+    "cut": gzip.compress(TAR + os.urandom(5000))[:2000],
+}
+
+
+@pytest.mark.parametrize("content", NO_TARS.values(), ids=NO_TARS)
+def test_a_package_whose_files_cannot_be_unpacked_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    """Its members are whole, and its control file is good: only dpkg would notice, on a user's machine."""
+    leave(tmp_path, **{DEB.name: debs.archive(DEB.control.encode(), content)})
+    with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(DEB.name)}: is not a whole Debian package"):
+        artifacts.describe(tmp_path)
+
+
+@pytest.mark.parametrize("content", NO_TARS.values(), ids=NO_TARS)
+def test_a_source_package_whose_tarball_cannot_be_unpacked_is_refused_by_name(
+    tmp_path: Path, content: bytes
+) -> None:
+    """Its .dsc has the right digest of it: it was made from what was cut already."""
+    orig = debs.SourceFile(ORIG.name, content)
+    text = DSC.content.decode().partition("Checksums")[0] + debs.listed([orig, DEBIAN])
+    leave(tmp_path, orig, DEBIAN, **{DSC.name: text.encode()})
+    with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(ORIG.name)}: is (empty|not a whole tarball)"):
+        artifacts.describe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [("gz", gzip.compress), ("xz", lzma.compress), ("bz2", bz2.compress)]
+)
+def test_a_tarball_is_read_however_it_is_compressed(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    orig = debs.SourceFile(f"hhvm_1.0.0.orig.tar.{suffix}", compress(TAR))
+    text = DSC.content.decode().partition("Checksums")[0] + debs.listed([orig, DEBIAN])
+    leave(tmp_path, orig, DEBIAN, **{DSC.name: text.encode()})
+    assert len(artifacts.describe(tmp_path).artifacts) == 3
+
+
+@pytest.mark.parametrize("name", ["hhvm.rpm", "hhvm.apk", "hhvm.pkg.tar.zst", "hhvm.tar", "hhvm.zip"])
+def test_an_empty_package_of_another_system_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(name)}: is empty"):
+        artifacts.describe(leave(tmp_path, **{name: b""}))
+
+
+def test_what_dpkg_only_warns_of_is_no_fault_in_any_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "tools/dpkg-deb"
+    tool.parent.mkdir()
+    tool.write_text(
+        "#!/bin/sh\ncase $LC_ALL in C*) what=warning ;; *) what=Warnung ;; esac\n"
+        f'echo "dpkg-deb: $what: odd" >&2\nexec {shutil.which("dpkg-deb")} "$@"\n'
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    (tmp_path / "out").mkdir()
+    assert artifacts.describe(leave(tmp_path / "out", DEB)).artifacts
 
 
 def test_a_tool_that_prints_an_error_and_says_that_all_is_well_is_not_believed(
@@ -204,6 +281,18 @@ def test_bytes_that_are_not_utf_8_are_refused_by_file_and_field(tmp_path: Path, 
     with pytest.raises(
         artifacts.Unusable, match=rf"^hhvm_1.0-1_amd64.deb: field {field} is not UTF-8: .*0xfc"
     ):
+        artifacts.describe(tmp_path)
+
+
+@pytest.mark.parametrize("name", [DSC.name, CHANGES.name])
+@pytest.mark.parametrize("field", ["Maintainer", "Uploaders", "Changes"])
+def test_a_source_or_a_changelog_that_is_not_utf_8_is_refused_by_file_and_field(
+    tmp_path: Path, name: str, field: str
+) -> None:
+    files = {DSC.name: DSC.content, CHANGES.name: CHANGES.content}
+    files[name] = f"{field}:\n J\u00fcrgen <a@example.org>\n".encode("latin-1") + files[name]
+    leave(tmp_path, ORIG, DEBIAN, **files)
+    with pytest.raises(artifacts.Unusable, match=rf"^{re.escape(name)}: field {field} is not UTF-8: .*0xfc"):
         artifacts.describe(tmp_path)
 
 
