@@ -1,4 +1,4 @@
-"""End workers whose task is not alive or that expired, and the children of cancelled runs.
+"""End workers whose task is over or that expired, and the children of cancelled runs.
 
 **To run**: it runs by itself, every five minutes. It looks at everything with this deployment's tags or
 labels (instances, volumes that they left, containers, work directories) and ends exactly what it finds

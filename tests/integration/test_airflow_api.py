@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -73,7 +74,7 @@ def test_a_run_that_is_triggered_twice_stays_as_it_is(api: AirflowApi) -> None:
 def test_what_does_not_exist_is_none_or_empty(api: AirflowApi) -> None:
     assert api.run(DAG, "absent") is None
     assert api.run("absent", "absent") is None
-    assert api.task_state(DAG, "absent", "first") is None
+    assert api.events(DAG, "absent", "patch_dag_run") == []
     assert api.runs("absent") == []
     with pytest.raises(ApiError, match="GET /dags/nothing/dagRuns/absent: 404 ") as refused:
         api.state(DAG, "absent")
@@ -109,14 +110,27 @@ def test_a_run_id_may_have_any_characters(api: AirflowApi) -> None:
 def test_cleared_runs_and_tasks_have_no_state(api: AirflowApi) -> None:
     api.trigger(DAG, "cleared", {})
     api.call("PATCH", f"/dags/{DAG}/dagRuns/cleared/taskInstances/first", {"new_state": "failed"})
-    assert api.task_state(DAG, "cleared", "first") == "failed"
+    assert api.tasks(DAG, "cleared", "first")[0].state == "failed"
     api.clear_tasks(DAG, "cleared", "first")
-    assert api.task_state(DAG, "cleared", "first") is None
+    assert api.tasks(DAG, "cleared", "first")[0].state == ""
     api.call("PATCH", f"/dags/{DAG}/dagRuns/cleared/taskInstances/first", {"new_state": "failed"})
     api.fail_run(DAG, "cleared")
     api.clear_run(DAG, "cleared")
-    assert api.task_state(DAG, "cleared", "first") is None
+    assert api.tasks(DAG, "cleared", "first")[0].state == ""
     assert api.state(DAG, "cleared") == "queued"
+
+
+def test_events_tell_what_a_person_did_and_when(api: AirflowApi) -> None:
+    began = datetime.datetime.now(datetime.UTC)
+    api.trigger(DAG, "marked", {})
+    api.call("PATCH", f"/dags/{DAG}/dagRuns/marked/taskInstances/first", {"new_state": "failed"})
+    api.fail_run(DAG, "marked")
+    api.call("DELETE", f"/dags/{DAG}/dagRuns/marked")
+    [failed], [deleted] = (api.events(DAG, "marked", name) for name in ("patch_dag_run", "delete_dag_run"))
+    assert began < failed.when < deleted.when
+    assert api.events(DAG, "marked", "patch_dag_run", after=deleted.when) == []
+    # What a person marks is no event of the task itself, by which it is told from a task that failed.
+    assert api.events(DAG, "marked", "failed") == []
 
 
 def test_a_pool_is_created_or_changed(api: AirflowApi) -> None:

@@ -117,9 +117,30 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
 ) -> None:
     event = Child(monkeypatch, ("running", "running"), ("failed", "failed")).waited_for()
     assert not isinstance(event, TaskSuccessEvent)
-    task = BuildOperator(task_id="build", request={"version": "1.0.0"})
     with pytest.raises(AirflowFailException, match=r"hhvm_build run a-run failed\."):
-        task.execute_complete({}, event.payload)
+        Wrapper(monkeypatch, **{"a-run": "failed"}).resumed(event.payload)
+
+
+def test_a_child_that_a_person_cleared_before_the_task_could_fail_is_waited_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(TaskDeferred) as deferred:
+        Wrapper(monkeypatch, **{"a-run": "running"}).resumed("a-run")
+    assert (
+        deferred.value.trigger.serialize()
+        == ChildRunTrigger("hhvm_build", "a-run", "build_report").serialize()
+    )
+
+
+@pytest.mark.parametrize("state", ["failed", "skipped", "success"])
+def test_a_task_that_was_marked_while_it_ran_starts_no_child(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    wrapper = Wrapper(monkeypatch)
+    wrapper.own_state = state
+    with pytest.raises(AirflowFailException, match=f"This task is {state}"):
+        wrapper.build()
+    assert not any(isinstance(sent, TriggerDagRun) for sent in wrapper.supervisor.sent)
 
 
 REQUEST: RequestJson = {
@@ -138,11 +159,15 @@ class Wrapper:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **there: str) -> None:
         self.supervisor = Supervisor(monkeypatch, lambda _: OKResponse(ok=True))
         self.there = there
+        self.own_state = "running"
         self.ti = SimpleNamespace(
             dag_id="hhvm_build_and_publish",
             run_id="a-run",
+            task_id="build",
+            map_index=-1,
             get_dr_count=self._count,
             get_dag=lambda _: SimpleNamespace(is_paused=False),
+            get_task_states=lambda **_: {"a-run": {"build": self.own_state}},
             xcom_push=lambda **_: None,
         )
 
@@ -151,6 +176,11 @@ class Wrapper:
         return sum(
             states is None or self.there.get(run_id) in states for run_id in run_ids if run_id in self.there
         )
+
+    def resumed(self, event: Any) -> None:
+        """Go on with the task after the trigger's event."""
+        context: Any = {"ti": self.ti}
+        BuildOperator(task_id="build", request=REQUEST).execute_complete(context, event)
 
     def build(self, **asked: Any) -> tuple[str, bool]:
         """Run the task. Returns the child that it waits for, and whether it was started."""

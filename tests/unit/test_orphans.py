@@ -1,93 +1,161 @@
-"""Which runs are cancelled because the run that triggered them was."""
+"""Which runs are cancelled because a person ended the task that waited for them."""
 
 from __future__ import annotations
 
-import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hhvm_packaging.runs.api import DagRun
+from hhvm_packaging.runs.api import DagRun, Event, Task
 from hhvm_packaging.runs.run import child_run_id
 from hhvm_packaging.upkeep import orphans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-BEFORE, THEN, AFTER = (datetime.datetime(2026, 11, 25, hour, tzinfo=datetime.UTC) for hour in (1, 2, 3))
-
-
-def run(run_id: str, state: str, queued_at: datetime.datetime, end: datetime.datetime | None) -> DagRun:
-    return DagRun(dag_run_id=run_id, state=state, queued_at=queued_at, end_date=end)
+MULTI, SINGLE = "hhvm_build_and_publish_multi", "hhvm_build_and_publish"
+BEFORE, THEN, AFTER = (datetime(2026, 11, 25, hour, tzinfo=UTC) for hour in (1, 2, 3))
 
 
-class Api:
-    """An Airflow with these runs."""
+@dataclass
+class Airflow:
+    """An Airflow in which a run of hhvm_build is under way since ``THEN``."""
 
-    def __init__(self, children: Iterable[DagRun], parent: DagRun | None) -> None:
-        self.children, self.parent = children, parent
-        self.failed: list[tuple[str, str]] = []
+    child: str
+    parent: str = "manual__1"
+    wrapper: str = MULTI
+    state: str = "running"
+    """The parent's. Empty: it does not exist."""
+    tasks_there: list[Task] = field(default_factory=list)
+    events_there: list[tuple[str, datetime]] = field(default_factory=list)
+    """What happened to the parent."""
+    failed: list[tuple[str, str]] = field(default_factory=list)
 
-    def runs(self, dag_id: str, *, states: Sequence[str], prefix: str = "") -> Iterable[DagRun]:
+    def runs(self, dag_id: str, *, states: Sequence[str] = (), prefix: str = "") -> list[DagRun]:
         if dag_id == "hhvm_build":
             assert set(states) == {"queued", "running"}
-            return self.children
-        ours = self.parent and dag_id == "hhvm_build_and_publish_multi"
-        found = [self.parent] if ours and self.parent and self.parent.state in states else []
-        return [one for one in found if one.run_id.startswith(prefix)]
+            return [DagRun(dag_run_id=self.child, state="running", queued_at=THEN)]
+        found = self.run(dag_id, self.parent)
+        return [found] if found and found.run_id.startswith(prefix) else []
 
     def run(self, dag_id: str, run_id: str) -> DagRun | None:
-        ours = self.parent and (dag_id, run_id) == ("hhvm_build_and_publish_multi", self.parent.run_id)
-        return self.parent if ours else None
+        if not self.state or (dag_id, run_id) != (self.wrapper, self.parent):
+            return None
+        return DagRun(dag_run_id=run_id, state=self.state)
+
+    def tasks(self, dag_id: str, run_id: str, task_id: str) -> list[Task]:
+        assert (dag_id, run_id) == (self.wrapper, self.parent)
+        return [task for task in self.tasks_there if task.task_id == task_id]
+
+    def events(
+        self, dag_id: str, run_id: str, event: str, *, task: Task | None = None, after: datetime = BEFORE
+    ) -> list[Event]:
+        if (dag_id, run_id) != (self.wrapper, self.parent):
+            return []
+        number = task.try_number if task else None
+        return [
+            Event(event=name, when=when, try_number=number)
+            for name, when in self.events_there
+            if name == event and when > after
+        ]
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
         self.failed.append((dag_id, run_id))
 
+    def cancelled(self) -> list[str]:
+        """The lines that say which runs were cancelled."""
+        lines = list(orphans.cancel(self))  # type: ignore[arg-type]
+        assert self.failed == [("hhvm_build", self.child)] * len(lines)
+        return lines
 
-def test_a_run_whose_parent_failed_while_it_was_under_way_is_cancelled_and_named() -> None:
-    parent = run("manual__1", "failed", BEFORE, AFTER)
-    api = Api([run("manual__1__1.0.0", "running", THEN, None)], parent)
-    [line] = orphans.cancel(api)  # type: ignore[arg-type]
-    assert api.failed == [("hhvm_build", "manual__1__1.0.0")]
-    assert line.startswith(
-        "cancelled hhvm_build run manual__1__1.0.0: hhvm_build_and_publish_multi run manual__1,"
+
+def task(state: str, end: datetime | None = None, version: str = "1.0.0", index: int = 0) -> Task:
+    return Task(
+        id="a-task",
+        dag_id=MULTI,
+        dag_run_id="manual__1",
+        task_id="build",
+        map_index=index,
+        rendered_map_index=version,
+        state=state,
+        try_number=1,
+        duration=0,
+        end_date=end,
     )
 
 
-@pytest.mark.parametrize(
-    "parent",
-    [
-        None,
-        run("manual__1", "running", BEFORE, None),
-        run("manual__1", "success", BEFORE, AFTER),
-        run("manual__2", "failed", BEFORE, AFTER),
-    ],
-)
-def test_a_run_goes_on_whose_parent_has_not_failed_or_that_has_none(parent: DagRun | None) -> None:
-    api = Api([run("manual__1__1.0.0", "running", THEN, None)], parent)
-    assert list(orphans.cancel(api)) == []  # type: ignore[arg-type]
-    assert api.failed == []
+def child(of: str = "manual__1", wrapper: str = MULTI) -> str:
+    return child_run_id(wrapper, of, "1.0.0", {"version": "1.0.0"})
+
+
+def airflow(*tasks: Task, state: str = "running", **events: datetime) -> Airflow:
+    return Airflow(child(), state=state, tasks_there=list(tasks), events_there=list(events.items()))
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_run_is_cancelled_and_named_whose_task_was_marked_failed_while_it_waited(state: str) -> None:
+    [line] = airflow(task("failed", AFTER), state=state).cancelled()
+    assert line.startswith(f"cancelled hhvm_build run {child()}: {MULTI} run manual__1, which triggered it, ")
+    assert line.endswith("was marked failed. To go on with it, clear the failed tasks there")
+
+
+@pytest.mark.parametrize("state", ["running", "failed"])
+def test_a_run_that_a_person_cleared_after_its_task_had_failed_goes_on(state: str) -> None:
+    """The wrapper ends red later, once its other versions have ended."""
+    assert airflow(task("failed", BEFORE), state=state, patch_dag_run=AFTER).cancelled() == []
+
+
+def test_a_run_whose_task_failed_by_itself_goes_on() -> None:
+    """Airflow lost its process, say, or the run was cleared in the second in which the task failed."""
+    assert airflow(task("failed", AFTER), state="failed", failed=AFTER).cancelled() == []
+
+
+@pytest.mark.parametrize("state", ["", "scheduled", "queued", "running", "deferred", "up_for_retry"])
+def test_a_run_goes_on_whose_task_waits_or_is_about_to(state: str) -> None:
+    assert airflow(task(state, AFTER)).cancelled() == []
+
+
+@pytest.mark.parametrize("state", ["success", "upstream_failed", "skipped", "removed"])
+def test_a_run_goes_on_whose_task_is_over_but_not_by_a_persons_wish_to_end_it(state: str) -> None:
+    assert airflow(task(state, AFTER), state="failed").cancelled() == []
+    assert airflow(task(state, AFTER), state="success").cancelled() == []
+
+
+def test_a_run_is_cancelled_whose_parent_was_marked_failed_before_its_cleared_task_waited_again() -> None:
+    assert airflow(task("skipped"), state="failed", patch_dag_run=AFTER).cancelled()
+    assert airflow(task("skipped"), state="failed", patch_dag_run=BEFORE).cancelled() == []
+
+
+def test_a_run_is_cancelled_whose_parent_was_deleted_unless_a_person_cleared_it_after_that() -> None:
+    assert "was deleted" in airflow(state="", delete_dag_run=AFTER).cancelled()[0]
+    assert airflow(state="", delete_dag_run=BEFORE).cancelled() == []
+
+
+def test_a_run_that_no_other_triggered_goes_on() -> None:
+    assert Airflow("manual__2026-11-25T12:00:00+00:00", state="").cancelled() == []
+
+
+def test_only_the_task_of_the_runs_own_version_counts() -> None:
+    other = task("failed", AFTER, version="1.0.1", index=1)
+    assert airflow(task("deferred"), other).cancelled() == []
+    assert airflow(other).cancelled() == []
 
 
 @pytest.mark.parametrize("length", [10, 250])
 def test_a_childs_parent_is_found_by_the_dag_in_its_id_however_long_that_is(length: int) -> None:
-    wrapper, of = "hhvm_build_and_publish_multi", "m" * length
-    child = child_run_id(wrapper, of, "1.0.0", {"version": "1.0.0"})
-    api = Api([run(child, "running", THEN, None)], run(of, "failed", BEFORE, AFTER))
-    assert len(list(orphans.cancel(api))) == 1  # type: ignore[arg-type]
-    other = child_run_id("hhvm_build_and_publish", of, "1.0.0", {"version": "1.0.0"})
-    api = Api([run(other, "running", THEN, None)], run(of, "failed", BEFORE, AFTER))
-    assert list(orphans.cancel(api)) == []  # type: ignore[arg-type]
+    of = "m" * length
+    there = {"parent": of, "state": "failed", "tasks_there": [task("failed", AFTER)]}
+    assert len(Airflow(child(of), **there).cancelled()) == 1  # type: ignore[arg-type]
+    assert Airflow(child(of, SINGLE), **there).cancelled() == []  # type: ignore[arg-type]
 
 
 def test_the_child_of_a_run_whose_long_id_begins_alike_goes_on() -> None:
-    wrapper = "hhvm_build_and_publish_multi"
-    child = child_run_id(wrapper, "m" * 249 + "1", "1.0.0", {"version": "1.0.0"})
-    api = Api([run(child, "running", THEN, None)], run("m" * 249 + "2", "failed", BEFORE, AFTER))
-    assert list(orphans.cancel(api)) == []  # type: ignore[arg-type]
+    there = Airflow(child("m" * 249 + "1"), parent="m" * 249 + "2", tasks_there=[task("failed", AFTER)])
+    assert there.cancelled() == []
 
 
-def test_a_run_that_was_cleared_after_its_parent_failed_goes_on() -> None:
-    parent = run("manual__1", "failed", BEFORE, THEN)
-    api = Api([run("manual__1__1.0.0", "running", AFTER, None)], parent)
-    assert list(orphans.cancel(api)) == []  # type: ignore[arg-type]
+def test_a_run_whose_id_is_of_before_the_dag_was_part_of_it_is_found_by_its_version() -> None:
+    there = Airflow("manual__1__1.0.0", state="failed", tasks_there=[task("failed", AFTER)])
+    assert len(there.cancelled()) == 1

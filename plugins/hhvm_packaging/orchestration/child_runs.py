@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.standard.operators.trigger_dagrun import XCOM_RUN_ID, TriggerDagRunOperator
 from airflow.sdk import DagRunState
@@ -21,8 +21,16 @@ from hhvm_packaging.orchestration import _airflow_internals, connections, task_c
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
 from hhvm_packaging.runs.api import ApiError
-from hhvm_packaging.runs.run import OVER, UNFINISHED, child_run_id, child_run_prefix, former_child_run_id
+from hhvm_packaging.runs.run import (
+    OVER,
+    UNFINISHED,
+    child_run_id,
+    child_run_prefix,
+    find_task_state,
+    former_child_run_id,
+)
 from hhvm_packaging.settings import settings
+from hhvm_packaging.upkeep import orphans
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -78,6 +86,9 @@ class ChildRunOperator(TriggerDagRunOperator):
             self._await_others(ti, version)
             self._start(context)
         ti.xcom_push(key=XCOM_RUN_ID, value=run_id)
+        self._wait_for(run_id)
+
+    def _wait_for(self, run_id: str) -> NoReturn:
         self.defer(
             trigger=ChildRunTrigger(self.trigger_dag_id, run_id, self.last_task),
             method_name="execute_complete",
@@ -117,6 +128,13 @@ class ChildRunOperator(TriggerDagRunOperator):
             raise AirflowRescheduleException(_soon(self.poke_interval))
 
     def _start(self, context: Context) -> None:
+        ti = context["ti"]
+        states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[ti.task_id])
+        map_index = -1 if ti.map_index is None else ti.map_index
+        state = find_task_state(states.get(ti.run_id, {}), ti.task_id, map_index)
+        if state is None or state in OVER:
+            # Airflow ends this process seconds after that. A child that it starts would be nobody's.
+            raise AirflowFailException(f"This task is {state or 'deleted'}: it starts no run")
         try:
             super().execute(context)
         except DagRunTriggerException as wanted:
@@ -128,8 +146,12 @@ class ChildRunOperator(TriggerDagRunOperator):
     def execute_complete(self, context: Context, event: str) -> None:  # type: ignore[override]  # ours
         """Fail without a retry, because the child failed. ``event`` is the child's run id.
 
-        Airflow's database names this method for tasks that are deferred.
+        If a person has cleared the child since then, wait for it again. Airflow's database names this method
+        for tasks that are deferred.
         """
+        if context["ti"].get_dr_count(dag_id=self.trigger_dag_id, run_ids=[event], states=list(UNFINISHED)):
+            self.log.info("%s run %s failed, and was cleared: waiting for it", self.trigger_dag_id, event)
+            self._wait_for(event)
         raise AirflowFailException(
             f"{self.trigger_dag_id} run {event} failed. This task's link Triggered DAG leads to what failed "
             "there. When the cause is fixed, clear this task"
@@ -237,7 +259,7 @@ class ChildRunTrigger(BaseTrigger):
         return _airflow_internals.read_run_state(self.dag_id, self.run_id), pause
 
     async def on_kill(self) -> None:
-        """Fail the child if the task has failed or is deleted, which ends its workers.
+        """Fail the child if it is an orphan now, which ends its workers.
 
         A cleared task attaches again. A child whose task was marked successful goes on by itself.
         """
@@ -248,14 +270,13 @@ class ChildRunTrigger(BaseTrigger):
         if ti is None:
             return
         state = _airflow_internals.read_task_state(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        if state not in ("failed", None):
+        cancelled = ""
+        if state in ("failed", None):
+            waiting = orphans.Waiting(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+            with connections.airflow_api() as api:
+                if child := api.run(self.dag_id, run_id):
+                    cancelled = orphans.cancel_child(api, self.dag_id, child, waiting)
+        if cancelled:
+            self.log.warning("%s", cancelled)
+        else:
             self.log.info("%s run %s goes on: its parent task is %s", self.dag_id, run_id, state or "cleared")
-            return
-        with connections.airflow_api() as api:
-            api.fail_run(self.dag_id, run_id)
-        self.log.warning(
-            "%s run %s is marked failed, because its parent task is %s",
-            self.dag_id,
-            run_id,
-            state or "deleted",
-        )

@@ -42,6 +42,15 @@ class DagRun(BaseModel):
     end_date: datetime.datetime | None = None
 
 
+class Event(BaseModel):
+    """An entry of the audit log: what a person did, or what a task reported."""
+
+    event: str
+    when: datetime.datetime
+    try_number: int | None = None
+    """Of what a task reported."""
+
+
 class Task(BaseModel):
     """A task instance of a run, in its last try."""
 
@@ -211,19 +220,16 @@ class AirflowApi:
 
     # Tasks
 
-    def tasks(self, dag_id: str, run_id: str) -> list[Task]:
-        """The task instances of a run, a hundred at most, in the order in which they started."""
-        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", limit=_PAGE)["task_instances"]
+    def tasks(self, dag_id: str, run_id: str, task_id: str = "") -> list[Task]:
+        """The task instances of a run, a hundred at most, in the order in which they started.
+
+        With ``task_id``, only those of that task.
+        """
+        query = {"limit": _PAGE, **({"task_id": task_id} if task_id else {})}
+        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", **query)["task_instances"]
         return [
             Task.model_validate(task) for task in sorted(found, key=lambda task: task["start_date"] or "~")
         ]
-
-    def task_state(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str | None:
-        """The state of a task instance. None if it has none or does not exist."""
-        mapped = f"/{map_index}" if map_index >= 0 else ""
-        found = self._find(f"{_run(dag_id, run_id)}/taskInstances/{task_id}{mapped}")
-        state: str | None = None if found is None else found["state"]
-        return state
 
     def clear_tasks(
         self, dag_id: str, run_id: str, *tasks: str | tuple[str, int], downstream: bool = False
@@ -245,6 +251,30 @@ class AirflowApi:
         for entry in self.call("GET", path, map_index=task.map_index, full_content=True)["content"]:
             lines += [entry] if isinstance(entry, str) else _lines(entry)
         return [line for line in lines if not line.startswith(("::group::", "::endgroup::"))]
+
+    # Events
+
+    def events(
+        self,
+        dag_id: str,
+        run_id: str,
+        event: str,
+        *,
+        task: Task | None = None,
+        after: datetime.datetime | None = None,
+    ) -> list[Event]:
+        """The newest hundred events of a run with this name, newest first; with ``task``, only that one's.
+
+        What a person does is named as in Airflow's API, such as ``patch_dag_run``; what a task reports, as
+        its new state, such as ``failed``.
+        """
+        query: dict[str, Any] = {"dag_id": dag_id, "run_id": run_id, "event": event, "limit": _PAGE}
+        if task:
+            query |= {"task_id": task.task_id, "map_index": task.map_index}
+        if after:
+            query["after"] = after.isoformat()
+        found = self.call("GET", "/eventLogs", order_by="-when", **query)["event_logs"]
+        return [Event.model_validate(one) for one in found]
 
     # Setting up
 

@@ -75,7 +75,8 @@ def parse_parent(child: str) -> Parent:
     run_id, *end = child.rsplit("__", 3)
     if len(end) == 3 and end[0] in WRAPPERS:
         return Parent((end[0],), run_id, end[1], cut=len(child) == _LONGEST_ID)
-    return Parent(WRAPPERS, child.rpartition("__")[0])
+    run_id, _, version = child.rpartition("__")
+    return Parent(WRAPPERS, run_id, version)
 
 
 def name_job(dag_id: str, run_id: str, task_id: str, version: str, script: str, distro: str | None) -> str:

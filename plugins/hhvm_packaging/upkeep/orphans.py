@@ -1,19 +1,37 @@
-"""Orphans: runs that go on although the run that triggered them was cancelled.
+"""Orphans: child runs whose waiting task a person ended while it waited.
 
-Usually the task that waits for such a child cancels it. But if it had only just deferred, Airflow does not
-run the trigger's on_kill.
+The trigger of such a task asks here when Airflow ends it. But if the task had only just deferred, Airflow
+does not tell the trigger; so all child runs are looked at again from time to time.
+
+A person's last word counts: a child that was triggered or cleared after that goes on, and so does one whose
+waiting task failed by itself, because the child or Airflow did.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, child_run_prefix, parse_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hhvm_packaging.runs.api import AirflowApi, DagRun
+    from hhvm_packaging.runs.api import AirflowApi, DagRun, Task
+
+_WAITS_FOR = dict(zip(CHILDREN, (WrapperTask.BUILD, WrapperTask.PUBLISH), strict=True))
+"""The task of a wrapper that waits for a child, by the child's DAG."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task instance of a wrapper that waits for a child run, or has waited for it."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
 
 
 def cancel(api: AirflowApi) -> Iterator[str]:
@@ -23,33 +41,66 @@ def cancel(api: AirflowApi) -> Iterator[str]:
     """
     for dag_id in CHILDREN:
         for child in api.runs(dag_id, states=UNFINISHED):
-            for wrapper, parent in _find_parents(api, child):
-                if _is_orphan(child, parent):
-                    api.fail_run(dag_id, child.run_id)
-                    yield (
-                        f"cancelled {dag_id} run {child.run_id}: {wrapper} run {parent.run_id}, which "
-                        "triggered it, has failed. To go on with it, clear the failed tasks there"
-                    )
+            for waiting in _find_waiting(api, dag_id, child):
+                if line := cancel_child(api, dag_id, child, waiting):
+                    yield line
+                    break
 
 
-def _find_parents(api: AirflowApi, child: DagRun) -> Iterator[tuple[str, DagRun]]:
-    """The run that triggered the child, with its DAG. Of a former version's child there may be several."""
-    named = parse_parent(child.run_id)
-    for wrapper in named.dag_ids:
-        if not named.cut:
-            if parent := api.run(wrapper, named.run_id):
-                yield wrapper, parent
-            continue
-        for parent in api.runs(wrapper, prefix=named.run_id, states=("failed",)):
-            if child.run_id.startswith(child_run_prefix(wrapper, parent.run_id, named.version)):
-                yield wrapper, parent
+def cancel_child(api: AirflowApi, dag_id: str, child: DagRun, waiting: Waiting) -> str:
+    """Mark the child failed if it is an orphan of this task. Returns a line that says so, else an empty one.
 
-
-def _is_orphan(child: DagRun, parent: DagRun) -> bool:
-    """Whether the parent failed after the child was triggered.
-
-    If a person cleared the child after that, the child is to run by itself.
+    Raises ApiError.
     """
-    if parent.state != "failed" or parent.end_date is None or child.queued_at is None:
-        return False
-    return child.queued_at < parent.end_date
+    why = _why_orphan(api, child, waiting)
+    if not why or child.state not in UNFINISHED:
+        return ""
+    api.fail_run(dag_id, child.run_id)
+    parent = f"{waiting.dag_id} run {waiting.run_id}, which triggered it"
+    return f"cancelled {dag_id} run {child.run_id}: {parent}, {why}"
+
+
+def _find_waiting(api: AirflowApi, dag_id: str, child: DagRun) -> Iterator[Waiting]:
+    """The tasks that may have waited for the child. Of a former version's child there may be several."""
+    named, task_id = parse_parent(child.run_id), _WAITS_FOR[dag_id]
+    for wrapper in named.dag_ids:
+        parents = [named.run_id]
+        if named.cut:
+            runs = (run.run_id for run in api.runs(wrapper, prefix=named.run_id))
+            parents = [
+                run for run in runs if child.run_id.startswith(child_run_prefix(wrapper, run, named.version))
+            ]
+        for parent in parents:
+            if api.run(wrapper, parent) is None:
+                yield Waiting(wrapper, parent, task_id, -1)
+                continue
+            for task in api.tasks(wrapper, parent, task_id):
+                if task.map_index < 0 or task.label == named.version:
+                    yield Waiting(wrapper, parent, task_id, task.map_index)
+
+
+def _why_orphan(api: AirflowApi, child: DagRun, waiting: Waiting) -> str:
+    """How a person ended the wait, for people; empty if nobody did, or if the child began after that."""
+    began, run = child.queued_at, (waiting.dag_id, waiting.run_id)
+    if began is None:
+        return ""
+    parent = api.run(*run)
+    if parent is None:
+        return "was deleted" if api.events(*run, "delete_dag_run", after=began) else ""
+    found = api.tasks(*run, waiting.task_id)
+    task = next((one for one in found if one.map_index == waiting.map_index), None)
+    if task is None:
+        return f"has no task {waiting.task_id} any more: somebody deleted it"
+    marked = "was marked failed. To go on with it, clear the failed tasks there"
+    if task.state == "failed" and task.end_date and task.end_date > began:
+        return "" if _failed_by_itself(api, task) else f"or its task {task.name}, {marked}"
+    # Airflow skips a task that is cleared and about to wait again, if a person marks its run failed then.
+    if task.state == "skipped" and parent.state == "failed":
+        return marked if api.events(*run, "patch_dag_run", after=began) else ""
+    return ""
+
+
+def _failed_by_itself(api: AirflowApi, task: Task) -> bool:
+    """Whether Airflow has recorded that this try failed. It does not record so what a person marks."""
+    events = api.events(task.dag_id, task.run_id, "failed", task=task)
+    return any(event.try_number == task.try_number for event in events)
