@@ -62,6 +62,7 @@ COPY jobs jobs
 COPY distros distros
 COPY plugins plugins
 COPY dags dags
+COPY docker-compose.yaml .
 RUN python3 -m compileall -q deploy plugins dags
 ARG REVISION=unknown
 RUN echo "$REVISION" >REVISION

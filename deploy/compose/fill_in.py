@@ -10,7 +10,6 @@ import argparse
 import base64
 import json
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -18,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from deploy.compose import settings_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,20 +138,18 @@ def fill_in(root: Path, signing_key: Path | None) -> None:
 
 def _refuse_misplaced(root: Path) -> None:
     """Raise CannotFillIn if a setting is in the file that docker-compose does not take it from."""
-    prefix, misplaced = "HHVM_PACKAGING_", []
-    # What docker-compose.yaml sets by itself counts, whatever settings.env says.
-    by_env = set(re.findall(rf"^ *({prefix}\w+):", (ROOT / "docker-compose.yaml").read_text(), re.MULTILINE))
+    prefix, by_env = "HHVM_PACKAGING_", settings_env.set_by_compose()
+    in_settings = _names(root / "settings.env")
+    misplaced = settings_env.refuse(in_settings)
     for name in _names(root / ".env"):
         if name.startswith(prefix):
             own = f"as {name.removeprefix(prefix)}" if name in by_env else "in settings.env"
             misplaced.append(f".env: {name} is not read. Set it {own}")
-    for name in _names(root / "settings.env"):
-        if name in by_env:
-            misplaced.append(
-                f"settings.env: {name} is not read: docker-compose.yaml sets it, from .env if at all"
-            )
-        elif not name.startswith((prefix, "AIRFLOW__")):
-            misplaced.append(f"settings.env: {name} is no setting. Names begin with {prefix} there")
+    misplaced += [
+        f"settings.env: {name} is no setting. Names begin with {prefix} there"
+        for name in in_settings
+        if not name.startswith((prefix, "AIRFLOW__"))
+    ]
     if misplaced:
         raise CannotFillIn("\n".join(misplaced))
 

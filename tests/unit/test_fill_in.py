@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from demo import signing_key
+from deploy.compose import settings_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +125,7 @@ def test_every_setting_that_the_compose_file_reads_is_explained() -> None:
         ),
         (".env", "HHVM_PACKAGING_WORKERS=ec2", "HHVM_PACKAGING_WORKERS is not read. Set it as WORKERS"),
         ("settings.env", "HHVM_PACKAGING_WORKERS=ec2", "HHVM_PACKAGING_WORKERS is not read"),
+        ("settings.env", "AIRFLOW__CELERY__WORKER_CONCURRENCY=9", "WORKER_CONCURRENCY is not read"),
         ("settings.env", 'APPROVERS=["a"]', "APPROVERS is no setting"),
     ],
 )
@@ -136,3 +140,37 @@ def test_a_setting_in_a_file_that_it_is_not_read_from_is_refused(
     with (tmp_path / file).open("a") as written:
         written.write(f"{line}\n")
     assert said in fill_in("--signing-key", str(key_file), expect=1).stderr
+
+
+def test_a_name_that_the_compose_file_sets_too_stops_the_deployment_before_any_other_service() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    looks = services["settings"]
+    # What compose sets itself would hide the very names that it looks for.
+    assert "environment" not in looks
+    assert looks["env_file"] == services["scheduler"]["env_file"]
+    needed = {"condition": "service_completed_successfully"}
+    assert services["init"]["depends_on"]["settings"] == needed
+    ours = {name for name, service in services.items() if service.get("env_file")} - {"settings", "init"}
+    assert all(services[name]["depends_on"]["init"] == needed for name in ours)
+
+
+@pytest.mark.parametrize("service", ["scheduler", "worker-signing", "init"])
+def test_every_name_that_the_compose_file_sets_is_refused_in_settings_env(service: str) -> None:
+    set_there = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"][service]["environment"]
+    lines = settings_env.refuse(["HHVM_PACKAGING_APPROVERS", *set_there])
+    assert [line.split()[1] for line in lines] == sorted(set_there)
+    assert settings_env.refuse(["hhvm_packaging_workers"])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("HHVM_PACKAGING_WORKERS", "settings.env: HHVM_PACKAGING_WORKERS is not read"),
+        ("HHVM_PACKAGING_NOTIFY", ""),
+    ],
+)
+def test_the_service_that_looks_at_settings_env_says_what_is_wrong(name: str, says: str) -> None:
+    command = [sys.executable, "-m", "deploy.compose.settings_env"]
+    done = subprocess.run(command, cwd=ROOT, env={name: "x"}, capture_output=True, text=True, check=False)
+    assert done.returncode == bool(says)
+    assert says in done.stderr
