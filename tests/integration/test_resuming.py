@@ -309,6 +309,20 @@ def test_other_inputs_are_built_anew_unless_that_version_is_published(bench: Ben
     assert "already published; bump distros/debian-12-bookworm/PKGVER to rebuild" in str(step.done())
 
 
+def test_a_build_under_way_is_the_same_job_after_other_distributions_files_were_edited(bench: Bench) -> None:
+    """So a task that is cleared attaches to it. After its own files were edited, it is another one."""
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    before = bench.step(plan).job(OLD_ATTEMPT)
+    bench.edit(f"distros/{TRIXIE}/PKGVER", "2~trixie\n")
+    edited = bench.plan()
+    assert edited.packaging != plan.packaging
+    assert bench.step(edited).job(OLD_ATTEMPT).digest == before.digest
+    bench.edit(f"distros/{BOOKWORM}/PKGVER", "2~bookworm\n")
+    assert bench.step(bench.plan()).job(OLD_ATTEMPT).digest != before.digest
+
+
 def test_where_packages_are_published_is_no_input_of_theirs(bench: Bench) -> None:
     plan = bench.plan()
     bench.make_source(plan)

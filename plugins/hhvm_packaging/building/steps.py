@@ -127,6 +127,8 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             script=self.script,
             distro=self.distro.name,
             packaging=self.plan.packaging,
+            # Those of other distributions may change while this one is built.
+            depends_on=self._digest_inputs(source),
             environment={
                 "VERSION": release.version,
                 "DISTRO": self.distro.name,

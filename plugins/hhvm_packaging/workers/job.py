@@ -37,6 +37,8 @@ class Job(BaseModel):
     distro: str | None = None
     packaging: str
     """SHA-256 of the packaging files."""
+    depends_on: str | None = None
+    """A digest of those packaging files that decide what the job makes. None if it is all of them."""
     environment: dict[str, str]
     files: dict[str, str] = {}
     """Texts of any length that the script finds as files in its input directory, by name."""
@@ -58,8 +60,9 @@ class Job(BaseModel):
     @property
     def digest(self) -> str:
         """A digest of the job without ``outputs``. Jobs that do the same work have the same digest."""
-        # A job without files has the digest that it had before there were any.
-        left_out = {"outputs"} if self.files else {"outputs", "files"}
+        left_out = {"outputs", "depends_on" if self.depends_on is None else "packaging"}
+        if not self.files:
+            left_out.add("files")  # Such a job has the digest that it had before there were any.
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
