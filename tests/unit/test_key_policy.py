@@ -124,6 +124,18 @@ def test_a_key_with_which_gpg_does_not_sign_is_refused(gpg: Gpg, make_bad: Calla
         pass
 
 
+@pytest.mark.parametrize("has_another", [False, True])
+def test_a_key_that_was_made_by_a_clock_that_was_ahead_is_named(gpg: Gpg, *, has_another: bool) -> None:
+    """gpg leaves it out, and says that it has no user."""
+    made = make(gpg, "ed25519", "--faked-system-time", "20990101T000000")
+    keys = private(gpg)
+    with gpg_home() as other:
+        make(other, "ed25519")
+        both = private(other) + keys if has_another else keys
+    with pytest.raises(UnusableKey, match=rf"the key {made} was made on 2099-01-01 .*: set this clock"):
+        Signer(both).__enter__()
+
+
 @pytest.mark.parametrize("algorithm", ["ed25519", "rsa3072", "rsa4096", "nistp256"])
 def test_a_good_key_signs_without_a_word(gpg: Gpg, algorithm: str, caplog: pytest.LogCaptureFixture) -> None:
     make(gpg, algorithm)

@@ -305,12 +305,29 @@ def _time(seconds: str) -> datetime | None:
     return datetime.fromtimestamp(int(seconds), UTC) if seconds else None
 
 
+def _refuse_future(gpg: gnupg.GPG, keys: bytes) -> None:
+    """Raises UnusableKey for a key that was made later than now, by the clock of this machine."""
+    now = datetime.now(UTC)
+    for key in gpg.scan_keys_mem(keys):
+        made = _time(key["date"])
+        if made and made > now:
+            raise UnusableKey(
+                f"the key {key['fingerprint']} was made on {made:%Y-%m-%d %H:%M} UTC, but here it is "
+                f"{now:%Y-%m-%d %H:%M} UTC: set this clock, or if that of the other machine was wrong, make "
+                "another key there"
+            )
+
+
 @contextmanager
 def _keyring(keys: bytes) -> Generator[gnupg.GPG]:
     """Run gpg with these keys only."""
     with temporary_home() as home:
         gpg = gnupg.GPG(gnupghome=str(home), options=_OPTIONS)
         # gpg quotes lines of a broken key in its messages, so they are dropped.
-        if not gpg.import_keys(keys).fingerprints:
+        imported = gpg.import_keys(keys)
+        # It leaves a key of the future out as one without a user ID.
+        if imported.no_user_id:
+            _refuse_future(gpg, keys)
+        if not imported.fingerprints:
             raise UnusableKey("no gpg key was found where one is needed")
         yield gpg
