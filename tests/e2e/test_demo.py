@@ -6,6 +6,7 @@ The tests depend on one another, in this order, over one demo in a directory of 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -15,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from demo.stack import SCRATCH
-from testing.newcomer import BUILD, PUBLISH, WRAPPER, Newcomer
+from demo.stack import SCRATCH, USER
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
 from testing.short_builds import MULTI
 from testing.sinks import MailServer, WebServer, mail_server, web_server
 
@@ -264,6 +265,22 @@ def test_the_command_line_refuses_bad_input(newcomer: Newcomer, field: str, valu
     refused = newcomer.airflow("dags", "trigger", WRAPPER, "--run-id", "cli", "--conf", conf)
     assert refused.returncode != 0
     assert f"{field}: " in refused.stdout + refused.stderr
+
+
+def test_a_command_follows_its_run_to_the_end(newcomer: Newcomer) -> None:
+    login = {"AIRFLOW_API_USER": USER, "AIRFLOW_API_PASSWORD": newcomer.stack.secrets.password}
+    command = [str(ROOT / "bin/hhvm-packaging"), "build", "1.0.0", "--wait"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "AIRFLOW_API_URL": newcomer.stack.ui_url, **login},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for task in ("plan", *(f"make_binary_package {distro}" for distro in DISTROS), "build_report"):
+        assert f"success      {task}\n" in done.stdout
+    assert done.stdout.endswith(f"{BUILD}: success\n")
 
 
 def test_make_demo_refuses_what_is_not_a_version(newcomer: Newcomer) -> None:

@@ -1,22 +1,30 @@
-"""The client of Airflow's API, against a real API server."""
+"""The client of Airflow's API, and the commands that are made of it, against a real API server."""
 
 from __future__ import annotations
 
 import datetime
 import json
+import os
+import subprocess
 import time
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from demo.stack import USER, Ports, Stack
 from hhvm_packaging.runs.api import AirflowApi, ApiError
+from hhvm_packaging.runs.run import CHILDREN, WRAPPERS
 from testing.unhurried import UNHURRIED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
+ROOT = Path(__file__).resolve().parents[2]
 DAG = "nothing"
+WRAPPER, MULTI = WRAPPERS
+BUILD, PUBLISH = CHILDREN
 EXPIRY = 5
 """Seconds for which a login holds."""
 DAG_FILE = f"""
@@ -37,6 +45,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     var = tmp_path_factory.mktemp("airflow-api")
     (var / "dags").mkdir()
     (var / "dags/nothing.py").write_text(DAG_FILE)
+    for dag_id in (*WRAPPERS, *CHILDREN):
+        (var / f"dags/{dag_id}.py").symlink_to(ROOT / f"dags/{dag_id}.py")
     login = {"JWT_EXPIRATION_TIME": str(EXPIRY), "JWT_LEEWAY": "0"}
     settings = UNHURRIED | {f"AIRFLOW__API_AUTH__{name}": value for name, value in login.items()}
     (var / "environment.json").write_text(json.dumps(settings))
@@ -55,8 +65,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def api(stack: Stack) -> Iterator[AirflowApi]:
-    with client(stack, patience=60) as api:
-        api.wait_for_dags([DAG])
+    with client(stack, patience=180) as api:
+        api.wait_for_dags([DAG, *WRAPPERS, *CHILDREN], limit=300)
         yield api
 
 
@@ -165,3 +175,181 @@ def test_an_api_server_that_restarts_is_waited_for_if_there_is_patience(
     with client(stack) as impatient, pytest.raises(ApiError, match="does not answer"):
         impatient.state(DAG, "restart")
     assert api.state(DAG, "restart") == "queued"
+
+
+# The commands
+
+
+def environment(stack: Stack, **env: str) -> dict[str, str]:
+    """Somebody's environment, with a login; an empty value takes a variable out."""
+    login = {
+        "AIRFLOW_API_URL": stack.ui_url,
+        "AIRFLOW_API_USER": USER,
+        "AIRFLOW_API_PASSWORD": stack.secrets.password,
+    }
+    found = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "COLUMNS": "80", **login, **env}
+    return {name: value for name, value in found.items() if value}
+
+
+def run(stack: Stack, command: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of bin/, with nobody at the terminal."""
+    return subprocess.run(
+        [ROOT / "bin" / command, *arguments],
+        env=environment(stack, **env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def started(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The run that a command says it started."""
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+ONE = "debian-12-bookworm"
+
+
+@pytest.mark.parametrize(
+    ("command", "dag_id", "asked"),
+    [
+        ("make-all-packages-on-aws 1.0.1", WRAPPER, {"version": "1.0.1"}),
+        (f"make-package-on-aws 1.0.2 {ONE}", WRAPPER, {"version": "1.0.2", "distros": [ONE]}),
+        ("make-multiple-releases-on-aws 1.0.4 1.0.3", MULTI, {"versions": ["1.0.4", "1.0.3"]}),
+        ("publish-release 1.0.5", PUBLISH, {"version": "1.0.5"}),
+        (f"hhvm-packaging build 1.0.6 --force --distro {ONE}", BUILD, {"force": True, "distros": [ONE]}),
+        (
+            "hhvm-packaging release 1.0.7 --require-approval --hold-until 2026-11-24T10:00:00Z",
+            WRAPPER,
+            {"require_approval": True, "hold_until": "2026-11-24T10:00:00Z"},
+        ),
+        ("hhvm-packaging publish 1.0.8 --dry-run", PUBLISH, {"version": "1.0.8", "dry_run": True}),
+        ("hhvm-packaging undo 1.0.8 --yes", PUBLISH, {"version": "1.0.8", "action": "undo"}),
+    ],
+)
+def test_a_command_starts_what_the_form_would(
+    stack: Stack, api: AirflowApi, command: str, dag_id: str, asked: dict[str, Any]
+) -> None:
+    found = started(run(stack, *command.split(), "--json"))
+    assert (found["dag_id"], found["state"]) == (dag_id, "queued")
+    conf = api.call("GET", f"/dags/{dag_id}/dagRuns/{found['run_id']}")["conf"]
+    assert {name: conf[name] for name in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("release 4.26", "version: '4.26' is not allowed. Allowed: X.Y.Z"),
+        ("publish 1.0.0 --if-one-fails panic", "if_one_fails: 'panic' is not allowed. Allowed: as usual, "),
+        ("build 1.0.0 --distro ../../etc", "distros: ['../../etc'] is not allowed. Allowed: at least one"),
+        ("build 1.0.0 --packaging-ref=--upload-pack=id", "is not allowed. Allowed: the name of a git branch"),
+        (
+            "release 1.0.0 --hold-until tomorrow",
+            "hold_until: 'tomorrow' is not allowed. Allowed: a time such",
+        ),
+        (
+            "release 1.0.0 1.0.0",
+            "versions: ['1.0.0', '1.0.0'] is not allowed. Allowed: at least one, each on",
+        ),
+        ("undo 1.0.0", "nobody is there to be asked. Add --yes to do it, or --dry-run"),
+        ("status 9.9.9", ""),
+        ("check 9.9.9", "Airflow knows no run of 9.9.9"),
+        ("retry 9.9.9", "Airflow knows no run of 9.9.9"),
+        (f"logs 9.9.9 {ONE}", f"9.9.9, {ONE}: no build of it was started"),
+    ],
+)
+def test_a_command_that_is_refused_says_why_in_words(
+    stack: Stack, api: AirflowApi, arguments: str, said: str
+) -> None:
+    before = {dag_id: len(api.newest_runs(dag_id)) for dag_id in (*WRAPPERS, *CHILDREN)}
+    done = run(stack, "hhvm-packaging", *arguments.split())
+    assert done.returncode == (1 if said else 0)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Failed validating" not in done.stderr
+    assert before == {dag_id: len(api.newest_runs(dag_id)) for dag_id in before}
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        ({"AIRFLOW_API_PASSWORD": ""}, "AIRFLOW_API_PASSWORD not set: set your login for http://"),
+        ({"AIRFLOW_API_PASSWORD": "wrong"}, f"refuses the login of {USER}"),
+        ({"AIRFLOW_API_URL": "http://127.0.0.1:1"}, "http://127.0.0.1:1 does not answer: "),
+    ],
+)
+def test_a_command_without_a_way_to_airflow_says_so(stack: Stack, env: dict[str, str], said: str) -> None:
+    done = run(stack, "check-builds-succeeded", "1.0.0", **env)
+    assert done.returncode == 1
+    assert "hhvm-packaging: error: " in done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@contextmanager
+def waiting(stack: Stack, api: AirflowApi, version: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Somebody who waits for a publish, and its run."""
+    known = {one.run_id for one in api.newest_runs(PUBLISH)}
+    command = [str(ROOT / "bin/publish-release"), version, "--wait"]
+    with subprocess.Popen(
+        command, env=environment(stack), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waits:
+        try:
+            deadline = time.monotonic() + 60
+            while not (new := {one.run_id for one in api.newest_runs(PUBLISH)} - known):
+                assert time.monotonic() < deadline, "nothing was started"
+                time.sleep(0.5)
+            yield waits, new.pop()
+        finally:
+            waits.kill()
+
+
+@pytest.mark.parametrize(("state", "status"), [("success", 0), ("failed", 1)])
+def test_a_command_that_waits_ends_as_its_run_does_also_if_airflow_was_away(
+    stack: Stack, api: AirflowApi, state: str, status: int
+) -> None:
+    with waiting(stack, api, "1.1.0") as (waits, run_id):
+        if state == "failed":
+            mark = {"new_state": "failed"}
+            api.call("PATCH", f"/dags/{PUBLISH}/dagRuns/{run_id}/taskInstances/plan", mark)
+        for process in stack.processes("api-server"):
+            process.kill()
+        api.call("PATCH", f"/dags/{PUBLISH}/dagRuns/{run_id}", {"state": state})
+        said, _ = waits.communicate(timeout=120)
+    assert waits.returncode == status
+    assert f"{PUBLISH}: {state}" in said
+    assert ("failed       plan: " in said) == (state == "failed")
+
+
+def test_the_runs_of_a_version_are_listed_checked_and_run_again(stack: Stack, api: AirflowApi) -> None:
+    found = started(run(stack, "hhvm-packaging", "build", "1.2.3", "--json"))
+    path = f"/dags/{BUILD}/dagRuns/{found['run_id']}"
+    assert "1.2.3: queued; see http" in run(stack, "check-builds-succeeded", "1.2.3").stdout
+    api.call("PATCH", f"{path}/taskInstances/plan", {"new_state": "failed"})
+    api.fail_run(BUILD, found["run_id"])
+    # However it is spelled.
+    failed = run(stack, "check-builds-succeeded", "1.02.03")
+    assert failed.returncode == 1
+    assert "HHVM 1.2.3: failed" in failed.stdout
+    assert "failed       plan: " in failed.stdout
+    (listed,) = json.loads(run(stack, "hhvm-packaging", "status", "1.2.3", "--json").stdout)
+    assert (listed["state"], listed["versions"], listed["by"]) == ("failed", ["1.2.3"], USER)
+    assert "1.2.3" in run(stack, "hhvm-packaging", "status").stdout
+
+    again = started(run(stack, "hhvm-packaging", "retry", "1.2.3", "--json"))
+    assert (again["run_id"], again["state"]) == (found["run_id"], "queued")
+    api.call("PATCH", path, {"state": "success"})
+    assert run(stack, "check-builds-succeeded", "1.2.3").stdout == "HHVM 1.2.3: built\n"
+    assert "its newest run is success" in run(stack, "hhvm-packaging", "retry", "1.2.3").stderr
+
+
+def test_the_listings_are_written_anew_by_the_newest_publish(stack: Stack, api: AirflowApi) -> None:
+    publish = started(run(stack, "publish-release", "1.2.4", "--json"))
+    api.call("PATCH", f"/dags/{PUBLISH}/dagRuns/{publish['run_id']}", {"state": "success"})
+    again = started(run(stack, "update-directory-indices", "--json"))
+    assert again["run_id"] == publish["run_id"]
+    assert api.tasks(PUBLISH, publish["run_id"], "update_indices")[0].state == ""

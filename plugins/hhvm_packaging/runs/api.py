@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from hhvm_packaging.runs.run import UNFINISHED
 
@@ -25,10 +25,12 @@ _PAGE = 100
 class ApiError(Exception):
     """Airflow refused a request, or did not answer. The message has the request and the reason."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, detail: str = "") -> None:
         super().__init__(message)
         self.status = status
         """The HTTP status; None if there was no answer."""
+        self.detail = detail
+        """Airflow's own words; empty if it said none."""
 
 
 class DagRun(BaseModel):
@@ -40,6 +42,17 @@ class DagRun(BaseModel):
     """When it was triggered, or when some of it was last cleared."""
     start_date: datetime.datetime | None = None
     end_date: datetime.datetime | None = None
+    run_after: datetime.datetime | None = None
+    logical_date: datetime.datetime | None = None
+    conf: dict[str, Any] = Field(default_factory=dict)
+    """What was asked for. Fields of the form that nobody filled in may be absent."""
+    triggered_by: str = Field(default="", alias="triggering_user_name")
+    """The user; empty if it was a schedule or another run."""
+
+    @field_validator("conf", "triggered_by", mode="before")
+    @classmethod
+    def _nothing(cls, value: Any, info: ValidationInfo) -> Any:
+        return value or ({} if info.field_name == "conf" else "")
 
 
 class Event(BaseModel):
@@ -141,7 +154,9 @@ class AirflowApi:
         """The JSON of the answer to a request. Raises ApiError if it is refused. Otherwise like request."""
         answer = self.request(method, path, body, **query)
         if not answer.is_success:
-            raise ApiError(f"{method} {path}: {answer.status_code} {answer.text}", answer.status_code)
+            raise ApiError(
+                f"{method} {path}: {answer.status_code} {answer.text}", answer.status_code, _detail(answer)
+            )
         return answer.json() if answer.content else None
 
     def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> httpx.Response:
@@ -196,6 +211,17 @@ class AirflowApi:
         found = self._find(f"/dags/{dag_id}/dagRuns", **query) or {"dag_runs": []}
         runs = [DagRun.model_validate(run) for run in found["dag_runs"]]
         return [run for run in runs if run.run_id.startswith(prefix)]
+
+    def newest_runs(self, dag_id: str, limit: int = _PAGE) -> list[DagRun]:
+        """The newest runs of a DAG, at most a hundred; empty if there is no such DAG."""
+        found = self._find(f"/dags/{dag_id}/dagRuns", order_by="-run_after", limit=limit)
+        return [DagRun.model_validate(run) for run in (found or {"dag_runs": []})["dag_runs"]]
+
+    def field_title(self, dag_id: str, name: str) -> str:
+        """The title of a field in a DAG's form; empty if it has none."""
+        details = self._find(f"/dags/{dag_id}/details") or {}
+        found = (details.get("params") or {}).get(name) or {}
+        return str(found.get("schema", {}).get("title", ""))
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
         """Start a run. If there is one with that id, it stays as it is."""
@@ -317,6 +343,14 @@ def _run(dag_id: str, run_id: str) -> str:
 
 def _quote(run_id: str) -> str:
     return quote(run_id, safe="")
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return detail if isinstance(detail, str) else ""
 
 
 def _lines(entry: dict[str, Any]) -> list[str]:

@@ -1,0 +1,442 @@
+"""Releases of HHVM by command: start a run in Airflow, follow it, look at it, run again what failed.
+
+AIRFLOW_API_URL is where Airflow is, AIRFLOW_API_USER and AIRFLOW_API_PASSWORD are your login there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from hhvm_packaging.planning import request
+from hhvm_packaging.planning.task_ids import BuildTask, PublishTask
+from hhvm_packaging.release import NIGHTLY, InvalidVersion, Release, is_same_version
+from hhvm_packaging.runs.api import AirflowApi, ApiError
+from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from hhvm_packaging.runs.api import DagRun, Task
+
+WRAPPER, MULTI = WRAPPERS
+BUILD, PUBLISH = CHILDREN
+DAGS = (*WRAPPERS, *CHILDREN)
+
+_POLL = 2.0
+"""Seconds between two looks at a run."""
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+
+Version = Annotated[str, typer.Argument(help="X.Y.Z, YYYY.MM.DD for a nightly, or nightly for today's.")]
+Versions = Annotated[list[str], typer.Argument(help="Published in this order.", metavar="VERSION")]
+Distros = Annotated[
+    list[str] | None,
+    typer.Option("--distro", help="A directory of distros/. Repeat it for several; without it, as usual."),
+]
+Ref = Annotated[str | None, typer.Option(help=f"Where distros/ and bin/ come from: {request.GIT_REF}.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Build packages again that are built, unless published.")
+]
+IfOneFails = Annotated[
+    str | None,
+    typer.Option(help=f"What happens to the other distributions: {', '.join(request.IF_ONE_FAILS)}."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its status.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class Refused(Exception):
+    """It cannot be done. The message says why, and what to do."""
+
+
+# Starting
+
+
+@app.command()
+def release(
+    versions: Versions,
+    distro: Distros = None,
+    packaging_ref: Ref = None,
+    *,
+    force: Force = False,
+    if_one_fails: IfOneFails = None,
+    hold_until: Annotated[
+        str | None, typer.Option(help=f"Nothing is public before it: {request.HOLD_UNTIL}.")
+    ] = None,
+    require_approval: Annotated[
+        bool, typer.Option("--require-approval", help="Nothing is public before somebody approves it.")
+    ] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build versions and publish them. What is done already passes."""
+    asked = {
+        "distros": distro,
+        "packaging_ref": packaging_ref,
+        "force": force or None,
+        "if_one_fails": if_one_fails,
+        "hold_until": hold_until,
+        "require_approval": require_approval or None,
+    }
+    for version in versions:
+        _check(version)
+    if len(versions) == 1:
+        _start(WRAPPER, {"version": versions[0], **asked}, wait=wait, as_json=as_json)
+    else:
+        _start(MULTI, {"versions": versions, **asked}, wait=wait, as_json=as_json)
+
+
+@app.command()
+def build(
+    version: Version,
+    distro: Distros = None,
+    packaging_ref: Ref = None,
+    *,
+    force: Force = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build a version, and publish nothing."""
+    _check(version)
+    asked = {"distros": distro, "packaging_ref": packaging_ref, "force": force or None}
+    _start(BUILD, {"version": version, **asked}, wait=wait, as_json=as_json)
+
+
+@app.command()
+def publish(
+    version: Version,
+    distro: Distros = None,
+    *,
+    dry_run: DryRun = False,
+    if_one_fails: IfOneFails = None,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a version that is built."""
+    _check(version)
+    asked = {"distros": distro, "dry_run": dry_run or None, "if_one_fails": if_one_fails}
+    _start(PUBLISH, {"version": version, **asked}, wait=wait, as_json=as_json)
+
+
+@app.command()
+def undo(
+    version: Version,
+    distro: Distros = None,
+    to: Annotated[
+        str | None, typer.Option(help=f"Put the suites back to what they were: {request.UNDO_TO}.")
+    ] = None,
+    *,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a published version back from users."""
+    _check(version)
+    if not (yes or dry_run):
+        if not sys.stdin.isatty():
+            raise Refused(
+                "undo: nobody is there to be asked. Add --yes to do it, or --dry-run to see it first."
+            )
+        typer.confirm(f"Users will not be offered HHVM {version} any more. Go on?", abort=True, err=True)
+    asked = {"distros": distro, "undo_to": to, "dry_run": dry_run or None}
+    _start(PUBLISH, {"version": version, "action": request.UNDO, **asked}, wait=wait, as_json=as_json)
+
+
+# Looking
+
+
+@app.command()
+def status(
+    version: Annotated[str | None, typer.Argument(help="Only the runs of this version.")] = None,
+    *,
+    limit: Annotated[
+        int, typer.Option(help="Of each DAG, at most so many of its newest runs.", max=100)
+    ] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List runs, newest first, and the tasks of those that go on or failed."""
+    with _api() as api:
+        found = _find(api, version, limit)
+        if as_json:
+            _print_json([_describe(api, dag_id, run) for dag_id, run in found])
+            return
+        table = Table("state", "run of", "versions", "since", "by", box=None)
+        for dag_id, run in found:
+            since = f"{run.start_date or run.queued_at or run.run_after:%Y-%m-%d %H:%M}Z"
+            table.add_row(run.state, dag_id, ", ".join(_versions(run)), since, run.triggered_by or "-")
+        out.print(table if found else _nothing(version))
+        seen = set()
+        for dag_id, run in found:
+            if version and dag_id not in seen and run.state != "success":
+                _print_failures(api, dag_id, run.run_id)
+            seen.add(dag_id)
+
+
+@app.command()
+def check(
+    version: Annotated[str | None, typer.Argument(help="Without it, the newest run counts.")] = None,
+) -> None:
+    """Say whether the newest build of a version succeeded. The exit status says it too."""
+    with _api() as api:
+        runs = [run for run in api.newest_runs(BUILD) if _is_of(run, version)]
+        if not runs:
+            raise Refused(_nothing(version))
+        newest = runs[0]
+        what = f"HHVM {', '.join(_versions(newest))}"
+        if newest.state == "success":
+            out.print(f"{what}: built")
+            return
+        if newest.state in UNFINISHED:
+            out.print(f"{what}: {newest.state}; see {_page(api, BUILD, newest.run_id)}")
+        else:
+            out.print(f"{what}: failed")
+            _print_failures(api, BUILD, newest.run_id)
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(version: Version, distro: Annotated[str, typer.Argument(help="A directory of distros/.")]) -> None:
+    """Print the log of a distribution's newest build."""
+    _check(version)
+    with _api() as api:
+        for run in api.newest_runs(BUILD):
+            if not _is_of(run, version):
+                continue
+            for task in api.tasks(BUILD, run.run_id):
+                if task.task_id == BuildTask.MAKE_BINARY_PACKAGE and task.label == distro and task.try_number:
+                    for line in api.log(task):
+                        out.print(line, markup=False)
+                    return
+    raise Refused(f"{version}, {distro}: no build of it was started, as far as Airflow knows")
+
+
+# Again
+
+
+@app.command()
+def retry(version: Version, *, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Run the failed tasks of a version's newest run again. What is done passes."""
+    _check(version)
+    with _api() as api:
+        found = [(dag_id, run) for dag_id, run in _find(api, version) if not _has_parent(run)]
+        if not found:
+            raise Refused(_nothing(version))
+        dag_id, run = found[0]
+        if run.state != "failed":
+            raise Refused(f"{version}: its newest run is {run.state}: {_page(api, dag_id, run.run_id)}")
+        api.clear_run(dag_id, run.run_id)
+        _report(api, dag_id, run.run_id, wait=wait, as_json=as_json)
+
+
+@app.command("update-indices")
+def update_indices(*, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Write the directory listings anew, in the newest publish that ended well."""
+    with _api() as api:
+        runs = [run for run in api.newest_runs(PUBLISH) if run.state == "success"]
+        if not runs:
+            raise Refused("no publish has ended well yet, so there are no listings to write anew")
+        api.clear_tasks(PUBLISH, runs[0].run_id, PublishTask.UPDATE_INDICES)
+        _report(api, PUBLISH, runs[0].run_id, wait=wait, as_json=as_json)
+
+
+# What they share
+
+
+@contextmanager
+def _api() -> Generator[AirflowApi]:
+    url = os.environ.get("AIRFLOW_API_URL", "http://localhost:8080").rstrip("/")
+    login = {name: os.environ.get(f"AIRFLOW_API_{name}", "") for name in ("USER", "PASSWORD")}
+    if missing := [f"AIRFLOW_API_{name}" for name, value in login.items() if not value]:
+        raise Refused(f"{' and '.join(missing)} not set: set your login for {url}, see --help")
+    with AirflowApi(url, login["USER"], login["PASSWORD"], timeout=60) as api:
+        yield api
+
+
+def _check(version: str) -> None:
+    """Refuse what is no version, before anybody is asked."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    Release.parse(version, today=today)
+
+
+def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    conf = {name: value for name, value in asked.items() if value is not None}
+    # Its own name: if the answer is lost, the request can be repeated.
+    run_id = f"manual__{datetime.datetime.now(datetime.UTC).isoformat()}"
+    with _api() as api:
+        try:
+            api.trigger(dag_id, run_id, conf)
+        except ApiError as error:
+            raise Refused(_explain(api, dag_id, conf, error)) from error
+        _report(api, dag_id, run_id, wait=wait, as_json=as_json)
+
+
+def _explain(api: AirflowApi, dag_id: str, conf: dict[str, Any], error: ApiError) -> str:
+    """Why Airflow refuses a run, in plain words. Airflow prints the whole schema of the field."""
+    refused = re.match(r"Invalid input for param (\w+): ", error.detail)
+    name = refused[1] if refused else ""
+    title = api.field_title(dag_id, name) if name in conf else ""
+    if not title:
+        return error.detail or str(error)
+    return f"{name}: {conf[name]!r} is not allowed. Allowed: {title.removeprefix(f'{name}: ')}."
+
+
+def _report(api: AirflowApi, dag_id: str, run_id: str, *, wait: bool, as_json: bool) -> None:
+    """Say which run it is; with ``wait``, follow it and end with its status."""
+    page = _page(api, dag_id, run_id)
+    if not as_json:
+        out.print(f"{dag_id}: {page}", markup=False)
+    state = _follow(api, dag_id, run_id, quiet=as_json) if wait else api.state(dag_id, run_id)
+    if as_json:
+        _print_json({"dag_id": dag_id, "run_id": run_id, "state": state, "url": page})
+    if wait and state != "success":
+        if not as_json:
+            _print_failures(api, dag_id, run_id)
+        raise typer.Exit(1)
+
+
+def _follow(api: AirflowApi, dag_id: str, run_id: str, *, quiet: bool) -> str:
+    """Wait until a run has ended, through outages of Airflow. Returns its state."""
+    shown: dict[str, str] = {}
+    state, lost = UNFINISHED[0], False
+    with Live(console=out, auto_refresh=False, transient=True) as live:
+        while True:
+            try:
+                state = api.state(dag_id, run_id)
+                if not quiet:
+                    _show(live, _tasks(api, dag_id, run_id), shown)
+                lost = False
+            except ApiError as error:
+                if error.status is not None and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise
+                if not lost:
+                    err.print(f"{error}; still trying", markup=False)
+                lost = True
+            if not lost and state not in UNFINISHED:
+                break
+            time.sleep(_POLL)
+    if not quiet:
+        out.print(f"{dag_id}: {state}", markup=False)
+    return state
+
+
+def _show(live: Live, tasks: Iterable[tuple[str, Task]], shown: dict[str, str]) -> None:
+    """In a terminal, a table of all tasks; else a line for each whose state is another than ``shown``."""
+    if out.is_terminal:
+        live.update(_table(tasks), refresh=True)
+        return
+    for name, task in tasks:
+        if task.state and shown.get(name) != task.state:
+            out.print(f"{task.state:<12} {name}", markup=False)
+            shown[name] = task.state
+
+
+def _table(rows: Iterable[tuple[str, Task]]) -> Table:
+    table = Table("state", "task", box=None)
+    for name, task in rows:
+        table.add_row(task.state or "-", name)
+    return table
+
+
+def _tasks(api: AirflowApi, dag_id: str, run_id: str) -> list[tuple[str, Task]]:
+    """The tasks of a run and of the runs that it triggered, by name."""
+    runs = [("", dag_id, run_id)]
+    if dag_id in WRAPPERS:
+        for child in CHILDREN:
+            found = api.runs(child, prefix=f"{run_id}__{dag_id}__")
+            runs += [(f"{', '.join(_versions(run))}: ", child, run.run_id) for run in found]
+    return [(f"{of}{task.name}", task) for of, dag, run in runs for task in api.tasks(dag, run)]
+
+
+def _print_failures(api: AirflowApi, dag_id: str, run_id: str) -> None:
+    """Each failed task: its name, its page, and the last line of its log."""
+    for name, task in _tasks(api, dag_id, run_id):
+        if task.state == "failed":
+            lines = [line for line in api.log(task) if line.strip()]
+            out.print(f"failed       {name}: {lines[-1] if lines else 'no log'}", markup=False)
+            out.print(f"             {api.url}{task.page}", markup=False)
+
+
+def _find(api: AirflowApi, version: str | None, limit: int = 100) -> list[tuple[str, DagRun]]:
+    """The runs of a version, or all, newest first, each with its DAG."""
+    found = [
+        (dag_id, run) for dag_id in DAGS for run in api.newest_runs(dag_id, limit) if _is_of(run, version)
+    ]
+    return sorted(found, key=lambda one: one[1].run_after or one[1].queued_at or _NEVER, reverse=True)
+
+
+_NEVER = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+def _is_of(run: DagRun, version: str | None) -> bool:
+    if version == NIGHTLY:
+        version = f"{datetime.datetime.now(datetime.UTC):%Y.%m.%d}"
+    return version is None or any(is_same_version(version, one) for one in _versions(run))
+
+
+def _versions(run: DagRun) -> list[str]:
+    """The versions that a run is of. Without one, and for the word nightly, it is that of its date."""
+    date = run.logical_date or run.run_after
+    named = run.conf.get("versions") or [run.conf.get("version") or NIGHTLY]
+    return [f"{date:%Y.%m.%d}" if one == NIGHTLY and date else str(one) for one in named]
+
+
+def _has_parent(run: DagRun) -> bool:
+    return any(f"__{wrapper}__" in run.run_id for wrapper in WRAPPERS)
+
+
+def _describe(api: AirflowApi, dag_id: str, run: DagRun) -> dict[str, Any]:
+    return {
+        "dag_id": dag_id,
+        "run_id": run.run_id,
+        "state": run.state,
+        "versions": _versions(run),
+        "started": run.start_date and run.start_date.isoformat(),
+        "ended": run.end_date and run.end_date.isoformat(),
+        "by": run.triggered_by or None,
+        "url": _page(api, dag_id, run.run_id),
+    }
+
+
+def _page(api: AirflowApi, dag_id: str, run_id: str) -> str:
+    return Run(api.url, dag_id, run_id).page()
+
+
+def _nothing(version: str | None) -> str:
+    return f"Airflow knows no run of {version}" if version else "Airflow knows no run yet"
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=2))
+
+
+def main() -> int:
+    """Do what the command line says. Returns the exit status."""
+    try:
+        app(prog_name="hhvm-packaging")
+    except (Refused, InvalidVersion, ApiError) as error:
+        err.print(f"hhvm-packaging: error: {error}", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        err.print("hhvm-packaging: stopped looking; what runs in Airflow goes on", markup=False)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
