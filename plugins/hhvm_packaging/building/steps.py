@@ -54,6 +54,7 @@ class MakeSourceTarball(Step[BuildPlan]):
                 "SUBMODULE_HOSTS": source_tarball.submodule_hosts(self.settings),
             },
             outputs="",
+            output_names=(keys.tarball(self.plan.release),),
             needs_keys=not self.plan.release.nightly,
             time_limit=self.settings.time_limits.make_source_tarball,
         )

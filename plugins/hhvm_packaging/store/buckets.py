@@ -152,10 +152,11 @@ class Bucket:
         content, _ = self.get_with_etag(key)
         return content
 
-    def get_from(self, key: str, start: int) -> bytes:
-        """Return the object's bytes from ``start`` on; none if it is shorter or does not exist."""
+    def get_from(self, key: str, start: int, limit: int | None = None) -> bytes:
+        """Return the object's bytes from ``start`` on, ``limit`` at most; none if there are none."""
+        end = "" if limit is None else start + limit - 1
         try:
-            answer = self.s3.get_object(Bucket=self.name, Key=key, Range=f"bytes={start}-")
+            answer = self.s3.get_object(Bucket=self.name, Key=key, Range=f"bytes={start}-{end}")
         except self.s3.exceptions.ClientError as error:
             if not _is_absent(error) and _status(error) != _RANGE_NOT_SATISFIABLE:
                 raise
@@ -189,7 +190,17 @@ class Bucket:
         """Write the object's bytes to the file ``path``."""
         self.s3.download_file(self.name, key, str(path))
 
-    def upload(self, path: Path, key: str, *, content_type: str, sha256: str) -> None:
+    def digest(self, key: str) -> tuple[int, str, str]:
+        """Read the object, and return its size in bytes, its SHA-256 and its MD5."""
+        size, digests = 0, (hashlib.sha256(), hashlib.md5(usedforsecurity=False))
+        for part in self.s3.get_object(Bucket=self.name, Key=key)["Body"].iter_chunks(1024**2):
+            size += len(part)
+            for digest in digests:
+                digest.update(part)
+        sha256, md5 = (digest.hexdigest() for digest in digests)
+        return size, sha256, md5
+
+    def upload(self, path: Path | str, key: str, *, content_type: str, sha256: str) -> None:
         """Write the file's bytes to the object and record their SHA-256."""
         extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
         self.s3.upload_file(str(path), self.name, key, ExtraArgs=extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 LAST_LINES = 30
 """How many lines of a failed job's log its error shows."""
+MOST_OF_A_LOG = 64 << 20
+"""Bytes of a job's log that are read at once. Of a longer one, its end is kept."""
+
+_LONGEST_END = 16_000
+"""Bytes of them at most."""
 
 _SOON = 15
 """Seconds until the next attempt at a job whose worker was lost or too small."""
@@ -53,8 +59,15 @@ class Attempt:
 
     def failed(self, store: Store) -> Failed | None:
         """Read why it failed. Returns None if no failure is recorded."""
-        known = store.scratch.get_json(self.key(keys.FAILURE)) if keys.FAILURE in self.files else None
-        return Failed(Failure[known["failure"]], known["reason"]) if known else None
+        content = store.scratch.get(self.key(keys.FAILURE)) if keys.FAILURE in self.files else None
+        if content is None:
+            return None
+        try:
+            known = json.loads(content)
+            return Failed(Failure[known["failure"]], str(known["reason"]))
+        except (ValueError, TypeError, LookupError, RecursionError):
+            damaged = f"s3://{store.scratch.name}/{self.key(keys.FAILURE)} is damaged. Clear this task"
+            return Failed(Failure.JOB, damaged)
 
     def log(self, store: Store) -> str | None:
         """The URL of its log; None if there is no log."""
@@ -127,7 +140,8 @@ def failed(
 def _message(store: Store, job: Job, log_key: str, failure: Failure, reason: str, log: bytes | None) -> str:
     message = f"{job.title}: {failure}: {reason}"
     if log is not None:
-        lines = "\n".join(log.decode(errors="replace").splitlines()[-LAST_LINES:])
+        end = log[-_LONGEST_END:].decode(errors="replace")
+        lines = "\n".join(end.splitlines()[-LAST_LINES:])
         message += f". The whole log: s3://{store.scratch.name}/{log_key}\nIts last lines:\n{lines}"
     return message
 

@@ -24,11 +24,25 @@ from docker.types import LogConfig
 from requests import RequestException
 from typing_extensions import override
 
+from hhvm_packaging import plain_file
 from hhvm_packaging.attempt_id import AttemptId
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.plain_file import NotPlain
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
-from hhvm_packaging.workers import attempts, packaging_archive
-from hhvm_packaging.workers.job import NO_RESULT, Failure, Job, JobFailed, Result
+from hhvm_packaging.workers import attempts, outputs, packaging_archive
+from hhvm_packaging.workers.job import (
+    LARGEST_RESULT,
+    NO_RESULT,
+    RESULT_FILE,
+    Failure,
+    Job,
+    JobFailed,
+    NotAResult,
+    Result,
+    is_job_name,
+)
+from hhvm_packaging.workers.outputs import BadOutputs
 from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
@@ -39,7 +53,7 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
-    from hhvm_packaging.workers.job import Artifact, Input
+    from hhvm_packaging.workers.job import Input
 
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
@@ -50,10 +64,19 @@ _CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", 
 _DIGEST_LABEL = "hhvm.digest"
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
+_LARGEST_LABELS = 64 << 10
+"""Bytes."""
 _WAITING = ThreadPoolExecutor(8, thread_name_prefix="end-of-a-job")
 """The threads that wait for containers to end. While all are in use, other jobs are polled."""
 _LEAST_PAUSE = 0.1
 """Seconds. While a container is being removed, the engine answers at once that it has ended."""
+
+
+class NotAJob(PackagingError):
+    """A text that is not the name of a job."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!a} is not the name of a job")
 
 
 @dataclass(frozen=True)
@@ -75,7 +98,12 @@ class DockerWorker(Worker):
         self.settings = settings
 
     def directory(self, name: str) -> Path:
-        """The job's work directory. Its path is the same on the host and in containers."""
+        """The job's work directory. Its path is the same on the host and in containers.
+
+        Raises NotAJob for a name that would lead elsewhere.
+        """
+        if not is_job_name(name):
+            raise NotAJob(name)
         return self.settings.docker_work_directory / name
 
     def log_file(self, name: str) -> Path:
@@ -91,10 +119,10 @@ class DockerWorker(Worker):
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
         try:
-            with self.log_file(name).open("rb") as file:
+            with plain_file.open_plain(self.log_file(name)) as file:
                 file.seek(since)
-                return file.read()
-        except FileNotFoundError:
+                return file.read(attempts.MOST_OF_A_LOG)
+        except (FileNotFoundError, NotPlain):
             return b""
 
     async def pause(self, name: str, seconds: float) -> None:
@@ -124,11 +152,13 @@ class DockerWorker(Worker):
         )
 
     def result(self, name: str) -> Result | None:
-        """Return the job's result, which it writes last; None if there is none."""
+        """Return the job's result, which it writes last; None if there is none. Raises NotAResult."""
         try:
-            return Result.model_validate_json((self.directory(name) / "result.json").read_bytes())
+            return Result.parse(plain_file.read(self.directory(name) / RESULT_FILE, LARGEST_RESULT))
         except FileNotFoundError:
             return None
+        except NotPlain as error:
+            raise NotAResult(str(error)) from error
 
     def adopt(self, name: str, job: Job, store: Store) -> AttemptId | None:
         """Return the attempt whose container runs this very job or has run it; see Worker."""
@@ -181,37 +211,36 @@ class DockerWorker(Worker):
 
     def to_upload(self, name: str, job: Job) -> int:
         """The size of the job's artifacts, in bytes."""
-        result = self.result(name)
-        if result is None or job.outputs is None:
-            return 0
-        return sum(artifact.size for artifact in result.artifacts)
+        return 0 if job.outputs is None else outputs.measure(self.directory(name) / "out")
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """Upload the log, the artifacts, and last the result. Return the result.
 
         Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
         """
-        state, result = self.state(name), self.result(name)
-        log = self.log_file(name).read_bytes() if self.log_file(name).exists() else b""
+        state, log = self.state(name), self._end_of_log(name)
         store.scratch.put(
             keys.job_file(job.version, name, attempt, keys.LOG), log, "text/plain; charset=utf-8"
         )
-        if result is None or result.exit_status:
-            raise attempts.failed(store, job, name, attempt, *_fault(state, result, job), log)
         try:
-            uploads = {} if job.outputs is None else _uploads(job.outputs, result)
-        except keys.InvalidField as error:
+            result = self.result(name)
+            if result is None or result.exit_status:
+                raise attempts.failed(store, job, name, attempt, *_fault(state, result, job), log)
+            if job.outputs is None:
+                result = outputs.none(result)
+            else:
+                result = outputs.upload(self.directory(name) / "out", job, result, store.scratch)
+        except (NotAResult, BadOutputs) as error:
             raise attempts.failed(store, job, name, attempt, Failure.JOB, str(error), log) from error
-        for key, artifact in uploads.items():
-            store.scratch.upload(
-                self.directory(name) / "out" / artifact.name,
-                key,
-                content_type="application/octet-stream",
-                sha256=artifact.sha256,
-            )
         key = keys.job_file(job.version, name, attempt, keys.RESULT)
         store.scratch.put_json(key, result.model_dump(mode="json"))
         return result
+
+    def _end_of_log(self, name: str) -> bytes:
+        try:
+            return plain_file.read_end(self.log_file(name), attempts.MOST_OF_A_LOG)
+        except (FileNotFoundError, NotPlain):
+            return b""
 
     def remove(self, name: str) -> None:
         """Remove the job's container, every container that it started, and its work directory."""
@@ -230,10 +259,12 @@ class DockerWorker(Worker):
         """Find the jobs of this deployment that have a container or a work directory."""
         own = [f"{WORK_LABEL}={self.settings.docker_work_directory}", JOB_LABEL]
         containers = self.engine.containers(all=True, filters={"label": own})
+        # Anybody who reaches the engine gives a container any label.
+        containers = [found for found in containers if is_job_name(found["Labels"][JOB_LABEL])]
         seen = set()
         for container in containers:
             labels = container["Labels"]
-            if f"/{labels[JOB_LABEL]}" in container["Names"]:
+            if f"/{labels[JOB_LABEL]}" in (container["Names"] or ()):
                 seen.add(labels[JOB_LABEL])
                 yield Found(labels[JOB_LABEL], "container", container["Id"][:12], labels)
         for container in containers:
@@ -242,20 +273,21 @@ class DockerWorker(Worker):
                 seen.add(name)
                 yield Found(name, "container", container["Id"][:12], self._labels(name))
         for file in self.settings.docker_work_directory.glob(f"*/{_LABELS}"):
-            if file.parent.name not in seen:
-                yield Found(file.parent.name, "directory", str(file.parent), self._labels(file.parent.name))
+            name = file.parent.name
+            if name not in seen and is_job_name(name) and not file.parent.is_symlink():
+                yield Found(name, "directory", str(file.parent), self._labels(name))
 
     def end(self, found: Found) -> None:
         """Remove the job's containers and its work directory."""
         self.remove(found.name)
 
     def _labels(self, name: str) -> dict[str, str]:
-        """The labels that the job was started with, read from its work directory; empty if it is gone."""
+        """The labels that the job was started with, read from its work directory; empty if they are lost."""
         try:
-            labels: dict[str, str] = json.loads((self.directory(name) / _LABELS).read_text())
-        except FileNotFoundError:
+            labels = json.loads(plain_file.read(self.directory(name) / _LABELS, _LARGEST_LABELS))
+        except (OSError, NotPlain, ValueError, RecursionError):
             return {}
-        return labels
+        return {str(label): str(value) for label, value in labels.items()} if isinstance(labels, dict) else {}
 
     def job_image(self) -> str:
         """Return the image of the jobs' containers. Build it if the engine does not have it."""
@@ -354,11 +386,6 @@ def _fetch(item: Input, directory: Path, store: Store) -> str | None:
     if sha256 == item.sha256:
         return None
     return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
-
-
-def _uploads(directory: str, result: Result) -> dict[str, Artifact]:
-    """The artifacts by their keys. Raises keys.InvalidField: the job chose their names."""
-    return {keys.output(directory, artifact.name): artifact for artifact in result.artifacts}
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:

@@ -20,8 +20,9 @@ from botocore.exceptions import ClientError
 from typing_extensions import override
 
 from hhvm_packaging.store import keys
-from hhvm_packaging.workers import attempts
-from hhvm_packaging.workers.job import Failure, Job, JobFailed, Result
+from hhvm_packaging.workers import attempts, outputs
+from hhvm_packaging.workers.job import LARGEST_RESULT, Failure, Job, JobFailed, NotAResult, Result
+from hhvm_packaging.workers.outputs import BadOutputs
 from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
@@ -155,13 +156,14 @@ class Ec2Worker(Worker):
         """Return whether the attempt's instance runs, has left a result, or is gone without one."""
         alive = self._alive(name, attempt)
         # Look at the instance first: it uploads its result before it terminates.
-        if self._result(name, job, attempt) is not None:
+        if self._has_result(name, job, attempt):
             return "ended"
         return "running" if alive else "absent"
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
-        return self.store.scratch.get_from(keys.job_file(job.version, name, attempt, keys.LOG), since)
+        key = keys.job_file(job.version, name, attempt, keys.LOG)
+        return self.store.scratch.get_from(key, since, attempts.MOST_OF_A_LOG)
 
     @override
     async def pause(self, name: str, seconds: float) -> None:
@@ -211,19 +213,22 @@ class Ec2Worker(Worker):
 
     @override
     def to_upload(self, name: str, job: Job) -> int:
-        """Return 0: the instance uploads the artifacts itself."""
-        return 0
+        """Return the size of the artifacts: the instance has uploaded them, and ``collect`` reads them."""
+        return outputs.measure_uploaded(job, self.store.scratch)
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """Return the job's result. Its artifacts and its log are in the store already.
 
         Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
         """
-        result = self._result(name, job, attempt)
-        if result is not None and result.exit_status == 0:
-            return result
-        failure, reason = self._fault(name, attempt, job, result)
-        log = store.scratch.get(keys.job_file(job.version, name, attempt, keys.LOG))
+        try:
+            result = self._result(name, job, attempt)
+            if result is not None and result.exit_status == 0:
+                return outputs.find(job, result, store.scratch)
+            failure, reason = self._fault(name, attempt, job, result)
+        except (NotAResult, BadOutputs) as error:
+            failure, reason = Failure.JOB, str(error)
+        log = self._end_of_log(name, job, attempt)
         raise attempts.failed(store, job, name, attempt, failure, reason, log)
 
     def remove(self, name: str) -> None:
@@ -323,7 +328,7 @@ class Ec2Worker(Worker):
             now = time.monotonic()
             if not self._asked or now - self._asked >= self.settings.poll_interval:
                 self._states = {
-                    (tags[JOB_TAG], tags[ATTEMPT_TAG]): instance["State"]["Name"]
+                    (tags.get(JOB_TAG, ""), tags.get(ATTEMPT_TAG, "")): instance["State"]["Name"]
                     for instance in self._instances(states=(*_LIVE, "terminated"))
                     if (tags := _tags(instance["Tags"]))
                 }
@@ -361,11 +366,25 @@ class Ec2Worker(Worker):
         if Job.model_validate_json(known).digest != job.digest:
             return False
         # Look at the instance first: it uploads its result before it terminates.
-        return self._alive(last.job, last.id) or self._result(last.job, job, last.id) is not None
+        return self._alive(last.job, last.id) or self._has_result(last.job, job, last.id)
+
+    def _has_result(self, name: str, job: Job, attempt: AttemptId) -> bool:
+        """Whether there is a result, whatever it says."""
+        return self.store.scratch.head(keys.job_file(job.version, name, attempt, keys.RESULT)) is not None
 
     def _result(self, name: str, job: Job, attempt: AttemptId) -> Result | None:
-        content = self.store.scratch.get(keys.job_file(job.version, name, attempt, keys.RESULT))
-        return None if content is None else Result.model_validate_json(content)
+        """The attempt's result; None if there is none. Raises NotAResult."""
+        if not self._has_result(name, job, attempt):
+            return None
+        key = keys.job_file(job.version, name, attempt, keys.RESULT)
+        return Result.parse(self.store.scratch.get_from(key, 0, LARGEST_RESULT + 1))
+
+    def _end_of_log(self, name: str, job: Job, attempt: AttemptId) -> bytes | None:
+        """The last bytes of the log; None if there is none."""
+        key = keys.job_file(job.version, name, attempt, keys.LOG)
+        if (head := self.store.scratch.head(key)) is None:
+            return None
+        return self.store.scratch.get_from(key, max(0, head.size - attempts.MOST_OF_A_LOG))
 
     def _fault(self, name: str, attempt: AttemptId, job: Job, result: Result | None) -> tuple[Failure, str]:
         if result is not None:
@@ -386,7 +405,7 @@ class Ec2Worker(Worker):
 
 def _found(kind: str, name: str, tags: Iterable[TagTypeDef]) -> Found:
     labels = _tags(tags)
-    return Found(labels[JOB_TAG], kind, name, labels)
+    return Found(labels.get(JOB_TAG, ""), kind, name, labels)
 
 
 def _tags(tags: Iterable[TagTypeDef]) -> dict[str, str]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhvm_packaging.errors import PackagingError
 
 NO_RESULT = 28
 """The exit status of jobs/run if there was no room even for its result; see jobs/runner.py."""
+
+RESULT_FILE = "result.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,199}")
+LARGEST_RESULT = 16 << 20
+"""Bytes. It may describe every package of a build."""
 
 
 class Input(BaseModel):
@@ -44,7 +50,9 @@ class Job(BaseModel):
     """Texts of any length that the script finds as files in its input directory, by name."""
     inputs: tuple[Input, ...] = ()
     outputs: str | None = None
-    """Where the worker puts the artifacts: a prefix in scratch. None if the job makes none."""
+    """Where the artifacts go: a prefix in scratch. None if the job makes none."""
+    output_names: tuple[str, ...] = ()
+    """The names that the artifacts may have; empty for any, under a prefix of the attempt's own."""
     needs_engine: bool = False
     """Whether the script starts containers of its own."""
     needs_keys: bool = False
@@ -59,8 +67,8 @@ class Job(BaseModel):
 
     @property
     def digest(self) -> str:
-        """A digest of the job without ``outputs``. Jobs that do the same work have the same digest."""
-        left_out = {"outputs", "depends_on" if self.depends_on is None else "packaging"}
+        """A digest of the job without its outputs. Jobs that do the same work have the same digest."""
+        left_out = {"outputs", "output_names", "depends_on" if self.depends_on is None else "packaging"}
         if not self.files:
             left_out.add("files")  # Such a job has the digest that it had before there were any.
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
@@ -94,12 +102,22 @@ class Failure(StrEnum):
     LIMIT = "account limit"
 
 
+class NotAResult(PackagingError):
+    """A result.json that says nothing. The message says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"its {RESULT_FILE} is not one: {why}")
+
+
 class Result(BaseModel):
-    """The result of a job that ended: the content of its result.json."""
+    """The result of a job that ended: how, as its result.json says, and what it made, as the collector saw.
+
+    In result.json itself ``artifacts`` and ``left_out`` are what the job says, see outputs.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    exit_status: int
+    exit_status: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     timed_out: bool = False
     fault: Literal["", "memory", "disk"] = ""
     """What the worker ran out of, if the job failed because of it."""
@@ -108,6 +126,19 @@ class Result(BaseModel):
     artifacts: tuple[Artifact, ...] = ()
     left_out: dict[str, str] = {}
     """Why other things that the job left are not published, by name."""
+
+    @classmethod
+    def parse(cls, content: bytes) -> Result:
+        """Read a result.json, whoever wrote it. Raises NotAResult, which quotes nothing of it."""
+        if len(content) > LARGEST_RESULT:
+            raise NotAResult(f"it is larger than {LARGEST_RESULT:,} bytes")
+        try:
+            return cls.model_validate_json(content, strict=True)
+        except ValidationError as error:
+            faults = error.errors(include_url=False, include_context=False, include_input=False)
+            fields = {str(part) for fault in faults for part in fault["loc"][:1]} & set(cls.model_fields)
+            why = f"it has no good {', '.join(sorted(fields))}" if fields else "it is no JSON object"
+            raise NotAResult(why) from None
 
     def failure(self, job: Job) -> tuple[Failure, str]:
         """Return the class of the failure and the reason, for the result of a ``job`` that failed."""
@@ -139,6 +170,11 @@ class TryAgain(Exception):
         super().__init__(message)
         self.delay = delay
         self.failure = failure
+
+
+def is_job_name(name: str) -> bool:
+    """Whether a job may be called that. Such a name is one component of a path."""
+    return _NAME.fullmatch(name) is not None
 
 
 def job_name(version: str, script: str, distro: str | None, *task: str) -> str:
