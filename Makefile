@@ -47,8 +47,8 @@ clean: $(READY) ## Stop the demo and forget its data
 	@$(BIN)/python -m demo clean
 
 .PHONY: quick
-quick: lint gnupg ## Run lint, the unit tests and the DAG tests
-	$(BIN)/pytest --numprocesses 2 tests/unit tests/dags
+quick: lint gnupg ## Run lint, the unit tests, the DAG tests and the attacks that need no Docker
+	$(BIN)/pytest --numprocesses 2 tests/unit tests/dags tests/attacks --ignore=tests/attacks/test_containers.py
 
 .PHONY: compose-demo
 compose-demo: $(READY) gnupg ## Do the same with the services of docker-compose.yaml

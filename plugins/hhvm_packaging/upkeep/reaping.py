@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.runs.run import OVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from hhvm_packaging.workers.worker import Found, Worker
+
+_ID = re.compile(r"[\w.:~+-]{1,250}", re.ASCII)
+_LABELS = {
+    "hhvm.expires": re.compile(r"[0-9]{1,12}(?:\.[0-9]+)?"),
+    "hhvm.dag": _ID,
+    "hhvm.run": re.compile(r"[^\x00-\x1f\x7f]{1,250}"),
+    "hhvm.task": _ID,
+    "hhvm.map_index": re.compile(r"-1|[0-9]{1,6}"),
+}
+"""The labels of a job, with the form of each."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,22 @@ def _reason(found: Found, read_state: Callable[[str, str, str, int], str | None]
     labels = found.labels
     if not labels:
         return "the worker that started it is gone"
-    if float(labels["hhvm.expires"]) < now:
+    if fault := _fault(labels):
+        return fault
+    if int(labels["hhvm.expires"].partition(".")[0]) < now:
         return "it is past its expiry"
     task = labels["hhvm.dag"], labels["hhvm.run"], labels["hhvm.task"], int(labels["hhvm.map_index"])
     state = read_state(*task)
     if state is None or state in OVER:
         return f"its task {'.'.join(task[:3])}[{task[3]}] is {state or 'gone'}"
+    return ""
+
+
+def _fault(labels: Mapping[str, str]) -> str:
+    """What is wrong with labels that no job of ours was started with; empty if nothing is."""
+    for name, form in _LABELS.items():
+        if name not in labels:
+            return f"it has no label {name}, which every job has"
+        if not form.fullmatch(labels[name]):
+            return f"its label {name} has a value that no job has: {labels[name][:100]!a}"
     return ""
