@@ -25,7 +25,7 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
-from hhvm_packaging.orchestration.hold_tasks import embargo
+from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
@@ -36,8 +36,10 @@ from hhvm_packaging.settings import settings
 @fail_without_retry()
 def plan() -> RequestJson:
     """Check the request, and resolve which version it means."""
-    request = task_context.read_request(get_current_context())
-    return spelling.settle(request, connections.store(), settings(), ask_tags=True).model_dump(mode="json")
+    asked = task_context.read_request(get_current_context())
+    request = spelling.settle(asked, connections.store(), settings(), ask_tags=True)
+    ask_for_holds([request])
+    return request.model_dump(mode="json")
 
 
 @dag(

@@ -24,7 +24,7 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
-from hhvm_packaging.orchestration.hold_tasks import embargo
+from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
@@ -38,10 +38,12 @@ BY_VERSION = "{{ task.request['version'] }}"
 def plan() -> list[RequestJson]:
     """Check the request, and resolve which versions it means. Returns one request for each, in order."""
     store = connections.store()
-    return [
-        spelling.settle(request, store, settings(), ask_tags=True).model_dump(mode="json")
+    requests = [
+        spelling.settle(request, store, settings(), ask_tags=True)
         for request in task_context.read_requests(get_current_context())
     ]
+    ask_for_holds(requests)
+    return [request.model_dump(mode="json") for request in requests]
 
 
 @dag(

@@ -8,13 +8,14 @@ import pytest
 
 from demo import signing_key
 from hhvm_packaging.apt import undo
+from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.packages_index import Packages
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.distros import Distro
 from hhvm_packaging.planning import packaging_files
-from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import PublishPlan
 from hhvm_packaging.publishing import candidates, exposure
 from hhvm_packaging.publishing.candidates import Candidate
@@ -26,7 +27,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers import attempts
-from hhvm_packaging.workers.job import Failure, Job
+from hhvm_packaging.workers.job import Artifact, Failure, Job
 from testing.debs import Deb
 
 if TYPE_CHECKING:
@@ -110,6 +111,17 @@ class Bench:
                 self.store, plan.release, etag=PackageManifest.etag(self.store, plan.release, distro.name)
             )
         return plan
+
+    def sign_source(self, plan: PublishPlan) -> SourceManifest:
+        """What building leaves of the version's source. The tarball itself is not there."""
+        source = SourceManifest(
+            version=plan.version,
+            commit="",
+            tarball=Artifact(name=plan.release.name, size=1, sha256=sha256(plan.version.encode()), md5=""),
+            signed_by="somebody",
+        )
+        source.write(self.store, plan.release)
+        return source
 
     def propose(self, plan: PublishPlan) -> dict[str, Candidate]:
         """What the task ``candidate`` leaves."""

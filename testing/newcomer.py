@@ -117,15 +117,30 @@ class Newcomer:
         """A task's log, as the UI shows it."""
         return "\n".join(self.api.log(task))
 
+    def until_asked(self, dag_id: str, run_id: str, limit: float = 300) -> list[Task]:
+        """Wait until a run asks for approvals. Returns the task instances that wait for an answer."""
+
+        def asking() -> list[Task]:
+            tasks = self.api.tasks(dag_id, run_id)
+            return [task for task in tasks if task.task_id == "approve" and task.state == "awaiting_input"]
+
+        found: list[Task] = self.until(asking, limit)
+        return found
+
     def answer(self, dag_id: str, run_id: str, option: str) -> None:
-        """Answer the request for approval, as a person does under Required Actions.
+        """Answer one request for approval, as a person does under Required Actions.
 
         Airflow asks again where the answer came in the second in which the process that asked ends.
         """
-        request = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        [asked] = {task.map_index for task in self.until_asked(dag_id, run_id)}
+        request = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/approve/{asked}/hitlDetails"
 
         def answered() -> bool:
-            state = self.task_state(dag_id, run_id, "approve")
+            [state] = [
+                task.state
+                for task in self.api.tasks(dag_id, run_id)
+                if (task.task_id, task.map_index) == ("approve", asked)
+            ]
             if state == "awaiting_input":
                 self.api.request("PATCH", request, {"chosen_options": [option], "params_input": {}})
             return state in ("success", "failed")

@@ -280,6 +280,10 @@ class Settings(BaseSettings):
     """How many runs of a DAG that builds may be active, held ones included. Further runs are queued."""
     approvers: list[Login] | None = None
     """The users who may approve a release, by their login ids. Not set: everybody who can log in."""
+    approvals: Annotated[int, Field(ge=1)] = 1
+    """How many people must approve a release that requires an approval."""
+    approve_own: bool = True
+    """Whether people may approve a release that they triggered themselves."""
     api_conn_id: ConnectionId = "hhvm_airflow_api"
     """The Airflow connection for Airflow's own API: host with scheme and port, login, password. A cancelled
     run uses it to cancel its child runs."""
@@ -368,6 +372,11 @@ class Settings(BaseSettings):
             )
         if self.signing_key_file and "signing_conn_id" in self.model_fields_set:
             raise ValueError("signing_key_file and signing_conn_id are both set: which key signs?")
+        if self.approvers is not None and len(set(self.approvers)) < self.approvals:
+            raise ValueError(
+                f"approvals is {self.approvals}, but approvers names {len(set(self.approvers))}: no release "
+                "could be approved"
+            )
         if self.grace < 2 * self.poll_interval:
             raise ValueError(
                 f"grace is {self.grace} and poll_interval {self.poll_interval}: grace must be at least "

@@ -88,15 +88,19 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     asked: dict[str, Any] = {"distros": [BOOKWORM], "require_approval": True}
     deployment.start(MULTI, "held", versions=["1.3.0", "1.3.1"], hold_until=past, **asked)
     deployment.start(WRAPPER, "later", version="1.3.2", hold_until=f"{soon:%Y-%m-%dT%H:%M:%SZ}", **asked)
-    deployment.until_task(MULTI, "held", "approve", "awaiting_input")
-    deployment.until_task(WRAPPER, "later", "approve", "awaiting_input")
+    deployment.until_asked(MULTI, "held")
+    deployment.until_asked(WRAPPER, "later")
+    # Not even by the DAG that publishes.
+    deployment.start(PUBLISH, "at-once", version="1.3.0", distros=[BOOKWORM])
+    assert deployment.ended(PUBLISH, "at-once") == "failed"
+    assert "HHVM 1.3.0 is not approved" in deployment.said(PUBLISH, "at-once", "candidate")
     assert deployment.public() == before
 
     deployment.answer(MULTI, "held", "Reject")
     assert deployment.ended(MULTI, "held") == "failed"
     assert deployment.public() == before
     # A person cannot get around it in the UI either.
-    approve = f"/dags/{MULTI}/dagRuns/held/taskInstances/approve"
+    approve = f"/dags/{MULTI}/dagRuns/held/taskInstances/approve/0"
     deployment.api.call("PATCH", approve, {"new_state": "success"})
     deployment.clear(MULTI, "held")
     assert deployment.ended(MULTI, "held") == "failed"
@@ -104,14 +108,15 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     assert deployment.public() == before
 
     deployment.api.clear_tasks(MULTI, "held", "ready", downstream=True)
-    deployment.until_task(MULTI, "held", "approve", "awaiting_input")
+    deployment.until_asked(MULTI, "held")
     deployment.answer(MULTI, "held", "Approve")
     assert deployment.ended(MULTI, "held") == "success"
     assert deployment.is_public("1.3.0")
     assert deployment.is_public("1.3.1")
     for version in ("1.3.0", "1.3.1"):
-        record = deployment.var / "s3" / SCRATCH / "approvals" / version / MULTI / "held.json"
-        assert json.loads(record.read_text())["by"] == USER
+        records = (deployment.var / "s3" / SCRATCH / "approvals" / version).glob("*.json")
+        answers = sorted((json.loads(record.read_text()) for record in records), key=lambda one: one["at"])
+        assert [(one["approved"], one["by"]["id"]) for one in answers] == [(False, USER), (True, USER)]
 
     deployment.answer(WRAPPER, "later", "Approve")
     deployment.until_task(WRAPPER, "later", "hold_until", "deferred")

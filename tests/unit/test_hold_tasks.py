@@ -1,44 +1,30 @@
-"""What the wrappers decide by themselves, without a scheduler."""
+"""What the tasks that hold a release show to people."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
-import pytest
-
-from hhvm_packaging.orchestration.hold_tasks import is_held, write_body
-from hhvm_packaging.planning.request import Request
-from hhvm_packaging.publishing.holds import Package, Ready
+from hhvm_packaging.orchestration.hold_tasks import write_body
+from hhvm_packaging.planning.hold_records import Asked, Asker, Package, Question
 from tests.unit.test_markdown import shown
 
-TODAY = datetime.date(2026, 11, 25)
 
-
-def asked(**more: Any) -> dict[str, Any]:
-    """What ``plan`` returns."""
-    request = Request(version="1.0.0", distros=("debian-12-bookworm",), today=TODAY, **more)
-    return request.model_dump(mode="json")
-
-
-def test_a_release_that_waits_for_nothing_goes_from_its_builds_to_publishing() -> None:
-    assert is_held.function(asked()) == "may_publish"
-    assert is_held.function([asked(), asked()]) == "may_publish"
-
-
-@pytest.mark.parametrize("more", [{"require_approval": True}, {"hold_until": "2026-11-25T00:00:00Z"}])
-def test_a_release_that_is_to_wait_is_held(more: dict[str, Any]) -> None:
-    assert is_held.function(asked(**more)) == "ready"
-    assert is_held.function([asked(**more)]) == "ready"
-
-
-def test_who_approves_reads_the_versions_as_they_are() -> None:
+def test_who_approves_reads_which_builds_they_approve() -> None:
     names = {"debian-12-bookworm": "1.0.1-1~bookworm", "debian-13-trixie": "1.0.1-1~trixie"}
-    packages = {name: Package(version=version, directory="") for name, version in names.items()}
-    found = [
-        Ready(version="1.0.1", packages=packages),
-        Ready(version="1.0.2", missing=("debian-12-bookworm",)),
-    ]
-    body = write_body(found)
+    packages = {
+        name: Package(
+            version=version,
+            directory=f"1.0.1/{name}/20261122T000000.000000Z-1/",
+            files={f"hhvm_{version}_amd64.deb": "c" * 64},
+        )
+        for name, version in names.items()
+    }
+    asked = Asked(version="1.0.1", source="a" * 64, packages=packages, holds=("h" * 64,))
+    asker = Asker(dag_id="d", run_id="r", at=datetime.datetime.now(datetime.UTC))
+    body = write_body(Question(asker=asker, number=1, asked=(asked,)))
     assert "~" not in body.replace("\\~", "")
-    assert shown(body) == "".join(map(str, found))
+    text = shown(body)
+    for word in ("1.0.1", "a" * 12, *names, *names.values(), "20261122T000000.000000Z-1"):
+        assert word in text
+    for package in packages.values():
+        assert package.digest[:12] in text

@@ -61,8 +61,17 @@ STORED: dict[Template, tuple[str, str]] = {
         keys.job_file("4.172.1", JOB, ATTEMPT, keys.LOG),
         f"jobs/4.172.1/{JOB}/20261128T072619.123456Z-2/log.txt",
     ),
-    Scratch.APPROVAL: (
-        keys.approval("4.172.1", "hhvm_build_and_publish", "manual__2026-11-28T07:26:19+00:00"),
+    Scratch.HOLD: (keys.hold("4.172.1", SHA256), f"holds/4.172.1/{SHA256}.json"),
+    Scratch.LIFTED: (keys.lifted("4.172.1", SHA256), f"holds/4.172.1/lifted/{SHA256}.json"),
+    Scratch.QUESTION: (
+        keys.question("hhvm_build_and_publish", "manual__2026-11-28T07:26:19+00:00", 1),
+        "questions/hhvm_build_and_publish/manual__2026-11-28T07:26:19+00:00/1.json",
+    ),
+    Scratch.ANSWER: (keys.answer("4.172.1", SHA256), f"approvals/4.172.1/{SHA256}.json"),
+    Scratch.FORMER_APPROVAL: (
+        Scratch.FORMER_APPROVAL.build(
+            version="4.172.1", dag_id="hhvm_build_and_publish", run_id="manual__2026-11-28T07:26:19+00:00"
+        ),
         "approvals/4.172.1/hhvm_build_and_publish/manual__2026-11-28T07:26:19+00:00.json",
     ),
     Scratch.UNDELIVERED: (keys.undelivered(SHA256), f"undelivered/{SHA256}.json"),
@@ -154,6 +163,7 @@ FIELDS: dict[str, SearchStrategy[str]] = {
     ),
     "job": st.from_regex(r"[a-z0-9][a-z0-9.-]*", fullmatch=True),
     "job_file": NAMES | st.sampled_from([keys.JOB, keys.LOG, keys.RESULT, keys.FAILURE]),
+    "number": st.integers(1, 10**9).map(str),
     "nightly": NIGHTLIES,
     "release": RELEASES,
     "release_file": st.sampled_from(RELEASE_FILES),

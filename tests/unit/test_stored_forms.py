@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
+from hhvm_packaging.planning.hold_records import Answer, Hold
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.publishing.holds import Approval
 
 DIRECTORY = "1.0.0/debian-12-bookworm/20261122T000000.000000Z/"
 MANIFEST: dict[str, Any] = {
@@ -28,13 +29,40 @@ MANIFEST: dict[str, Any] = {
         }
     ],
 }
-APPROVAL: dict[str, Any] = {
-    "version": "1.0.0",
-    "run": "hhvm_build_and_publish, a-run",
-    "by": "somebody",
+HOLD = b"""{
+  "asker": {
     "at": "2026-11-22T00:00:00Z",
-    "source": "b" * 64,
-    "packages": {"debian-12-bookworm": {"version": "1.0.0-1~bookworm", "build": DIRECTORY}},
+    "by": "anna",
+    "dag_id": "hhvm_build_and_publish",
+    "run_id": "a-run"
+  },
+  "needs_approval": true,
+  "until": null,
+  "version": "1.0.0"
+}
+"""
+HELD_AS = "b662fe18d8971e1abd8e3c6674b652926b6a73e7049e38c117cc0187febf76ed"
+ANSWER: dict[str, Any] = {
+    "approved": True,
+    "asked": {
+        "holds": [HELD_AS],
+        "packages": {
+            "debian-12-bookworm": {
+                "build": DIRECTORY,
+                "files": {"hhvm_1.0.0-1~bookworm_amd64.deb": "c" * 64},
+                "version": "1.0.0-1~bookworm",
+            }
+        },
+        "source": "b" * 64,
+        "version": "1.0.0",
+    },
+    "asker": "anna",
+    "at": "2026-11-22T01:00:00Z",
+    "by": {"id": "ben", "name": "ben"},
+    "dag_id": "hhvm_build_and_publish",
+    "number": 1,
+    "run_id": "a-run",
+    "version": "1.0.0",
 }
 TRIGGER: dict[str, Any] = {
     "name": "hhvm-1.0.0-a-job-0123456789ab",
@@ -52,10 +80,17 @@ def test_a_manifest_names_its_directory_build() -> None:
     assert manifest.model_dump(mode="json") == MANIFEST | {"left_out": {}}
 
 
-def test_an_approval_names_the_directories_of_packages_build() -> None:
-    approval = Approval.model_validate(APPROVAL)
-    assert approval.packages["debian-12-bookworm"].directory == DIRECTORY
-    assert approval.model_dump(mode="json") == APPROVAL
+def test_a_hold_is_kept_under_the_name_by_which_answers_name_it() -> None:
+    assert Hold.model_validate_json(HOLD).name == hashlib.sha256(HOLD).hexdigest() == HELD_AS
+
+
+def test_an_approval_names_the_digests_and_the_holds() -> None:
+    answer = Answer.model_validate(ANSWER)
+    assert answer.model_dump(mode="json") == ANSWER
+    assert answer.asked.digests == {
+        "its source": "b" * 64,
+        "debian-12-bookworm hhvm_1.0.0-1~bookworm_amd64.deb": "c" * 64,
+    }
 
 
 def test_a_trigger_names_its_attempt_build() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hhvm_packaging.apt.index import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
     from hhvm_packaging.apt.index import Identity
@@ -36,6 +36,8 @@ class Change:
     """The files of the new packages. The pool may lack them."""
     going_back_to: Release | None = None
     """The earlier Release whose other files the suite gets again; None if it keeps those that it has."""
+    version: str = ""
+    """The version of HHVM that the new packages were built of; empty if each package's own says it."""
 
     def __bool__(self) -> bool:
         """Whether anything changes."""
@@ -84,6 +86,14 @@ class Change:
     def added(self) -> frozenset[Identity]:
         """The packages that users are not offered before the change."""
         return self.identities - self.current.identities
+
+    @property
+    def added_files(self) -> Iterator[tuple[Identity, str, str]]:
+        """Each file of the added packages: its package, its name, its SHA-256."""
+        for entries in self.indices.values():
+            for entry in entries.stanzas:
+                if entry.identity in self.added:
+                    yield from ((entry.identity, name, digest) for name, digest in entry.digests)
 
     @property
     def removed(self) -> frozenset[Identity]:

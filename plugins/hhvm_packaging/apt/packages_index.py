@@ -32,6 +32,11 @@ class Stanza(Entry):
     size: int
     """Bytes."""
 
+    @property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """Name and SHA-256 of the .deb."""
+        return ((self.filename.rpartition("/")[2], self.sha256),)
+
     @classmethod
     def parse_published(cls, text: str) -> Self:
         """Parse only the fields that are needed: thousands of whole paragraphs take most of a publish."""

@@ -44,6 +44,11 @@ class Source(Entry):
     """The directory of its files, relative to the repository; empty if it has none yet."""
     files: tuple[SourceFile, ...]
 
+    @property
+    def digests(self) -> tuple[tuple[str, str], ...]:
+        """Name and SHA-256 of each file."""
+        return tuple((file.name, file.sha256) for file in self.files)
+
     @classmethod
     def _of(cls, text: str, found: Paragraph) -> Self:
         package, version = found["Package"], found["Version"]

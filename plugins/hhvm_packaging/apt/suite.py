@@ -76,7 +76,9 @@ class Suite:
     """A suite of a repository (debian or ubuntu); ``scratch`` keeps its snapshots.
 
     Of the requests whose order does not matter, ``at_once`` are under way at the same time. ``locks`` is the
-    directory of the lock files: all publishers of a machine must use the same.
+    directory of the lock files: all publishers of a machine must use the same. ``permit`` raises a
+    PackagingError if a change makes something public that must not be: each commit asks it before anything is
+    written.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Suite:
         *,
         at_once: int = 1,
         locks: Path = DIRECTORY,
+        permit: Callable[[Change], None] = lambda _: None,
     ) -> None:
         self.downloads = downloads
         self.scratch = scratch
@@ -95,6 +98,7 @@ class Suite:
         self.suite = suite
         self.at_once = at_once
         self.locks = locks
+        self.permit = permit
         self.directory = keys.suite(repository, suite)
 
     def __str__(self) -> str:
@@ -270,8 +274,9 @@ class Suite:
     def commit(self, change: Change, signer: Signer, copies: Iterable[Callable[[], object]] = ()) -> Snapshot:
         """Change what users get. The ``copies`` put the files into the pool that it lacks.
 
-        Raises Conflict if the suite is no longer as the change's ``current`` says.
+        Raises Conflict if the suite is no longer as the change's ``current`` says; what ``permit`` raises.
         """
+        self.permit(change)
         current = change.current
         # Suites of other tools may have no by-hash files at all.
         known = current.release.sha256 if current.release and current.release.by_hash else {}

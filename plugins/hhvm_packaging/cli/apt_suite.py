@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import adoption, undo
 from hhvm_packaging.apt.sign_again import sign_again
-from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store.buckets import Conflict
 from hhvm_packaging.store.keys import REPOSITORIES
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.suite import Suite
 
 
 class NotAdopted(PackagingError):
@@ -146,14 +146,7 @@ def _carry_out(arguments: argparse.Namespace) -> Iterable[str]:
             chosen = [there[name] for name in arguments.suites or there]
             yield from adopt(chosen, signer, really=arguments.yes)
         return
-    suite = Suite(
-        store.downloads,
-        store.scratch,
-        arguments.repository,
-        arguments.suite,
-        at_once=settings().requests_at_once,
-        locks=settings().lock_directory,
-    )
+    suite = target_suites.named_suite(store, arguments.repository, arguments.suite, settings())
     if arguments.command == "history":
         yield from show_history(suite)
         return

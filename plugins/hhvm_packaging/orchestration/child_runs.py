@@ -200,11 +200,12 @@ class PublishOperator(ChildRunOperator):
         self.await_turn(context)
         ti = context["ti"]
         with task_context.fail_without_retry():
+            requests = task_context.parse_requests(ti.xcom_pull(task_ids=WrapperTask.PLAN))
+            # Not every run has it from `plan`: an older revision may have begun this one.
+            holds.ask_for_holds(requests, task_context.read_asker(context), connections.store())
             holds.ensure_publishable(
                 Request.model_validate(self.request),
-                task_context.parse_requests(ti.xcom_pull(task_ids=WrapperTask.PLAN)),
-                ti.dag_id,
-                ti.run_id,
+                requests,
                 now=datetime.datetime.now(datetime.UTC),
                 store=connections.store(),
                 settings=settings(),

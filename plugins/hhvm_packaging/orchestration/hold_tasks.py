@@ -13,30 +13,33 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, TriggerRul
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from hhvm_packaging.orchestration import connections, notifications, task_context
+from hhvm_packaging.planning.hold_records import Person, Question
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import holds
 from hhvm_packaging.reporting import markdown
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     from airflow.sdk import Context
     from airflow.sdk.types import Operator
 
+    from hhvm_packaging.planning.request import Request
 
-class ReadyXCom(TypedDict):
-    """What the task ``ready`` returns."""
+_HOLD_UNTIL = "hold_until"
+"""The key of the XCom with the time before which nothing is published, in ISO format."""
 
-    hold_until: str
-    """The time before which nothing is published, in ISO format; now, if the run does not wait for one."""
-    require_approval: bool
-    subject: str
-    """The versions, for the person who approves."""
-    body: str
-    """Markdown: what is built of each version."""
-    found: list[dict[str, Any]]
-    """The JSON of a Ready for each version that may be published, in their order."""
+
+class QuestionXCom(TypedDict):
+    """One of what the task ``ready`` returns: a question, asked for one of the approvals that it needs."""
+
+    number: int
+    """The question's, in its run."""
+    place: int
+    """Counts the approvals of a question, from 1."""
+    label: str
+    """The versions, and which approval it is."""
 
 
 class HoldOperator(DateTimeSensorAsync):
@@ -48,94 +51,166 @@ class HoldOperator(DateTimeSensorAsync):
             super().execute(context)
 
 
+class ApproveOperator(ApprovalOperator):
+    """Ask a person whether builds may be public, and record the answer in the store.
+
+    Airflow keeps the text of a question for as long as its mapped task exists, also if it is cleared and asks
+    something else then. So each question has a mapped task of its own, and never changes. The answer is
+    recorded by the process that gets it: what a task returns, or the state that a person gives it, approves
+    nothing.
+    """
+
+    def __init__(self, *, question: QuestionXCom, **kwargs: Any) -> None:
+        users = [{"id": user, "name": user} for user in settings().approvers or ()]
+        super().__init__(
+            subject="",
+            fail_on_reject=True,
+            assigned_users=users or None,
+            notifiers=notifications.waiting(),
+            **kwargs,
+        )
+        self.question = question
+
+    def execute(self, context: Context) -> Any:
+        """Ask, unless it is approved already. Skip a question that is not asked any more."""
+        with task_context.fail_without_retry():
+            question = self._read(context)
+            outcome = holds.find_outcome(question, self.question["place"], connections.store(), settings())
+        if outcome is None:
+            self.subject = f"Publish {_name(question)}?"
+            self.body = write_body(question)
+            return super().execute(context)
+        if outcome.approved:
+            self.log.info("%s", outcome.reason)
+            return None
+        raise AirflowSkipException(outcome.reason)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
+        """Record the answer. Fail if it was no, or if this person may not say yes."""
+        if "error" not in event:
+            self.validate_chosen_options(event["chosen_options"])
+            self._record(context, event)
+        return super().execute_complete(context, event)
+
+    def _record(self, context: Context, event: Mapping[str, Any]) -> None:
+        user = event.get("responded_by_user")
+        if not user:
+            raise AirflowFailException("Airflow does not say who answered: clear this task, and answer again")
+        with task_context.fail_without_retry():
+            holds.record_answer(
+                self._read(context),
+                Person(id=str(user["id"]), name=str(user["name"])),
+                event["responded_at"],
+                connections.store(),
+                settings(),
+                approved=event["chosen_options"] == [self.APPROVE],
+            )
+        self.log.info("%s answered %s", user["name"], ", ".join(event["chosen_options"]))
+
+    def _read(self, context: Context) -> Question:
+        ti = context["ti"]
+        questions = Question.read_all(connections.store(), ti.dag_id, ti.run_id)
+        number = self.question["number"] if isinstance(self.question, dict) else 0
+        if not 0 < number <= len(questions):
+            raise AirflowFailException(
+                f"Nothing is to be asked: clear `{WrapperTask.READY}` and what follows"
+            )
+        return questions[number - 1]
+
+
 def embargo(planned: Any, build: Operator) -> Operator:
     """Make the tasks between ``build`` and publishing. Returns the last one.
 
     ``planned`` is what the wrapper's task ``plan`` returned.
     """
     held = is_held(planned)
-    found: Any = ready(planned)
-    approve = ApprovalOperator(
+    questions: Any = ready(planned)
+    approve = ApproveOperator.partial(
         task_id=WrapperTask.APPROVE,
-        subject="Publish {{ ti.xcom_pull(task_ids='ready')['subject'] }}?",
-        body="{{ ti.xcom_pull(task_ids='ready')['body'] }}",
-        fail_on_reject=True,
-        notifiers=notifications.waiting(),
-        assigned_users=[{"id": user, "name": user} for user in settings().approvers or ()] or None,
-        pre_execute=_begin_to_ask,
+        map_index_template="{{ task.question['label'] }}",
         # A person who rejected the release is not asked again.
         retry_policy=ExceptionRetryPolicy(
             rules=[RetryRule(exception=HITLRejectException, action=RetryAction.FAIL)]
         ),
-    )
-    approved = record_approval(found)
+    ).expand(question=questions)
     hold_until = HoldOperator(
         task_id=WrapperTask.HOLD_UNTIL,
-        target_time="{{ ti.xcom_pull(task_ids='ready')['hold_until'] }}",
-        # `approve` is skipped if no approval is required.
+        target_time=f"{{{{ ti.xcom_pull(task_ids='{WrapperTask.READY}', key='{_HOLD_UNTIL}') }}}}",
+        # `approve` is skipped if nothing is to be approved.
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
     )
     # An empty task that is never skipped. It needs no process.
     may_publish = EmptyOperator(task_id=WrapperTask.MAY_PUBLISH, trigger_rule=TriggerRule.NONE_FAILED)
-    held >> [found, may_publish]
-    build >> found >> approve >> approved >> hold_until >> may_publish
-    found >> hold_until
+    held >> [questions, may_publish]
+    build >> questions >> approve >> hold_until >> may_publish
+    questions >> hold_until
     return may_publish
 
 
+def ask_for_holds(requests: Iterable[Request]) -> None:
+    """Hold the versions in the store, as the requests of the current run ask for."""
+    holds.ask_for_holds(requests, task_context.read_asker(get_current_context()), connections.store())
+
+
 @task.branch(task_id=WrapperTask.IS_HELD)
+@task_context.fail_without_retry()
 def is_held(planned: Any) -> str:
-    """Skip the other tasks here if the run waits neither for a time nor for an approval."""
-    request = task_context.parse_requests(planned)[0]
-    wait = request.hold_until or request.require_approval
+    """Skip the other tasks here if no version waits for a time or for an approval, whoever asked for that."""
+    found = holds.read_holds(task_context.parse_requests(planned), connections.store(), settings())
+    wait = any(version.until or version.needing_approval for version in found.values())
     return str(WrapperTask.READY if wait else WrapperTask.MAY_PUBLISH)
 
 
 # ALL_DONE: some builds may fail. The request says whether the others are published.
-@task(task_id=WrapperTask.READY, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, multiple_outputs=False)
+@task(task_id=WrapperTask.READY, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 @task_context.fail_without_retry()
-def ready(planned: Any) -> ReadyXCom:
-    """Find out which versions are built and may be published. Fail if none may."""
+def ready(planned: Any) -> list[QuestionXCom]:
+    """Find out which versions are built and may be published, and what must be approved before.
+
+    Fail if no version may be published.
+    """
+    context, store = get_current_context(), connections.store()
     requests = task_context.parse_requests(planned)
-    found = holds.find_ready(requests, connections.store(), settings())
+    found = holds.find_ready(requests, store, settings())
     for fault in holds.find_faults(requests, found).values():
         task_context.log.error("%s. This run will fail at its end.", fault)
     publishable = holds.select_publishable(requests, found)
-    return {
-        "hold_until": (requests[0].hold_until or datetime.datetime.now(datetime.UTC)).isoformat(),
-        "require_approval": requests[0].require_approval,
-        "subject": ", ".join(f"HHVM {version.version}" for version in publishable),
-        "body": write_body(publishable),
-        "found": [version.model_dump(mode="json") for version in publishable],
-    }
+    for version in publishable:
+        task_context.log.info("%s", version)
+    times = [held.until for held in holds.read_holds(requests, store, settings()).values() if held.until]
+    until = max(times, default=datetime.datetime.now(datetime.UTC))
+    context["ti"].xcom_push(key=_HOLD_UNTIL, value=until.isoformat())
+    questions = holds.ask(requests, publishable, task_context.read_asker(context), store, settings())
+    return [
+        {"number": question.number, "place": place, "label": _label(question, place)}
+        for question in questions
+        for place in range(1, question.approvals + 1)
+    ]
 
 
-def write_body(found: Sequence[holds.Ready]) -> str:
-    """What is built of each version, in Markdown: an item each."""
-    return "\n".join(f"- {markdown.escape(str(version))}" for version in found)
+def write_body(question: Question) -> str:
+    """What is to be approved, in Markdown: an item for each version, with an item for each build."""
+    lines = []
+    for asked in question.asked:
+        lines.append(f"- HHVM {asked.version}, source {asked.source[:12]}")
+        lines += [
+            f"  - {distro} {package.version}, build {package.directory.split('/')[-2]}, {package.digest[:12]}"
+            for distro, package in asked.packages.items()
+        ]
+    return "\n".join(_escape_item(line) for line in lines)
 
 
-@task(task_id=WrapperTask.RECORD_APPROVAL)
-def record_approval(found: ReadyXCom) -> str:
-    """Record in the store who approved which builds."""
-    ti = get_current_context()["ti"]
-    answer = ti.xcom_pull(task_ids=WrapperTask.APPROVE)
-    user = answer and answer["responded_by_user"]
-    if not user:
-        raise AirflowFailException(f"Nobody approved it: clear `{WrapperTask.APPROVE}` and what follows")
-    by, at = str(user["name"]), answer["responded_at"]
-    approved = [holds.Ready.model_validate(version) for version in found["found"]]
-    holds.record_approval(approved, ti.dag_id, ti.run_id, by, at, connections.store())
-    summary = f"{by} approved {found['subject']}"
-    task_context.log.info("%s at %s", summary, at)
-    return summary
+def _escape_item(line: str) -> str:
+    indent, _, text = line.partition("- ")
+    return f"{indent}- {markdown.escape(text)}"
 
 
-def _begin_to_ask(context: Context) -> None:
-    """Skip the task unless an approval is required. If it is, an earlier approval in this run ends."""
-    ti = context["ti"]
-    found: ReadyXCom = ti.xcom_pull(task_ids=WrapperTask.READY)
-    if not found["require_approval"]:
-        raise AirflowSkipException("require_approval was not asked for")
-    requests = task_context.parse_requests(ti.xcom_pull(task_ids=WrapperTask.PLAN))
-    holds.withdraw_approvals(requests, ti.dag_id, ti.run_id, connections.store())
+def _name(question: Question) -> str:
+    return ", ".join(f"HHVM {asked.version}" for asked in question.asked)
+
+
+def _label(question: Question, place: int) -> str:
+    versions = ", ".join(asked.version for asked in question.asked)
+    return f"{question.number}: {versions}" + (
+        f" ({place} of {question.approvals})" if question.approvals > 1 else ""
+    )

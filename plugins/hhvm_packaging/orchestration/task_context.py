@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from hhvm_packaging import distros
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import nightly_days, packaging_files
+from hhvm_packaging.planning.hold_records import Asker
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
 from hhvm_packaging.runs.run import FAILURE_REASON, Run, find_task_state
@@ -75,6 +76,13 @@ def read_requests(context: Mapping[str, Any]) -> tuple[Request, ...]:
     """The run's requests, one for each version, in their order. Otherwise like read_request."""
     with fail_without_retry():
         return Request.check_several(_params(context), context["dag_run"].conf, **_check_arguments(context))
+
+
+def read_asker(context: Mapping[str, Any]) -> Asker:
+    """The task's run and who triggered it, for the records that it makes."""
+    run = context["dag_run"]
+    by = getattr(run, "triggering_user_name", None) or ""
+    return Asker(dag_id=run.dag_id, run_id=run.run_id, by=by, at=run.run_after)
 
 
 def read_dry_run(context: Mapping[str, Any]) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.planning import hold_records
 from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import REPOSITORIES
@@ -38,7 +40,7 @@ def suite_kind(release: Release, settings: Settings) -> str:
 
 def open_suite(store: Store, distro: Distro, name: str, settings: Settings) -> Suite:
     """The suite of that name in the distribution's repository, whether it exists or not."""
-    return _suite(store, distro.repository, name, settings)
+    return named_suite(store, distro.repository, name, settings)
 
 
 def list_suites(store: Store, settings: Settings) -> Iterator[Suite]:
@@ -47,7 +49,7 @@ def list_suites(store: Store, settings: Settings) -> Iterator[Suite]:
         published = store.downloads.directories(keys.suites(name))
         with_snapshots = store.scratch.directories(keys.histories(name))
         for found in sorted({*published, *with_snapshots}):
-            yield _suite(store, name, found, settings)
+            yield named_suite(store, name, found, settings)
 
 
 def list_distro_suites(distro: Distro, store: Store, settings: Settings) -> list[Suite]:
@@ -59,7 +61,8 @@ def list_distro_suites(distro: Distro, store: Store, settings: Settings) -> list
     ]
 
 
-def _suite(store: Store, repository: str, name: str, settings: Settings) -> Suite:
+def named_suite(store: Store, repository: str, name: str, settings: Settings) -> Suite:
+    """The suite of that name, whether it exists or not. It refuses to make public what is held."""
     return Suite(
         store.downloads,
         store.scratch,
@@ -67,4 +70,5 @@ def _suite(store: Store, repository: str, name: str, settings: Settings) -> Suit
         name,
         at_once=settings.requests_at_once,
         locks=settings.lock_directory,
+        permit=partial(hold_records.ensure_change_released, store=store, settings=settings),
     )

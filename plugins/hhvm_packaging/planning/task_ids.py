@@ -42,7 +42,6 @@ class WrapperTask(StrEnum):
     IS_HELD = "is_held"
     READY = "ready"
     APPROVE = "approve"
-    RECORD_APPROVAL = "record_approval"
     HOLD_UNTIL = "hold_until"
     MAY_PUBLISH = "may_publish"
     PUBLISH = "publish"

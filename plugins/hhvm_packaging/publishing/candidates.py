@@ -20,7 +20,7 @@ from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers.job import Input
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.index import Identity
@@ -117,9 +117,17 @@ def make_all(plan: PublishPlan, store: Store, signer: Signer, settings: Settings
         else:
             log.info("%s would change:\n%s", candidate.distro, candidate.difference)
     if not (found := [candidate.distro for candidate in made if not candidate.fault]):
-        faults = "; ".join(f"{candidate.distro}: {candidate.fault}" for candidate in made)
+        faults = "; ".join(_join_faults(made))
         raise NoCandidate(f"HHVM {plan.version}: no distribution has a candidate. {faults}")
     return found
+
+
+def _join_faults(candidates: Iterable[Candidate]) -> Iterator[str]:
+    """Each fault once, after the names of its distributions."""
+    found: dict[str, list[str]] = {}
+    for candidate in candidates:
+        found.setdefault(candidate.fault or "", []).append(candidate.distro)
+    return (f"{', '.join(distros)}: {fault}" for fault, distros in found.items())
 
 
 def make(
@@ -155,6 +163,8 @@ def _make(
         suite_changes.make_change(plan, distro, target, target.read(signer=signer), store, signer, settings)
         for target in targets
     ]
+    for target, change in zip(targets, changes, strict=True):
+        target.permit(change)
     # The suites share the pool.
     pool = {file.pool_key: file for change in changes for file in change.files}
     missing = {file.pool_key for file in targets[0].find_missing(list(pool.values()))}

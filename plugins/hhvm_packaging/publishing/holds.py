@@ -1,55 +1,42 @@
-"""Holds: which builds of a release are ready, who approved them, and why the release is not published yet."""
+"""Holds: which builds of a release are ready, whether people approved them, and why it is not public yet."""
 
 from __future__ import annotations
 
-import datetime
 from functools import partial
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, NamedTuple
 
 from hhvm_packaging.building.steps import MakeBinaryPackage
-from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning.hold_records import (
+    Answer,
+    Asked,
+    Builds,
+    Held,
+    Hold,
+    Holds,
+    Package,
+    Question,
+    ensure_released,
+)
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan, expand_distros
 from hhvm_packaging.planning.request import HOLD_ALL
 from hhvm_packaging.planning.task_ids import WrapperTask
-from hhvm_packaging.store import keys
+from hhvm_packaging.release import Release
 from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import datetime
+    from collections.abc import Iterable, Sequence
 
+    from hhvm_packaging.planning.hold_records import Asker, Person
     from hhvm_packaging.planning.request import Request
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
 
 
-class Held(PackagingError):
-    """A release may not be published now. The message says which, why, and what to do."""
-
-
-class Package(BaseModel):
-    """What is built of one version for one distribution. Part of the JSON of Ready and of Approval."""
-
-    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
-
-    version: str
-    """The Debian version, such as 1.0.0-1~bookworm."""
-    directory: str = Field(validation_alias="build", serialization_alias="build")
-    """The directory in scratch that holds the packages. Each build has its own."""
-
-
-class Ready(BaseModel):
+class Ready(Builds):
     """What is built of one version, of everything that was asked for."""
 
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    source: str = ""
-    """SHA-256 of the signed source tarball; empty if there is none."""
-    packages: dict[str, Package] = {}
-    """By the name of the distribution."""
     missing: tuple[str, ...] = ()
     """The names of the distributions that were asked for and are not built."""
 
@@ -82,26 +69,6 @@ class Ready(BaseModel):
         return f"HHVM {self.version}: {', '.join(built + missing)}"
 
 
-class Approval(BaseModel):
-    """A person's approval to publish one version, given in one run. It is kept in the store."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    run: str
-    """The DAG id and the run id."""
-    by: str
-    """The person's login name."""
-    at: datetime.datetime
-    source: str
-    packages: dict[str, Package]
-    """The builds that were approved, by the name of the distribution."""
-
-    def covers(self, ready: Ready) -> bool:
-        """Whether everything that is ready was approved: the same source and the same builds."""
-        return self.source == ready.source and ready.packages.items() <= self.packages.items()
-
-
 def find_ready(requests: Sequence[Request], store: Store, settings: Settings) -> list[Ready]:
     """Find what is built of each version, in the order of the requests."""
     return [Ready.find(request, store, settings) for request in requests]
@@ -131,39 +98,142 @@ def select_publishable(requests: Sequence[Request], found: Sequence[Ready]) -> l
     return [version for version in found if version.version not in held]
 
 
-def record_approval(
-    found: Sequence[Ready], dag_id: str, run_id: str, by: str, at: datetime.datetime, store: Store
+def ask_for_holds(requests: Iterable[Request], asker: Asker, store: Store) -> None:
+    """Hold each version in the store as its request asks for. It is held from then on, whatever asks for it.
+
+    Running it again does no harm.
+    """
+    for request in requests:
+        if request.hold_until or request.require_approval:
+            Hold(
+                version=request.version,
+                asker=asker,
+                until=request.hold_until,
+                needs_approval=request.require_approval,
+            ).write(store)
+
+
+def read_holds(requests: Iterable[Request], store: Store, settings: Settings) -> dict[str, Holds]:
+    """The holds of all versions that are asked for. Raises DamagedRecord."""
+    return {request.version: Holds.read(store, request.version, settings) for request in requests}
+
+
+def ask(
+    requests: Sequence[Request], found: Iterable[Ready], asker: Asker, store: Store, settings: Settings
+) -> list[Question]:
+    """What people are asked in this run, in its order: earlier questions, and a last one if it is needed.
+
+    The last one names the builds, of those that were ``found``, that need an approval and have none. If it
+    asked for exactly these before, there is no other one: a question has a place of its own in the run, and
+    an answer is for the question of that place.
+    """
+    holds = read_holds(requests, store, settings)
+    asked = tuple(
+        Asked(**dict(ready), holds=tuple(holds[ready.version].needing_approval))
+        for ready in found
+        if holds[ready.version].unapproved(ready.digests)
+    )
+    questions = Question.read_all(store, asker.dag_id, asker.run_id)
+    last = questions[-1] if questions else None
+    if asked and (last is None or last.asked != asked or last.approvals < settings.approvals):
+        question = Question(asker=asker, number=len(questions) + 1, asked=asked, approvals=settings.approvals)
+        if not question.write(store):
+            raise Held(f"{asker}: something else was asked in this run at the same time; clear this task")
+        questions.append(question)
+    return questions
+
+
+class Outcome(NamedTuple):
+    """Why there is no need to ask a question."""
+
+    approved: bool
+    reason: str
+
+
+def find_outcome(question: Question, place: int, store: Store, settings: Settings) -> Outcome | None:
+    """Why there is no need to ask this question; None if it must be asked.
+
+    ``place`` counts from 1: of a question that needs several approvals, each is asked for by itself.
+    """
+    people: list[set[str]] = []
+    for asked in question.asked:
+        if find_files(store, asked) != {distro: built.files for distro, built in asked.packages.items()}:
+            reason = f"HHVM {asked.version} was built again after this was asked: it is not asked any more"
+            return Outcome(approved=False, reason=reason)
+        holds = Holds.read(store, asked.version, settings)
+        people += [
+            set(holds.approvers(hold, digest).values())
+            for hold in asked.holds
+            if hold in holds.needing_approval
+            for digest in asked.digests.values()
+        ]
+    if not people:
+        return Outcome(approved=False, reason="nothing that was asked for holds it any more")
+    if len(who := set.intersection(*people)) < place:
+        return None
+    return Outcome(approved=True, reason=f"{' and '.join(sorted(who))} approved it already")
+
+
+def find_files(store: Store, asked: Asked) -> dict[str, dict[str, str]]:
+    """The files that are built now for the distributions that were asked about, as Package has them.
+
+    None if the source is another one.
+    """
+    release = Release.find(asked.version)
+    source = SourceManifest.read(store, release) if release else None
+    if release is None or source is None or source.tarball.sha256 != asked.source:
+        return {}
+    manifests = (PackageManifest.read(store, release, distro) for distro in asked.packages)
+    return {manifest.distro: _package(manifest).files for manifest in manifests if manifest}
+
+
+def record_answer(
+    question: Question, by: Person, at: datetime.datetime, store: Store, settings: Settings, *, approved: bool
 ) -> None:
-    """Record in the store who approved these builds, and in which run."""
-    for ready in found:
-        approval = Approval(
-            version=ready.version,
-            run=f"{dag_id}, {run_id}",
+    """Record in the store what a person answered. Raises Held if that person may not approve it."""
+    answers = [
+        Answer(
+            version=asked.version,
+            dag_id=question.asker.dag_id,
+            run_id=question.asker.run_id,
+            number=question.number,
+            asker=question.asker.by,
             by=by,
             at=at,
-            source=ready.source,
-            packages=ready.packages,
+            approved=approved,
+            asked=asked,
         )
-        store.scratch.put_json(keys.approval(ready.version, dag_id, run_id), approval.model_dump(mode="json"))
+        for asked in question.asked
+    ]
+    for answer in answers:
+        if fault := _find_objection(answer, Holds.read(store, answer.version, settings)):
+            raise Held(f"{fault}. Clear this task, and let somebody else answer")
+    for answer in answers:
+        answer.write(store)
 
 
-def withdraw_approvals(requests: Sequence[Request], dag_id: str, run_id: str, store: Store) -> None:
-    """Delete the approvals that were given in the run."""
-    for request in requests:
-        store.scratch.delete(keys.approval(request.version, dag_id, run_id))
+def _find_objection(answer: Answer, holds: Holds) -> str | None:
+    """Why this answer is none; None if it is one."""
+    if not answer.approved:
+        return None
+    if objection := holds.objection(answer):
+        return objection
+    needed, asked = holds.settings.approvals, answer.asked
+    people = [holds.approvers(hold, digest) for hold in asked.holds for digest in asked.digests.values()]
+    if needed > 1 and all(answer.by.id in known for known in people):
+        return f"{answer.by.name} approved it already, and the setting approvals wants {needed} people"
+    return None
 
 
 def ensure_publishable(
     request: Request,
     requests: Sequence[Request],
-    dag_id: str,
-    run_id: str,
     *,
     now: datetime.datetime,
     store: Store,
     settings: Settings,
 ) -> None:
-    """Return if the run may publish the version of ``request`` now. Raises Held if it may not.
+    """Return if the version of ``request`` may be published now. Raises Held if it may not; DamagedRecord.
 
     ``requests`` are those of all versions of the run. Only the store counts, not the states of tasks: a
     person can mark a task successful.
@@ -172,20 +242,8 @@ def ensure_publishable(
     found = find_ready(asked, store, settings)
     if fault := find_faults(asked, found).get(request.version):
         raise Held(_advice(fault))
-    if request.hold_until and now < request.hold_until:
-        raise Held(f"HHVM {request.version} is held until {request.hold_until:%Y-%m-%d %H:%M:%S} UTC")
-    if not request.require_approval:
-        return
-    approval = store.scratch.get_json(keys.approval(request.version, dag_id, run_id))
-    if approval is None:
-        raise Held(f"HHVM {request.version} is not approved. To ask for it again, clear the failed tasks")
-    approved = Approval.model_validate(approval)
     [ready] = [version for version in found if version.version == request.version]
-    if not approved.covers(ready):
-        raise Held(
-            f"HHVM {request.version} is not what {approved.by} approved: it was built again since then. "
-            f"Clear `{WrapperTask.READY}` and what follows, and have that approved"
-        )
+    ensure_released(request.version, ready.digests, store, settings, now)
 
 
 def _advice(fault: str) -> str:
@@ -199,7 +257,12 @@ def _find_package(
     manifest = PackageManifest.read(store, request.release, distro)
     if manifest is None or not _is_wanted(request, manifest, plan, store, settings):
         return None
-    return Package(version=manifest.package_version, directory=manifest.directory)
+    return _package(manifest)
+
+
+def _package(manifest: PackageManifest) -> Package:
+    files = {artifact.name: artifact.sha256 for artifact in (*manifest.packages, *manifest.sources)}
+    return Package(version=manifest.package_version, directory=manifest.directory, files=files)
 
 
 def _is_wanted(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from hhvm_packaging.apt.packages_index import ARCHITECTURE
-from hhvm_packaging.planning import source_tarball, target_suites
+from hhvm_packaging.planning import hold_records, source_tarball, target_suites
+from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.planning.plans import CanaryPlan, PublishPlan
 from hhvm_packaging.planning.request import UNDO
 from hhvm_packaging.planning.step import DistroStep, P, Step
@@ -50,7 +51,10 @@ class PublishReleaseSource(Step[PublishPlan]):
 
     @override
     def job(self, attempt: AttemptId) -> Job:
-        """Publish the tarball inside the store. The job pushes the tag and the branch."""
+        """Publish the tarball inside the store. The job pushes the tag and the branch. Raises Held."""
+        source = SourceManifest.read(self.store, self.plan.release)
+        digests = {"its source": source.tarball.sha256} if source else {}
+        hold_records.ensure_released(self.plan.version, digests, self.store, self.settings)
         source_tarball.publish(self.store, self.plan.release)
         return Job(
             version=self.plan.subject,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,9 @@ def make_change(
             f"HHVM {plan.version}, {distro.name}: was withdrawn from {target}: {taken}. "
             "To offer it again, trigger hhvm_publish_release with the action `release again`"
         )
-    wanted = add_packages(current, new, settings.architectures, str(target), reinstate=again)
+    wanted = replace(
+        add_packages(current, new, settings.architectures, str(target), reinstate=again), version=plan.version
+    )
     # An aged-out nightly must not come back for a day because an old run was resumed.
     first = nightlies.first_day(datetime.now(UTC), settings)
     if wanted.added & nightlies.find_aged(wanted.identities, first):

@@ -232,6 +232,20 @@ class Bucket:
                 raise Conflict(f"s3://{self.name}/{key} was changed by another publisher") from error
             return etag
 
+    def create(self, key: str, content: bytes, content_type: str) -> bool:
+        """Write the object unless it exists. Return whether it was written; if not, it is as it was.
+
+        On a store that does not support conditional writes, a writer that is as fast may write it too. If
+        several machines write there, raises NoConditionalWrites, and writes nothing.
+        """
+        if self.head(key) is not None:
+            return False
+        try:
+            self.replace(key, content, content_type, etag=None)
+        except Conflict:
+            return False
+        return True
+
     def supports_conditional_writes(self) -> bool:
         """Whether the store refuses a write whose condition does not hold. Only the first call asks it."""
         with self._probing:

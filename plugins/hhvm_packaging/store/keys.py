@@ -111,6 +111,7 @@ _FIELDS: Mapping[str, _Field] = {
     "job": _Field("[a-z0-9][a-z0-9.-]*"),
     "job_file": _Field(_NAME),
     "nightly": _Field(_NUMBERS, _is_nightly),
+    "number": _Field("[1-9][0-9]*"),
     "release": _Field(_NUMBERS, _is_release),
     "release_file": _Field("InRelease|Release|Release[.]gpg"),
     "repository": _Field("|".join(REPOSITORIES)),
@@ -193,7 +194,12 @@ class Scratch(Template):
     CANDIDATE_FILE = "candidate/{version}/{distro}/{attempt}/{candidate_file}"
     CANDIDATE_ACCEPTED = f"candidate/{{version}}/{{distro}}/{{attempt}}/{ACCEPTED}"
     JOB_FILE = "jobs/{subject}/{job}/{attempt}/{job_file}"
-    APPROVAL = "approvals/{version}/{dag_id}/{run_id}.json"
+    HOLD = "holds/{version}/{sha256}.json"
+    LIFTED = "holds/{version}/lifted/{sha256}.json"
+    QUESTION = "questions/{dag_id}/{run_id}/{number}.json"
+    ANSWER = "approvals/{version}/{sha256}.json"
+    # What older revisions wrote. It names no digests, so it approves nothing.
+    FORMER_APPROVAL = "approvals/{version}/{dag_id}/{run_id}.json"
     PACKAGING = "packaging/{sha256}.tar.gz"
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
@@ -352,9 +358,39 @@ def job_file(subject: str, job: str, attempt: AttemptId, name: str) -> str:
     return Scratch.JOB_FILE.build(subject=subject, job=job, attempt=str(attempt), job_file=name)
 
 
-def approval(version: str, dag_id: str, run_id: str) -> str:
-    """Who approved in that run to publish the version."""
-    return Scratch.APPROVAL.build(version=version, dag_id=dag_id, run_id=run_id)
+def held_versions() -> str:
+    """The directory that has one directory for each version that was ever held."""
+    return Scratch.HOLD.prefix()
+
+
+def holds(version: str) -> str:
+    """The directory of a version's holds, and of what lifted them."""
+    return Scratch.HOLD.prefix(version=version)
+
+
+def hold(version: str, sha256: str) -> str:
+    """A hold of a version."""
+    return Scratch.HOLD.build(version=version, sha256=sha256)
+
+
+def lifted(version: str, sha256: str) -> str:
+    """That somebody lifted holds of a version."""
+    return Scratch.LIFTED.build(version=version, sha256=sha256)
+
+
+def question(dag_id: str, run_id: str, number: int) -> str:
+    """What people were asked in a run; ``number`` counts from 1."""
+    return Scratch.QUESTION.build(dag_id=dag_id, run_id=run_id, number=str(number))
+
+
+def answers(version: str) -> str:
+    """The directory of what people answered about a version."""
+    return Scratch.ANSWER.prefix(version=version)
+
+
+def answer(version: str, sha256: str) -> str:
+    """What a person answered about a version."""
+    return Scratch.ANSWER.build(version=version, sha256=sha256)
 
 
 def last_publishes() -> str:

@@ -59,7 +59,11 @@ RULES = {
     Scratch.CANDIDATE_ACCEPTED: Rule.WITH_VERSION,
     # Those of the canary have no version: each is deleted scratch_days after it was written.
     Scratch.JOB_FILE: Rule.WITH_VERSION,
-    Scratch.APPROVAL: Rule.STAYS,
+    Scratch.HOLD: Rule.STAYS,
+    Scratch.LIFTED: Rule.STAYS,
+    Scratch.QUESTION: Rule.STAYS,
+    Scratch.ANSWER: Rule.STAYS,
+    Scratch.FORMER_APPROVAL: Rule.STAYS,
     Scratch.PACKAGING: Rule.STAYS,
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.LAST_PUBLISH: Rule.STAYS,
