@@ -157,6 +157,8 @@ class Stack:
             "PUBLIC_URL": self.public_url,
             "PUBLIC_REPOSITORY": str(git / "hhvm.git"),
             "STAGING_REPOSITORY": str(git / "hhvm-staging.git"),
+            # No process has the key in its environment; only a task that signs opens the file.
+            "SIGNING_KEY_FILE": str(self._private_key),
             "DOCKER_WORK_DIRECTORY": str(self.work_directory),
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
             "DOCKER_NETWORK": "host",
@@ -249,7 +251,6 @@ class Stack:
                 "login": USER,
                 "password": self.secrets.password,
             },
-            "HHVM_SIGNING_KEY": {"conn_type": "generic", "password": self._private_key.read_text()},
         }
         return {
             "AIRFLOW_HOME": str(home),

@@ -229,7 +229,8 @@ class Settings(BaseSettings):
     signing_conn_id: ConnectionId = "hhvm_signing_key"
     """The Airflow connection whose password is the armored private gpg key."""
     signing_key_file: Path | None = None
-    """Instead of that connection: a file, relative to ``packaging_root``, with the key encrypted by KMS."""
+    """Instead of that connection: a file, relative to ``packaging_root``, which only tasks that sign open. It
+    has the key encrypted by KMS, or armored as it is; then only its owner and group may read it."""
     source_keys_file: Path | None = None
     """A file, relative to ``packaging_root``, with armored public keys that signed source tarballs before and
     do not sign any more. What they signed counts as source, like what the published keys signed."""

@@ -85,7 +85,7 @@ def private_key(ec2: EC2, directory: Path) -> str:
     file = directory / "gpg-key.kms-ciphertext"
     made = signing_key.make("HHVM tests <hhvm@example.org>")[0].encode()
     file.write_bytes(kms.encrypt(KeyId=key, Plaintext=made)["CiphertextBlob"])
-    return key_file.decrypt(file, ec2.client("kms", AIRFLOW)).decode()
+    return key_file.read(file, lambda: ec2.client("kms", AIRFLOW)).decode()
 
 
 def publish_undo_and_prune(bench: Bench) -> None:

@@ -1,8 +1,10 @@
-"""Where a task's signing key comes from: a connection, or a file that KMS decrypts."""
+"""Where a task's signing key comes from: a connection, or a file; and what the log says of its use."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import boto3
@@ -74,6 +76,46 @@ def test_a_file_that_the_settings_name_is_decrypted(
 ) -> None:
     deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", encrypted)
     assert_signs(key)
+
+
+def test_a_file_with_the_key_itself_is_read(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "signing-key.asc").write_text(key[0])
+    (tmp_path / "signing-key.asc").chmod(0o600)
+    deployment.setenv("HHVM_PACKAGING_SIGNING_KEY_FILE", str(tmp_path / "signing-key.asc"))
+    assert_signs(key)
+
+
+def test_each_signature_has_one_line_in_the_log(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    give_connection(deployment, key[0])
+    caplog.set_level("INFO", "hhvm_packaging")
+    task = SimpleNamespace(dag_id="hhvm_build", run_id="a-run", task_id="sign", try_number=2)
+    deployment.setattr(connections, "get_current_context", lambda: {"ti": task})
+    with connections.signer() as signer:
+        signer.clearsign(TEXT, "a suite")
+        signer.detach(TEXT, "a tarball")
+        by = signer.fingerprint
+    digest = hashlib.sha256(TEXT).hexdigest()
+    signed = [line for line in caplog.messages if line.startswith("Signed ")]
+    assert signed == [
+        f"Signed {what}, SHA-256 {digest}, with {by}, for hhvm_build a-run, sign, try 2"
+        for what in ("a suite", "a tarball")
+    ]
+
+
+def test_outside_a_task_the_log_says_who_signed(
+    deployment: pytest.MonkeyPatch, key: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    give_connection(deployment, key[0])
+    caplog.set_level("INFO", "hhvm_packaging")
+    deployment.setenv("USER", "alice")
+    deployment.setenv("LOGNAME", "alice")
+    with connections.signer() as signer:
+        signer.clearsign(TEXT)
+    assert any(line.endswith("run by alice") for line in caplog.messages)
 
 
 def test_the_connection_does_not_stand_in_for_a_file_that_cannot_be_used(

@@ -60,7 +60,7 @@ def test_an_encrypted_key_signs(
 ) -> None:
     path = encrypted(form(private_key))
     assert b"PRIVATE KEY" not in path.read_bytes()
-    with Signer(key_file.decrypt(path, kms)) as signer:
+    with Signer(key_file.read(path, lambda: kms)) as signer:
         assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
 
 
@@ -70,18 +70,42 @@ def test_a_file_has_room_for_two_keys(
 ) -> None:
     other_key, other_public_key = signing_key.make("HHVM tests, too <hhvm@example.org>")
     path = encrypted(form(private_key) + form(other_key.encode()))
-    with Signer(key_file.decrypt(path, kms)) as signer:
+    with Signer(key_file.read(path, lambda: kms)) as signer:
         assert signing.signed_text(signer.clearsign(TEXT), other_public_key.encode()) == TEXT
 
 
 def test_what_was_encrypted_must_be_a_key(kms: KMSClient, encrypted: Callable[[bytes], Path]) -> None:
-    with pytest.raises(UnusableKey, match="no gpg key"), Signer(key_file.decrypt(encrypted(b"no key"), kms)):
+    content = key_file.read(encrypted(b"no key"), lambda: kms)
+    with pytest.raises(UnusableKey, match="no gpg key"), Signer(content):
         pass
+
+
+def no_kms() -> KMSClient:
+    raise AssertionError("KMS is not needed")
+
+
+def test_an_armored_key_signs_as_it_is(tmp_path: Path, private_key: bytes) -> None:
+    path = tmp_path / "signing-key.asc"
+    path.write_bytes(private_key)
+    path.chmod(0o640)
+    with Signer(key_file.read(path, no_kms)) as signer:
+        assert signing.signed_text(signer.clearsign(TEXT), signer.public_key()) == TEXT
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o644, 0o777])
+def test_an_armored_key_that_everybody_may_read_is_refused(
+    tmp_path: Path, private_key: bytes, mode: int
+) -> None:
+    path = tmp_path / "signing-key.asc"
+    path.write_bytes(private_key)
+    path.chmod(mode)
+    with pytest.raises(UnusableKey, match=r"everybody may read the signing key's file .*: chmod 600"):
+        key_file.read(path, no_kms)
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_name(kms: KMSClient, tmp_path: Path) -> None:
     with pytest.raises(UnusableKey, match=r"absent\.kms-ciphertext cannot be read: No such file"):
-        key_file.decrypt(tmp_path / "absent.kms-ciphertext", kms)
+        key_file.read(tmp_path / "absent.kms-ciphertext", lambda: kms)
 
 
 @pytest.mark.parametrize("content", [b"", b"no ciphertext"])
@@ -91,7 +115,7 @@ def test_a_file_that_kms_did_not_encrypt_is_refused_by_its_name(
     path = tmp_path / "gpg-key.kms-ciphertext"
     path.write_bytes(content)
     with pytest.raises(UnusableKey, match=r"gpg-key\.kms-ciphertext"):
-        key_file.decrypt(path, kms)
+        key_file.read(path, lambda: kms)
 
 
 def answering(kms: KMSClient, monkeypatch: pytest.MonkeyPatch, code: str) -> KMSClient:
@@ -107,7 +131,7 @@ def test_a_denied_key_is_refused_for_good(
 ) -> None:
     path = encrypted(b"key")
     with pytest.raises(UnusableKey, match="AccessDeniedException"):
-        key_file.decrypt(path, answering(kms, monkeypatch, "AccessDeniedException"))
+        key_file.read(path, lambda: answering(kms, monkeypatch, "AccessDeniedException"))
 
 
 def test_a_busy_kms_may_be_asked_again(
@@ -115,7 +139,7 @@ def test_a_busy_kms_may_be_asked_again(
 ) -> None:
     path = encrypted(b"key")
     with pytest.raises(ClientError, match="ThrottlingException"):
-        key_file.decrypt(path, answering(kms, monkeypatch, "ThrottlingException"))
+        key_file.read(path, lambda: answering(kms, monkeypatch, "ThrottlingException"))
 
 
 def test_no_log_holds_any_of_the_key(
@@ -123,7 +147,7 @@ def test_no_log_holds_any_of_the_key(
 ) -> None:
     path = encrypted(private_key)
     caplog.set_level(logging.DEBUG)
-    with Signer(key_file.decrypt(path, kms)) as signer:
+    with Signer(key_file.read(path, lambda: kms)) as signer:
         signer.clearsign(TEXT)
     assert "botocore" in caplog.text
     assert "BEGIN PGP PRIVATE" not in caplog.text

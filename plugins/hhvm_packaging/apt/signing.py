@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 from contextlib import ExitStack, contextmanager
@@ -74,9 +75,13 @@ class Signer:
     expires: datetime | None
     """When the first of the private keys expires; None if none does."""
 
-    def __init__(self, keys: str | bytes) -> None:
-        """``keys`` are keys without a passphrase, one after the other; all armored or all binary."""
+    def __init__(self, keys: str | bytes, run: str = "") -> None:
+        """``keys`` are keys without a passphrase, one after the other; all armored or all binary.
+
+        ``run`` says for people who signs: each signature is logged with it.
+        """
         self._keys = keys.encode() if isinstance(keys, str) else keys
+        self._run = run
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -93,7 +98,7 @@ class Signer:
             self.expires = min((end for end in ends if end), default=None)
             # At the first signature gpg's agent rewrites the file of an imported key. Another signature that
             # was made at the same time would read half of it and fail.
-            self.clearsign(b"")
+            self._sign(io.BytesIO(b""))
             _check_policy({key["fingerprint"]: self._find_fault(key) for key in listed})
             self._exit = stack.pop_all()
         return self
@@ -106,16 +111,26 @@ class Signer:
         """The fingerprint of the first private key."""
         return self.fingerprints[0]
 
-    def clearsign(self, content: bytes) -> bytes:
-        """The text with its signature around it, as in InRelease. Raises UnusableKey."""
-        return self._sign(io.BytesIO(content))
+    def clearsign(self, content: bytes, what: str = "a text") -> bytes:
+        """The text with its signature around it, as in InRelease. Raises UnusableKey.
 
-    def detach(self, content: bytes | Path) -> bytes:
-        """The armored signature of the bytes or of the file, which is streamed. Raises UnusableKey."""
-        if isinstance(content, bytes):
-            return self._sign(io.BytesIO(content), detach=True)
-        with content.open("rb") as file:
-            return self._sign(file, detach=True)
+        The log says what was signed: ``what`` it is for people, and its SHA-256.
+        """
+        signature = self._sign(io.BytesIO(content))
+        self._record(what, hashlib.sha256(content).hexdigest())
+        return signature
+
+    def detach(self, content: bytes | Path, what: str = "a file") -> bytes:
+        """As ``clearsign``, but the armored signature alone, of bytes or of a file, which is streamed."""
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            signature = self._sign(file, detach=True)
+            file.seek(0)
+            self._record(what, hashlib.file_digest(file, "sha256").hexdigest())
+        return signature
+
+    def _record(self, what: str, sha256: str) -> None:
+        by = " and ".join(self.fingerprints)
+        log.info("Signed %s, SHA-256 %s, with %s, for %s", what, sha256, by, self._run or "nobody's run")
 
     def signed_text(self, content: bytes) -> bytes:
         """The text that one of these keys clearsigned, without anything outside the signature.

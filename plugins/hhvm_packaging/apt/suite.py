@@ -339,7 +339,9 @@ class Suite:
             previous=None,
             added=index.words(state.identities),
             removed=(),
-            in_release=index.decode(state.in_release or signer.clearsign(state.text)),
+            in_release=index.decode(
+                state.in_release or signer.clearsign(state.text, f"what {self.key(keys.RELEASE)} was")
+            ),
         ).write(self.scratch, self.repository, self.suite)
 
     def _keep_file(self, name: str, release: release_file.Release) -> None:
@@ -372,7 +374,7 @@ class Suite:
             last=last,
             others=change.others,
         )
-        return Signed(date, text, signer.clearsign(text))
+        return Signed(date, text, signer.clearsign(text, self.key(keys.IN_RELEASE)))
 
     def clock(self) -> datetime:
         """The time by this machine's clock."""
@@ -462,7 +464,7 @@ class Suite:
         try:
             signing.verify(text, there[keys.RELEASE_GPG], signer.public_key())
         except signing.BadSignature:
-            outdated[keys.RELEASE_GPG] = signer.detach(text)
+            outdated[keys.RELEASE_GPG] = signer.detach(text, self.key(keys.RELEASE))
         if outdated or there[keys.RELEASE] != text:
             outdated[keys.RELEASE] = text
         return outdated
@@ -487,7 +489,7 @@ class Suite:
 
     def put_signature(self, text: bytes, signer: Signer) -> None:
         """Write Release.gpg for the Release ``text``."""
-        self.put_plain(keys.RELEASE_GPG, signer.detach(text))
+        self.put_plain(keys.RELEASE_GPG, signer.detach(text, self.key(keys.RELEASE)))
 
     def put_plain(self, name: str, content: bytes) -> None:
         """Write a file under its plain name."""

@@ -5,11 +5,15 @@ They are the store, the signing key, the workers, the CDN and Airflow's API.
 
 from __future__ import annotations
 
+import getpass
+import os
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseHook
+from airflow.sdk import BaseHook, get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
 from hhvm_packaging import environment
@@ -36,7 +40,9 @@ def store() -> Store:
 
 
 def signer() -> Signer:
-    """The signing key: from the encrypted file if the settings name one, else from a connection.
+    """The signing key: from the file if the settings name one, else from a connection.
+
+    Each of its signatures is logged with the task's run.
 
     Raises AirflowNotFoundException if there is no such connection, AirflowFailException if it has no key.
     """
@@ -44,7 +50,8 @@ def signer() -> Signer:
         from hhvm_packaging.apt import key_file
         from hhvm_packaging.orchestration import aws
 
-        return Signer(key_file.decrypt(settings().packaging_root / file, aws.client("kms")))
+        path = settings().packaging_root / file
+        return Signer(key_file.read(path, lambda: aws.client("kms")), _name_run())
     conn_id = settings().signing_conn_id
     try:
         password = _find(conn_id).password
@@ -57,7 +64,23 @@ def signer() -> Signer:
         raise AirflowFailException(
             f"The connection {conn_id} has no password; it must be the armored private key"
         )
-    return Signer(password)
+    return Signer(password, _name_run())
+
+
+def _name_run() -> str:
+    """The run of this task; outside a task, who runs this command."""
+    try:
+        task = get_current_context()["ti"]
+    except RuntimeError:
+        return f"{Path(sys.argv[0]).name}, run by {_user()}"
+    return f"{task.dag_id} {task.run_id}, {task.task_id}, try {task.try_number}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def cloudfront() -> CloudFrontClient:

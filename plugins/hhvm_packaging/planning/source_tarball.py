@@ -215,7 +215,7 @@ def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManife
                 f"HHVM {release.version}: s3://{store.scratch.name}/{key} has SHA-256 {sha256}, but "
                 f"{manifest.tarball.sha256} was made; clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
             )
-        signature = signer.detach(path)
+        signature = signer.detach(path, key)
     store.scratch.put(keys.tarball_signature(release), signature, "application/pgp-signature")
     manifest = manifest.model_copy(update={"signed_by": signer.fingerprint})
     manifest.write(store, release)
