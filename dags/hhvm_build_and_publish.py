@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
@@ -29,6 +28,7 @@ from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
+from hhvm_packaging.publishing import completeness
 from hhvm_packaging.settings import settings
 
 
@@ -42,6 +42,14 @@ def plan() -> RequestJson:
     return request.model_dump(mode="json")
 
 
+@task(task_id=WrapperTask.ALL_PUBLISHED)
+@fail_without_retry()
+def all_published(planned: RequestJson) -> str:
+    """Look in the store. Fail if anything that was asked for is not public."""
+    requests = task_context.parse_requests(planned)
+    return completeness.ensure_public(requests, connections.store(), settings())
+
+
 @dag(
     schedule=schedules.cron(settings().nightly_schedule, settings().nightly_time_zone),
     max_active_runs=settings().parallel_runs,
@@ -52,14 +60,15 @@ def hhvm_build_and_publish() -> None:
     planned: Any = plan()
     build = BuildOperator(task_id=WrapperTask.BUILD, request=planned)
     held = embargo(planned, build)
-    # ALL_DONE: some builds may fail. The task itself checks in the store what may be published.
+    # ALL_DONE: some builds may fail. The task itself checks in the store what may be published. It is skipped
+    # if that is nothing, because a task before it failed.
     publish = PublishOperator(
         task_id=WrapperTask.PUBLISH, request=planned, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS
     )
 
     [build, held] >> publish
-    # The run fails if anything failed, even if everything is published.
-    [build, publish] >> EmptyOperator(task_id=WrapperTask.ALL_PUBLISHED)
+    # NONE_FAILED: the run fails if anything failed. If nothing did, that says little: tasks may be skipped.
+    [build, held, publish] >> all_published.override(trigger_rule=TriggerRule.NONE_FAILED)(planned)
 
 
 hhvm_build_and_publish()

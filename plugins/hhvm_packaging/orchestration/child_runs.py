@@ -17,7 +17,7 @@ from airflow.sdk.exceptions import (
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from typing_extensions import override
 
-from hhvm_packaging.orchestration import _airflow_internals, connections, task_context
+from hhvm_packaging.orchestration import _airflow_internals, connections, resuming, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
 from hhvm_packaging.runs.api import ApiError
@@ -182,9 +182,9 @@ class BuildOperator(ChildRunOperator):
 class PublishOperator(ChildRunOperator):
     """Publish one version, after the mapped instances before it have ended.
 
-    It fails if the version is not built or is held; it reads that from the store, not from the tasks before
-    it. ``max_active_tis_per_dagrun=1`` alone does not keep the order: the scheduler starts the next instance
-    while one waits for a retry.
+    If the version is not built or is held, it fails; or is skipped, if a task before it failed. What is built
+    and held it reads from the store, not from those tasks. ``max_active_tis_per_dagrun=1`` alone does not
+    keep the order: the scheduler starts the next instance while one waits for a retry.
     """
 
     passed_on = ("version", "distros", "if_one_fails")
@@ -203,6 +203,7 @@ class PublishOperator(ChildRunOperator):
             requests = task_context.parse_requests(ti.xcom_pull(task_ids=WrapperTask.PLAN))
             # Not every run has it from `plan`: an older revision may have begun this one.
             holds.ask_for_holds(requests, task_context.read_asker(context), connections.store())
+        with task_context.fail_without_retry(), resuming.skip_after_failure():
             holds.ensure_publishable(
                 Request.model_validate(self.request),
                 requests,

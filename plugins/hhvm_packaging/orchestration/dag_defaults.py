@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from hhvm_packaging.orchestration import notifications
+from hhvm_packaging.orchestration import notifications, resuming
 from hhvm_packaging.orchestration.job_operator import PATIENT
 from hhvm_packaging.orchestration.priorities import SCHEDULED_FIRST
 
@@ -47,7 +47,7 @@ def scheduled(doc: str | None, tasks: Mapping[str, Any], *tags: str) -> dict[str
     """
     return {
         "catchup": False,
-        "default_args": dict(tasks),
+        "default_args": {"pre_execute": resuming.run_what_did_not_run, **tasks},
         "doc_md": doc,
         "on_failure_callback": notifications.failed(),
         "tags": [HHVM, *tags],

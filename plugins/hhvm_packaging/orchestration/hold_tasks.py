@@ -12,7 +12,7 @@ from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from hhvm_packaging.orchestration import connections, notifications, task_context
+from hhvm_packaging.orchestration import connections, notifications, resuming, task_context
 from hhvm_packaging.planning.hold_records import Person, Question
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import holds
@@ -164,10 +164,11 @@ def is_held(planned: Any) -> str:
 # ALL_DONE: some builds may fail. The request says whether the others are published.
 @task(task_id=WrapperTask.READY, trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 @task_context.fail_without_retry()
+@resuming.skip_after_failure()
 def ready(planned: Any) -> list[QuestionXCom]:
     """Find out which versions are built and may be published, and what must be approved before.
 
-    Fail if no version may be published.
+    Fail if no version may be published; skip this if that is because a build failed.
     """
     context, store = get_current_context(), connections.store()
     requests = task_context.parse_requests(planned)

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from hhvm_packaging.store.buckets import Store
 
 
+_MARKED = ("success", "skipped")
+"""States in which a task is over without a failure. A person may have marked it: then nothing is done."""
+
+
 class Incomplete(PackagingError):
     """The run did not do all that it was asked for. The message is the report, which names each failure."""
 
@@ -81,8 +85,7 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
     report.add_failed_tasks(
         PublishTask.UPDATE_REPOSITORIES, PublishTask.INVALIDATE_CDN, PublishTask.UPDATE_INDICES
     )
-    if run.state(PublishReleaseSource.task_id) == "failed":
-        report.add_failed_step(PublishReleaseSource)
+    _add_missing_public_source(report, plan, settings)
     # `verify_published` is mapped over the distributions that were exposed.
     report.add_failed_distro_steps(VerifyPublished, [distro for distro in found if found[distro].accepted])
     if plan.release.nightly and plan.action == PUBLISH:
@@ -121,7 +124,9 @@ def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store
     report.add_faults()
     report.failures += [f"WRONG  {finding}" for finding in findings or ()]
     if findings is None:
-        report.add_failed_tasks(CanaryTask.CHECK)
+        state = run.state(CanaryTask.CHECK)
+        why = "its log says why" if state == "failed" else f"it is {state or 'not run'}: nothing was checked"
+        report.add_failure(CanaryTask.CHECK, run.failure_reason(CanaryTask.CHECK) or why)
     report.add_failed_distro_steps(LookAsUser, plan.distros)
     if findings is not None:
         metrics.record_verdict(len(report.failures), store)
@@ -238,6 +243,16 @@ def _add_missing_source(report: _Report, plan: BuildPlan) -> None:
         report.add_failed_step(MakeSourceTarball)
 
 
+def _add_missing_public_source(report: _Report, plan: PublishPlan, settings: Settings) -> None:
+    """Add the task that publishes the source if it failed, or if it is over and the source is not public."""
+    step = PublishReleaseSource(plan, report.store, settings)
+    state = report.run.state(step.task_id)
+    if state == "failed":
+        report.add_failed_step(PublishReleaseSource)
+    elif state in _MARKED and not plan.dry_run and not step.done():
+        report.add_failure(step.task_id, f"it is {state}, but the source is not public. Clear it")
+
+
 def _add_published(report: _Report, plan: PublishPlan, found: dict[Distro, _Published]) -> None:
     """Add a line or a failure for each distribution."""
     # `verify_candidate` is mapped over the distributions that have a candidate.
@@ -264,5 +279,9 @@ def _add_published(report: _Report, plan: PublishPlan, found: dict[Distro, _Publ
 
 
 def _describe_failed_plan(consequence: str, run: Run) -> str:
-    reason = run.failure_reason(BuildTask.PLAN) or "its log says why"
-    return f"{consequence}, because `plan` failed: {reason}\n  page: {run.page(BuildTask.PLAN)}"
+    state = run.state(BuildTask.PLAN)
+    if state in _MARKED:
+        why = f"`plan` is {state}, but it has not run. Clear it and what follows"
+    else:
+        why = f"`plan` failed: {run.failure_reason(BuildTask.PLAN) or 'its log says why'}"
+    return f"{consequence}, because {why}\n  page: {run.page(BuildTask.PLAN)}"

@@ -246,12 +246,16 @@ class AirflowApi:
 
     # Tasks
 
-    def tasks(self, dag_id: str, run_id: str, task_id: str = "") -> list[Task]:
+    def tasks(self, dag_id: str, run_id: str, task_id: str = "", *, states: Sequence[str] = ()) -> list[Task]:
         """The task instances of a run, a hundred at most, in the order in which they started.
 
-        With ``task_id``, only those of that task.
+        With ``task_id``, only those of that task; with ``states``, only those in one of them.
         """
-        query = {"limit": _PAGE, **({"task_id": task_id} if task_id else {})}
+        query: dict[str, Any] = {"limit": _PAGE}
+        if task_id:
+            query["task_id"] = task_id
+        if states:
+            query["state"] = list(states)
         found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", **query)["task_instances"]
         return [
             Task.model_validate(task) for task in sorted(found, key=lambda task: task["start_date"] or "~")
