@@ -23,7 +23,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
-from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
+from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
@@ -36,10 +36,11 @@ from hhvm_packaging.settings import settings
 @fail_without_retry()
 def plan() -> RequestJson:
     """Check the request, and resolve which version it means."""
-    asked = task_context.read_request(get_current_context())
+    context = get_current_context()
+    asked = task_context.read_request(context)
     request = spelling.settle(asked, connections.store(), settings(), ask_tags=True)
     ask_for_holds([request])
-    return request.model_dump(mode="json")
+    return name_builds([request], context)[0]
 
 
 @task(task_id=WrapperTask.ALL_PUBLISHED)

@@ -22,7 +22,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
-from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator
+from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
@@ -37,13 +37,13 @@ BY_VERSION = "{{ task.request['version'] }}"
 @fail_without_retry()
 def plan() -> list[RequestJson]:
     """Check the request, and resolve which versions it means. Returns one request for each, in order."""
-    store = connections.store()
+    context, store = get_current_context(), connections.store()
     requests = [
         spelling.settle(request, store, settings(), ask_tags=True)
-        for request in task_context.read_requests(get_current_context())
+        for request in task_context.read_requests(context)
     ]
     ask_for_holds(requests)
-    return [request.model_dump(mode="json") for request in requests]
+    return name_builds(requests, context)
 
 
 @task(task_id=WrapperTask.ALL_PUBLISHED)

@@ -39,8 +39,9 @@ from hhvm_packaging.settings import settings
 @fail_without_retry()
 def plan() -> PlanJson:
     """Check the request, and that everything it asks for is built."""
-    request = task_context.read_request(get_current_context())
-    return task_context.dump_plan(plans.plan_publish(request, connections.store(), settings()))
+    context = get_current_context()
+    request, run_id = task_context.read_request(context), str(context["run_id"])
+    return task_context.dump_plan(plans.plan_publish(request, connections.store(), settings(), run_id))
 
 
 @task(task_id=PublishTask.CANDIDATE, queue=queues.SIGNING)

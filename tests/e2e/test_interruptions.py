@@ -90,6 +90,9 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
         deployment.start(WRAPPER, way, version=version, **asked)
     assert {way: deployment.ended(WRAPPER, way) for way in versions} == dict.fromkeys(versions, "failed")
 
+    wrapper = deployment.tasks(WRAPPER, "task")
+    assert [name for name, task in wrapper.items() if task.state == "failed"] == ["build"]
+    assert (wrapper["publish"].state, wrapper["all_published"].state) == ("skipped", "upstream_failed")
     said = deployment.said(WRAPPER, "task", "publish")
     assert "HHVM 1.6.0 is not built for debian-13-trixie; the others are held, as if_one_fails" in said
     assert not any(deployment.is_public(version) for way, version in versions.items() if way != "others")
@@ -112,6 +115,50 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
         assert deployment.built(version, TRIXIE) == ["JOB", "built"]
         assert f"{version}-1~trixie" in deployment.offered("trixie")
     assert deployment.built(versions["others"], FORKY) == ["built"]
+
+
+def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks_are_cleared(
+    deployment: Deployment,
+) -> None:
+    version = "1.12.0"
+    deployment.tag(version)
+    deployment.keep_building(version)
+    deployment.start(WRAPPER, "marked", version=version, distros=[BOOKWORM])
+    deployment.until(lambda: deployment.building(version))
+    deployment.api.fail_run(WRAPPER, "marked")
+    assert deployment.ended(WRAPPER, "marked") == "failed"
+    deployment.until(
+        lambda: deployment.state(BUILD, deployment.child(WRAPPER, "marked", version)) == "failed"
+    )
+    deployment.finish(version)
+    assert deployment.task_state(WRAPPER, "marked", "all_published") == "skipped"
+
+    deployment.clear(WRAPPER, "marked")
+    assert deployment.ended(WRAPPER, "marked") == "success"
+    assert f"{version}-1~bookworm" in deployment.offered("bookworm")
+    assert deployment.is_public(version)
+
+
+def test_a_run_whose_publish_somebody_marked_successful_is_red_and_says_what_to_clear(
+    deployment: Deployment,
+) -> None:
+    version = "1.12.1"
+    deployment.tag(version)
+    deployment.keep_building(version)
+    deployment.start(WRAPPER, "pretended", version=version, distros=[BOOKWORM])
+    deployment.until(lambda: deployment.building(version))
+    publish = f"/dags/{WRAPPER}/dagRuns/pretended/taskInstances/publish"
+    deployment.api.call("PATCH", publish, {"new_state": "success"})
+    deployment.finish(version)
+    assert deployment.ended(WRAPPER, "pretended") == "failed"
+    said = deployment.said(WRAPPER, "pretended", "all_published")
+    assert "HHVM 1.12.1, debian-12-bookworm: it is built, but debian bookworm does not offer it" in said
+    assert "clear `publish` and what follows" in said
+    assert not deployment.is_public(version)
+
+    deployment.api.clear_tasks(WRAPPER, "pretended", "publish", downstream=True)
+    assert deployment.ended(WRAPPER, "pretended") == "success"
+    assert deployment.is_public(version)
 
 
 def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_task_does_not(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +11,7 @@ from hhvm_packaging.distros import InvalidTargets
 from hhvm_packaging.planning import plans
 from hhvm_packaging.planning.packaging_files import WORKTREE, UnknownRef
 from hhvm_packaging.planning.request import Refused
+from hhvm_packaging.publishing.holds import Ready
 from hhvm_packaging.workers import packaging_archive
 from tests.integration.test_resuming import BOOKWORM, NIGHTLY, RELEASE, TRIXIE, Bench, bench
 from tests.unit.test_packaging_files import git
@@ -200,6 +201,69 @@ def test_a_version_is_published_with_another_revision_if_that_is_asked_for(
 ) -> None:
     request = bench.request().model_copy(update={"packaging_ref": MAIN})
     assert plans.plan_publish(request, bench.store, bench.settings).packaging_ref == f"refs/heads/{MAIN}"
+
+
+def build(bench: Bench, run_id: str, *distros: str, **more: Any) -> BuildPlan:
+    """Build a release for these distributions in a run of that id."""
+    asked = bench.request(RELEASE, *distros).model_copy(update=more)
+    plan = plans.plan_build(asked, bench.store, bench.settings, run_id)
+    bench.make_source(plan)
+    bench.sign(plan)
+    for distro in plan.distros:
+        bench.make_packages(plan, distro=distro.name)
+    return plan
+
+
+def test_a_run_publishes_what_it_built_whatever_another_run_has_built_since(bench: Bench, root: Path) -> None:
+    branch(root, "topic", pkgver="8~bookworm")
+    own = build(bench, "a-run", BOOKWORM, packaging_ref="topic")
+    build(bench, "another-run", *BOTH)
+    for ref in ("topic", None):
+        asked = bench.request(RELEASE, BOOKWORM).model_copy(update={"packaging_ref": ref})
+        plan = plans.plan_publish(asked, bench.store, bench.settings, "a-run")
+        assert (plan.packaging_revision, plan.distros) == (own.packaging_revision, own.distros)
+    other = plans.plan_publish(bench.request(RELEASE, BOOKWORM), bench.store, bench.settings, "a-third-run")
+    assert other.packaging_ref == WORKTREE
+
+
+def test_a_distribution_that_is_added_while_a_run_builds_is_not_asked_of_its_publish(
+    bench: Bench, root: Path
+) -> None:
+    """Its list was the form's default, which the branch has otherwise."""
+    branch(root, without=TRIXIE)
+    own = build(bench, "a-run", *BOTH)
+    assert own.asked == (BOOKWORM,)
+    shutil.copytree(root / "distros" / TRIXIE, root / "distros/debian-14-forky", symlinks=True)
+    more = [*BOTH, "debian-14-forky"]
+    settings = bench.settings.model_copy(update={"current_targets": more})
+    asked = bench.request(RELEASE, *BOTH)
+    assert plans.propose_distros(settings) == more
+    assert plans.plan_publish(asked, bench.store, settings, "a-run").asked == (BOOKWORM,)
+    named = asked.model_copy(update={"build_run": "a-run"})
+    assert list(Ready.find(named, bench.store, settings).packages) == [BOOKWORM]
+    assert Ready.find(named, bench.store, settings).missing == ()
+
+
+def test_a_publish_of_some_of_what_was_built_is_of_those(bench: Bench, root: Path) -> None:
+    build(bench, "a-run", *BOTH)
+    plan = plans.plan_publish(bench.request(RELEASE, TRIXIE), bench.store, bench.settings, "a-run")
+    assert plan.asked == (TRIXIE,)
+
+
+def test_what_a_plan_means_otherwise_than_the_last_one_is_named(bench: Bench, root: Path) -> None:
+    before = build(bench, "a-run", BOOKWORM)
+    assert plans.describe_changes(before, build(bench, "a-run", BOOKWORM)) == []
+    bench.edit(f"distros/{BOOKWORM}/PKGVER", "5~bookworm\n")
+    lines = plans.describe_changes(before, bench.plan(RELEASE, *BOTH))
+    head = git(root, "rev-parse", "HEAD")
+    assert lines == [
+        f"{TRIXIE}: was not part of the last plan",
+        f"{BOOKWORM}: its packaging files have changed",
+        f"the packaging revision was {head}, and is {head}-dirty now",
+    ]
+    assert plans.describe_changes(bench.plan(RELEASE, *BOTH), bench.plan(RELEASE, TRIXIE)) == [
+        f"{BOOKWORM}: is not part of it any more"
+    ]
 
 
 def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_for(

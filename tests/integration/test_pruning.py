@@ -467,6 +467,7 @@ GOES = {
     Scratch.NIGHTLY_TARBALL: keys.tarball(OLD_NIGHTLY),
     Scratch.NIGHTLY_SIGNATURE: keys.tarball_signature(OLD_NIGHTLY),
     Scratch.FORCED: keys.forced(OLD_RELEASE, "a-run"),
+    Scratch.PLAN_OF_RUN: keys.plan_of_run(OLD_RELEASE, "a-run"),
     Scratch.ARTIFACT: keys.output(OUTPUTS, "hhvm_1.0.0-1~bookworm_amd64.deb"),
     Scratch.CANDIDATE: keys.candidate(OLD_RELEASE, BOOKWORM),
     Scratch.CANDIDATE_FILE: keys.candidate_file(CANDIDATE, "dists/bookworm/InRelease"),

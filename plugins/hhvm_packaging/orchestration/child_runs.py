@@ -33,10 +33,12 @@ from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep import orphans
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from airflow.sdk import Context
     from airflow.sdk.types import RuntimeTaskInstanceProtocol as RuntimeTaskInstance
+
+    from hhvm_packaging.orchestration.task_context import RequestJson
 
 _POLL_INTERVAL = 1.0
 """Seconds between two polls of a child run. Each poll makes two short queries."""
@@ -158,6 +160,17 @@ class ChildRunOperator(TriggerDagRunOperator):
         )
 
 
+def name_builds(requests: Iterable[Request], context: Mapping[str, Any]) -> list[RequestJson]:
+    """The JSON of a wrapper's requests, each with the run of hhvm_build that this run of it triggers."""
+    run, named = context["dag_run"], []
+    for request in requests:
+        asked = request.model_dump(mode="json")
+        named.append(
+            asked | {"build_run": child_run_id(run.dag_id, run.run_id, request.version, _asked(asked))}
+        )
+    return named
+
+
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a child another one: all that children are given, without what says what happened before."""
     given = sorted({*BuildOperator.passed_on, *PublishOperator.passed_on})
@@ -187,7 +200,7 @@ class PublishOperator(ChildRunOperator):
     keep the order: the scheduler starts the next instance while one waits for a retry.
     """
 
-    passed_on = ("version", "distros", "if_one_fails")
+    passed_on = ("version", "distros", "packaging_ref", "if_one_fails")
     last_task = PublishTask.REPORT.value
 
     def __init__(self, **kwargs: Any) -> None:

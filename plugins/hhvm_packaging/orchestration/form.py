@@ -22,13 +22,8 @@ def make_build_form() -> dict[str, Param]:
     """The fields of the DAG that builds."""
     return {
         **_release_fields(),
-        "packaging_ref": Param(
-            None,
-            type=["null", "string"],
-            pattern=request.GIT_REF_PATTERN,
-            title=f"packaging_ref: {request.GIT_REF}",
-            description="Which revision of this project `distros/` and `bin/` come from. Empty: a release's "
-            "own branch `HHVM-x.y` if there is one, else the checkout as it is.",
+        "packaging_ref": _packaging_ref(
+            "Empty: a release's own branch `HHVM-x.y` if there is one, else the checkout as it is."
         ),
         "force": Param(
             default=False,
@@ -60,6 +55,7 @@ def make_publish_form() -> dict[str, Param]:
         ),
         "dry_run": _dry_run("Show in `publish_report` exactly what would change, and publish nothing."),
         "if_one_fails": _if_one_fails(),
+        "packaging_ref": _packaging_ref("Empty: that from which the version was built last."),
     }
 
 
@@ -112,6 +108,17 @@ def make_prune_form() -> dict[str, Param]:
 def _dry_run(description: str) -> Param:
     """Whether the run only says what it would do."""
     return Param(default=False, type="boolean", title="dry_run: true or false", description=description)
+
+
+def _packaging_ref(empty: str) -> Param:
+    """The revision of the packaging files. ``empty`` says what an empty field means."""
+    return Param(
+        None,
+        type=["null", "string"],
+        pattern=request.GIT_REF_PATTERN,
+        title=f"packaging_ref: {request.GIT_REF}",
+        description=f"Which revision of this project `distros/` and `bin/` come from. {empty}",
+    )
 
 
 def _if_one_fails() -> Param:

@@ -68,7 +68,9 @@ def skip_after_failure() -> Generator[None]:
         )
         if not failed:
             raise
-        raise AirflowSkipException(f"{error}. It is skipped, because {', '.join(failed)} failed") from error
+        reason = f"{error}. It is skipped, because {', '.join(failed)} failed"
+        task_context.log.warning("%s", reason)
+        raise AirflowSkipException(reason) from error
 
 
 def _read_states(ti: Any) -> dict[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from abc import abstractmethod
 from functools import partial
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from hhvm_packaging.planning.request import Request
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
+
+
+log = logging.getLogger(__name__)
 
 
 class Plan(BaseModel):
@@ -99,6 +103,10 @@ class BuildPlan(ReleasePlan):
 
     not_before: str = ""
     """For a forced build: an attempt id. Unpublished packages of earlier attempts are built again."""
+    run: str = ""
+    """The id of the run of hhvm_build; empty in plans that older revisions wrote."""
+    requested: tuple[str, ...] = ()
+    """The names of the distributions in the request, of which ``asked`` are those that it means."""
 
     @property
     def earliest_attempt(self) -> AttemptId | None:
@@ -106,10 +114,24 @@ class BuildPlan(ReleasePlan):
         return AttemptId.parse(self.not_before) if self.not_before else None
 
     @classmethod
-    def read(cls, store: Store, release: Release) -> BuildPlan | None:
-        """The last plan to build the version; None if there is none."""
-        content = store.scratch.get(keys.plan(release))
+    def read(cls, store: Store, release: Release, run_id: str = "") -> BuildPlan | None:
+        """The plan of that run of hhvm_build. If it has none, the last plan to build the version, or None."""
+        content = store.scratch.get(keys.plan_of_run(release, run_id)) if run_id else None
+        if content is None:
+            content = store.scratch.get(keys.plan(release))
         return None if content is None else cls.model_validate_json(content)
+
+    def own_distros(self, request: Request) -> tuple[str, ...]:
+        """What the request's distributions were resolved to; none if this is not the plan of its own build.
+
+        What the form's default means may have changed since then.
+        """
+        own = self.run and self.run == request.build_run and self.requested == request.distros
+        return self.asked if own else ()
+
+    def find_distros(self, request: Request, settings: Settings) -> tuple[str, ...]:
+        """The names of the distributions that the request means."""
+        return self.own_distros(request) or expand_distros(request, self.current or self.known, settings)
 
 
 class PublishPlan(ReleasePlan):
@@ -157,6 +179,7 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
         faults |= published
         if found and len(published) == len(found):
             raise Refused("force: nothing is left to build. " + " ".join(faults.values()))
+    before = BuildPlan.read(store, release, run_id)
     plan = BuildPlan(
         version=release.version,
         nightly=release.nightly,
@@ -169,18 +192,48 @@ def plan_build(request: Request, store: Store, settings: Settings, run_id: str) 
         distros=tuple(distro for distro in found if distro.name not in faults),
         faults=faults,
         not_before=not_before,
+        run=run_id,
+        requested=request.distros,
     )
-    store.scratch.put_json(keys.plan(release), plan.model_dump(mode="json"))
+    for line in describe_changes(before, plan) if before else ():
+        log.warning("HHVM %s: %s", plan.version, line)
+    content = plan.model_dump(mode="json")
+    store.scratch.put_json(keys.plan_of_run(release, run_id), content)
+    store.scratch.put_json(keys.plan(release), content)
     return plan
 
 
-def plan_publish(request: Request, store: Store, settings: Settings) -> PublishPlan:
+def describe_changes(before: BuildPlan, plan: BuildPlan) -> list[str]:
+    """What a plan means otherwise than an earlier one of the same version, a line each, for people."""
+    lines = []
+    if more := sorted(set(plan.asked) - set(before.asked)):
+        lines.append(f"{', '.join(more)}: was not part of the last plan")
+    if fewer := sorted(set(before.asked) - set(plan.asked)):
+        lines.append(f"{', '.join(fewer)}: is not part of it any more")
+    former = {distro.name: distro for distro in before.distros}
+    lines += [
+        f"{distro.name}: its packaging files have changed"
+        for distro in plan.distros
+        if former.get(distro.name, distro) != distro
+    ]
+    for what, old, new in (
+        ("the commit", before.commit, plan.commit),
+        ("the packaging revision", before.packaging_revision, plan.packaging_revision),
+    ):
+        if old != new:
+            lines.append(f"{what} was {old}, and is {new} now")
+    return lines
+
+
+def plan_publish(request: Request, store: Store, settings: Settings, run_id: str = "") -> PublishPlan:
     """Resolve what a run of hhvm_publish_release publishes, or takes back.
 
-    Takes the packaging files of the last build, unless the request names others. Raises Refused, naming
-    each distribution that is not built, if none is left or the request holds all if one fails.
+    What a wrapper publishes, it has built in a run of hhvm_build with the same ``run_id``; what that was
+    resolved to counts. If there is none, the packaging files are those of the last build, unless the request
+    names others. Raises Refused, naming each distribution that is not built, if none is left or the request
+    holds all if one fails.
     """
-    request = spelling.settle(request, store, settings)
+    request = spelling.settle(request, store, settings).model_copy(update={"build_run": run_id})
     release = request.release
     source = SourceManifest.read(store, release)
     # An undo leaves the source as it is, and takes back what another system published, too.
@@ -188,11 +241,11 @@ def plan_publish(request: Request, store: Store, settings: Settings) -> PublishP
         raise Refused(
             f"version: HHVM {release.version} has no signed source yet. Run hhvm_build for it first."
         )
-    last = None if request.packaging_ref else BuildPlan.read(store, release)
+    last = BuildPlan.read(store, release, run_id)
+    if last and request.packaging_ref and not (run_id and last.run == run_id):
+        last = None
     files = _find_packaging_files(request, store, settings, last)
-    # What was built if nobody said which; it may not be what would be built today.
-    current = last.current if last else ()
-    known, current, found, faults, _ = _load_distros(request, files, store, settings, current)
+    known, current, found, faults, _ = _load_distros(request, files, store, settings, last)
     kept = {distro.name: distro.not_published for distro in found if distro.not_published}
     found = tuple(distro for distro in found if distro.name not in kept)
     if kept and not found and not faults:
@@ -280,7 +333,7 @@ class _PackagingFiles(NamedTuple):
 def _find_packaging_files(
     request: Request, store: Store, settings: Settings, last: BuildPlan | None = None
 ) -> _PackagingFiles:
-    """The packaging files that the request names, else those of the ``last`` build, else the default."""
+    """The packaging files of the ``last`` build; if that is None, those of the request, or the default."""
     root = settings.packaging_root
     if last:
         revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
@@ -309,19 +362,20 @@ def _load_distros(
     files: _PackagingFiles,
     store: Store,
     settings: Settings,
-    current: tuple[str, ...] = (),
+    last: BuildPlan | None = None,
 ) -> _Distros:
     """Load the distributions from the same archive that workers get. Raises InvalidTargets.
 
-    ``current`` are those that are meant if nobody says which; by default they are found in the archive.
+    If there is a ``last`` build, it says which are meant if nobody says which: that may not be what would be
+    built today.
     """
     found, faults, retired = [], {}, {}
     with tempfile.TemporaryDirectory(prefix="hhvm-plan-") as directory:
         root = Path(directory)
         packaging_archive.unpack(store, files.sha256, root)
         known = tuple(distros.names(root))
-        current = current or _current_targets(root, settings)
-        for name in expand_distros(request, current, settings):
+        current = (last.current if last else ()) or _current_targets(root, settings)
+        for name in (last and last.own_distros(request)) or expand_distros(request, current, settings):
             try:
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:

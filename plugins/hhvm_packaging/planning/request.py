@@ -70,6 +70,8 @@ class Request(BaseModel):
     """Nothing is published before this time (UTC)."""
     require_approval: bool = False
     """Whether a person must approve before anything is published."""
+    build_run: str = ""
+    """The run of hhvm_build whose plan says what is meant; empty for the last plan of the version."""
     if_a_version_fails: IfAVersionFails = "the others go on"
     """Whether the other versions of the same run are published if one is not built."""
 

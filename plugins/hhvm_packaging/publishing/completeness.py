@@ -50,7 +50,7 @@ def find_missing(request: Request, store: Store, settings: Settings) -> list[str
     A distribution whose packages are not published at all need only be built.
     """
     title = f"HHVM {request.version}"
-    plan = BuildPlan.read(store, request.release)
+    plan = BuildPlan.read(store, request.release, request.build_run)
     if plan is None:
         return [f"{title}: nothing was built for {', '.join(request.distros)}; {_BUILD}"]
     ready = Ready.find(request, store, settings)

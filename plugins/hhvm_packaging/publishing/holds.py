@@ -18,7 +18,7 @@ from hhvm_packaging.planning.hold_records import (
     ensure_released,
 )
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
-from hhvm_packaging.planning.plans import BuildPlan, expand_distros
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.planning.request import HOLD_ALL
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import Release
@@ -47,8 +47,8 @@ class Ready(Builds):
         source = SourceManifest.read(store, release)
         if source is None or source.signed_by is None:
             return cls(version=release.version, missing=request.distros)
-        plan = BuildPlan.read(store, release)
-        distros = expand_distros(request, plan.current or plan.known, settings) if plan else request.distros
+        plan = BuildPlan.read(store, release, request.build_run)
+        distros = plan.find_distros(request, settings) if plan else request.distros
         checks = (partial(_find_package, request, distro, plan, store, settings) for distro in distros)
         found = zip(distros, run_all(checks, at_once=settings.requests_at_once), strict=True)
         packages = {distro: package for distro, package in found if package}

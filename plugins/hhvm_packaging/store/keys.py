@@ -185,6 +185,7 @@ class Scratch(Template):
     NIGHTLY_TARBALL = f"{NIGHTLY_PACKAGE}-{{nightly}}.tar.gz"
     NIGHTLY_SIGNATURE = f"{NIGHTLY_PACKAGE}-{{nightly}}.tar.gz.sig"
     PLAN = "{version}/plan.json"
+    PLAN_OF_RUN = "{version}/plans/{run_digest}.json"
     SOURCE = "{version}/source.json"
     FORCED = "{version}/forced/{run_digest}.json"
     MANIFEST = f"{{version}}/{{distro}}/{_MANIFEST}"
@@ -276,10 +277,18 @@ def plan(release: Release) -> str:
     return Scratch.PLAN.build(version=release.version)
 
 
+def plan_of_run(release: Release, run_id: str) -> str:
+    """What one run of hhvm_build resolved when it was planned last."""
+    return Scratch.PLAN_OF_RUN.build(version=release.version, run_digest=_digest_run(run_id))
+
+
 def forced(release: Release, run_id: str) -> str:
     """The first attempt that counts for a run that was to build again."""
-    digest = hashlib.sha256(run_id.encode()).hexdigest()[:16]
-    return Scratch.FORCED.build(version=release.version, run_digest=digest)
+    return Scratch.FORCED.build(version=release.version, run_digest=_digest_run(run_id))
+
+
+def _digest_run(run_id: str) -> str:
+    return hashlib.sha256(run_id.encode()).hexdigest()[:16]
 
 
 def source(release: Release) -> str:

@@ -49,6 +49,7 @@ RULES = {
     Scratch.NIGHTLY_TARBALL: Rule.WITH_SOURCE,
     Scratch.NIGHTLY_SIGNATURE: Rule.WITH_SOURCE,
     Scratch.PLAN: Rule.STAYS,
+    Scratch.PLAN_OF_RUN: Rule.WITH_VERSION,
     Scratch.SOURCE: Rule.STAYS,
     Scratch.FORCED: Rule.WITH_VERSION,
     Scratch.MANIFEST: Rule.STAYS,
