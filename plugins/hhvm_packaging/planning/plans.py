@@ -126,8 +126,9 @@ class BuildPlan(ReleasePlan):
 
         What the form's default means may have changed since then.
         """
-        own = self.run and self.run == request.build_run and self.requested == request.distros
-        return self.asked if own else ()
+        if not self.run or self.run != request.build_run or self.requested != request.distros:
+            return ()
+        return self.asked
 
     def find_distros(self, request: Request, settings: Settings) -> tuple[str, ...]:
         """The names of the distributions that the request means."""
@@ -375,7 +376,8 @@ def _load_distros(
         packaging_archive.unpack(store, files.sha256, root)
         known = tuple(distros.names(root))
         current = (last.current if last else ()) or _current_targets(root, settings)
-        for name in (last and last.own_distros(request)) or expand_distros(request, current, settings):
+        own = last.own_distros(request) if last else ()
+        for name in own or expand_distros(request, current, settings):
             try:
                 found.append(distros.load(root, name))
             except distros.InvalidDistro as error:
