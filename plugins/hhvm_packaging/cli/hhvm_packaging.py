@@ -39,7 +39,9 @@ _POLL = 2.0
 """Seconds between two looks at a run."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+# What is printed is text as it is: versions, names and logs of others.
+_AS_IT_IS: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
+out, err = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)
 
 Version = Annotated[str, typer.Argument(help="X.Y.Z, YYYY.MM.DD for a nightly, or nightly for today's.")]
 Versions = Annotated[list[str], typer.Argument(help="Published in this order.", metavar="VERSION")]
@@ -221,7 +223,7 @@ def logs(version: Version, distro: Annotated[str, typer.Argument(help="A directo
             for task in api.tasks(BUILD, run.run_id):
                 if task.task_id == BuildTask.MAKE_BINARY_PACKAGE and task.label == distro and task.try_number:
                     for line in api.log(task):
-                        out.print(line, markup=False)
+                        out.print(line)
                     return
     raise Refused(f"{version}, {distro}: no build of it was started, as far as Airflow knows")
 
@@ -276,7 +278,7 @@ def _check(version: str) -> None:
 
 def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> None:
     conf = {name: value for name, value in asked.items() if value is not None}
-    # Its own name: if the answer is lost, the request can be repeated.
+    # Its own name, by which Airflow knows it.
     run_id = f"manual__{datetime.datetime.now(datetime.UTC).isoformat()}"
     with _api() as api:
         try:
@@ -288,6 +290,8 @@ def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> 
 
 def _explain(api: AirflowApi, dag_id: str, conf: dict[str, Any], error: ApiError) -> str:
     """Why Airflow refuses a run, in plain words. Airflow prints the whole schema of the field."""
+    if error.status is None:
+        return f"{error}. Look with status whether it was started all the same, before you try again"
     refused = re.match(r"Invalid input for param (\w+): ", error.detail)
     name = refused[1] if refused else ""
     title = api.field_title(dag_id, name) if name in conf else ""
@@ -300,7 +304,7 @@ def _report(api: AirflowApi, dag_id: str, run_id: str, *, wait: bool, as_json: b
     """Say which run it is; with ``wait``, follow it and end with its status."""
     page = _page(api, dag_id, run_id)
     if not as_json:
-        out.print(f"{dag_id}: {page}", markup=False)
+        out.print(f"{dag_id}: {page}")
     state = _follow(api, dag_id, run_id, quiet=as_json) if wait else api.state(dag_id, run_id)
     if as_json:
         _print_json({"dag_id": dag_id, "run_id": run_id, "state": state, "url": page})
@@ -325,13 +329,13 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str, *, quiet: bool) -> str:
                 if error.status is not None and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
                     raise
                 if not lost:
-                    err.print(f"{error}; still trying", markup=False)
+                    err.print(f"{error}; still trying")
                 lost = True
             if not lost and state not in UNFINISHED:
                 break
             time.sleep(_POLL)
     if not quiet:
-        out.print(f"{dag_id}: {state}", markup=False)
+        out.print(f"{dag_id}: {state}")
     return state
 
 
@@ -342,7 +346,7 @@ def _show(live: Live, tasks: Iterable[tuple[str, Task]], shown: dict[str, str]) 
         return
     for name, task in tasks:
         if task.state and shown.get(name) != task.state:
-            out.print(f"{task.state:<12} {name}", markup=False)
+            out.print(f"{task.state:<12} {name}")
             shown[name] = task.state
 
 
@@ -368,8 +372,8 @@ def _print_failures(api: AirflowApi, dag_id: str, run_id: str) -> None:
     for name, task in _tasks(api, dag_id, run_id):
         if task.state == "failed":
             lines = [line for line in api.log(task) if line.strip()]
-            out.print(f"failed       {name}: {lines[-1] if lines else 'no log'}", markup=False)
-            out.print(f"             {api.url}{task.page}", markup=False)
+            out.print(f"failed       {name}: {lines[-1] if lines else 'no log'}")
+            out.print(f"             {api.url}{task.page}")
 
 
 def _find(api: AirflowApi, version: str | None, limit: int = 100) -> list[tuple[str, DagRun]]:
@@ -430,10 +434,10 @@ def main() -> int:
     try:
         app(prog_name="hhvm-packaging")
     except (Refused, InvalidVersion, ApiError) as error:
-        err.print(f"hhvm-packaging: error: {error}", markup=False)
+        err.print(f"hhvm-packaging: error: {error}")
         return 1
     except KeyboardInterrupt:
-        err.print("hhvm-packaging: stopped looking; what runs in Airflow goes on", markup=False)
+        err.print("hhvm-packaging: stopped looking; what runs in Airflow goes on")
         return 130
     return 0
 
