@@ -116,14 +116,14 @@ class SourceFile:
 def package(control: bytes, path: str, content: bytes) -> bytes:
     """A binary package with any control file, which installs one file in /usr/bin."""
     directories = dict.fromkeys(["./", "./usr/", "./usr/bin/"])
-    return archive(control, _tar({**directories, path: content}))
+    return archive(control, tar({**directories, path: content}))
 
 
 def archive(control: bytes, data: bytes) -> bytes:
     """A binary package with any control file, whose archive of files is ``data``, whatever that is."""
-    return _ar({
+    return ar({
         "debian-binary": b"2.0\n",
-        "control.tar.gz": _tar({"./": None, "./control": control}),
+        "control.tar.gz": tar({"./": None, "./control": control}),
         "data.tar.gz": data,
     })
 
@@ -131,9 +131,9 @@ def archive(control: bytes, data: bytes) -> bytes:
 def source(deb: Deb) -> list[SourceFile]:
     """The source package of ``deb``; its upstream tarball is that of all with the same upstream version."""
     upstream = deb.version.rpartition("-")[0]
-    orig = SourceFile(f"{deb.package}_{upstream}.orig.tar.gz", _tar({"./hhvm": upstream.encode()}))
+    orig = SourceFile(f"{deb.package}_{upstream}.orig.tar.gz", tar({"./hhvm": upstream.encode()}))
     debian = SourceFile(
-        f"{deb.package}_{deb.version}.debian.tar.gz", _tar({"./debian/control": deb.control.encode()})
+        f"{deb.package}_{deb.version}.debian.tar.gz", tar({"./debian/control": deb.control.encode()})
     )
     text = f"Binary: {deb.package}\nArchitecture: any\nVersion: {deb.version}\n"
     dsc = f"Format: 3.0 (quilt)\nSource: {deb.package}\n{text}{listed([orig, debian])}"
@@ -157,7 +157,7 @@ def digest(algorithm: str, content: bytes) -> str:
     return hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
 
 
-def _tar(members: dict[str, bytes | None]) -> bytes:
+def tar(members: dict[str, bytes | None]) -> bytes:
     """Files by name, directories where there is no content; gzipped, the same bytes each time."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -172,7 +172,8 @@ def _tar(members: dict[str, bytes | None]) -> bytes:
     return gzip.compress(file.getvalue(), compresslevel=1, mtime=0)
 
 
-def _ar(members: dict[str, bytes]) -> bytes:
+def ar(members: dict[str, bytes]) -> bytes:
+    """An ar archive with these members."""
     content = b"!<arch>\n"
     for name, data in members.items():
         content += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(data):<10}`\n".encode()

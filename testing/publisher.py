@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hhvm_packaging.apt.additions import add_packages
-from hhvm_packaging.apt.incoming import Incoming
+from hhvm_packaging.apt.incoming import Build, Incoming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Mapping
@@ -44,7 +44,8 @@ def publish(
     """Add built files, given by their keys in scratch, to a suite, as the task update_repositories does."""
     packages = {key: file for key, file in files.items() if key.endswith(".deb")}
     sources = {key: file for key, file in files.items() if key not in packages}
-    new = Incoming.check(str(suite), suite.repository, pool, packages, sources, architectures)
+    build = Build(suite.repository, pool, packages, sources, architectures)
+    new = Incoming.read(str(suite), build, suite.scratch, suite.downloads, at_once=suite.at_once)
     with suite.lock():
         change = add_packages(suite.read(signer=signer), new, architectures, str(suite))
         suite.carry_out(change, signer)

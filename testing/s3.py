@@ -20,12 +20,15 @@ import boto3
 import pytest
 from botocore.config import Config
 from moto.moto_api._internal.models import moto_api_backend
+from moto.s3.exceptions import S3ClientError
+from moto.s3.responses import S3Response
+from moto.s3.utils import compute_checksum
 from moto.server import ThreadedMotoServer
 
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
     from mypy_boto3_s3 import S3Client
@@ -78,10 +81,26 @@ def s3_directory(s3: S3Client, s3_server: Server) -> Path:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, which all tests of one process share."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(S3Response, "_get_checksum", _checked_checksum(S3Response._get_checksum))  # ruff: ignore[private-member-access]
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        server.stop()
+
+
+def _checked_checksum(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make moto refuse a checksum that is not the object's, as Amazon S3 does: alone it keeps any."""
+
+    def get_checksum(self: S3Response, headers: dict[str, Any]) -> Any:
+        said = self.headers.get("x-amz-checksum-sha256")
+        if said and said != compute_checksum(self.body or b"", "SHA256").decode():
+            raise S3ClientError(
+                "BadDigest", "The SHA256 you specified did not match the calculated checksum."
+            )
+        return original(self, headers)
+
+    return get_checksum
 
 
 @pytest.fixture

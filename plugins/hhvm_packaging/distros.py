@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from hhvm_packaging import debian_names
+from hhvm_packaging import debian_names, package_claims
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.packaging_tree import DISTROS, Absent, PackagingTree, Unusable, show
 
@@ -77,6 +77,8 @@ class Distro(BaseModel):
     """The package revision, such as 1~bookworm. Empty if the directory does not say one."""
     files_sha256: str
     """Digest of all packaging files that the build uses."""
+    claims: tuple[str, ...] = ()
+    """What debian/control claims for its packages that most packages do not: see package_claims."""
 
     @property
     def repository(self) -> str:
@@ -173,11 +175,13 @@ def load(packaging: Path, name: str) -> Distro:
     if not script.stat().st_mode & 0o100:
         raise InvalidDistro(name, "make-package is not executable; run chmod +x on it")
     distribution = pkgver = ""
+    claims: tuple[str, ...] = ()
     if script == packaging / PACKAGE_SCRIPT:
         distribution, pkgver = directory.read_release()
         directory.check_profiles()
         directory.check_prebuild()
         directory.check_debian()
+        claims = package_claims.declared(directory.read_debian()["control"])
     else:
         directory.check_start(script)
         # Its own matter, but a script of its own may use them in the same way.
@@ -188,6 +192,7 @@ def load(packaging: Path, name: str) -> Distro:
         distribution=distribution,
         pkgver=pkgver,
         files_sha256=directory.digest(),
+        claims=claims,
     )
 
 

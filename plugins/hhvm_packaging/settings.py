@@ -29,7 +29,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from hhvm_packaging import cron, environment, private_directory
+from hhvm_packaging import cron, environment, package_claims, private_directory
 from hhvm_packaging.release import is_same_version
 
 Seconds = Annotated[int, Field(gt=0)]
@@ -80,6 +80,9 @@ Architecture = Annotated[
 BuildProfile = Annotated[
     str,
     _matches(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile, such as nocheck or pkg.hhvm.miniature"),
+]
+Claim = Annotated[
+    str, _matches(package_claims.CLAIM, "a field and one value or package, such as Provides: php-cli")
 ]
 Schedule = Annotated[str, AfterValidator(cron.check)]
 
@@ -242,6 +245,10 @@ class Settings(BaseSettings):
     keep their defaults."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
     """The architectures that each suite has an index for."""
+    allowed_claims: list[Claim] = []
+    """What packages may claim over others, such as ``Provides: php-cli`` or ``Essential: yes``, if
+    ``debian/control`` of their distribution claims it as well. See docs/operating.md, What a package may
+    claim."""
     lock_directory: Directory = private_directory.PATH
     """For the locks that keep the publishers of this machine apart where the store cannot."""
     several_hosts: bool = False

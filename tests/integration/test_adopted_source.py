@@ -68,7 +68,7 @@ def test_a_signed_tarball_is_the_source_and_is_not_made_again(
     assert bench.store.scratch.get(keys.tarball(release)) == SOURCE
     # What follows in a build.
     bench.sign(plan)
-    source_tarball.publish(bench.store, release)
+    source_tarball.publish(bench.store, release, KEYS[1].encode())
     assert bench.store.downloads.get(keys.public_tarball(release)) == SOURCE
     assert MakeSourceTarball(bench.plan(release), bench.store, bench.settings).done()
 
@@ -157,7 +157,7 @@ def test_what_another_system_published_is_undone_without_its_source(bench: Bench
             plans.plan_publish(request, bench.store, bench.settings)
         plan = plans.plan_publish(request.model_copy(update={"action": UNDO}), bench.store, bench.settings)
         change = make_change(
-            plan, plan.distros[0], suite, suite.read(signer=signer), bench.store, signer, bench.settings
+            plan, plan.distros[0], None, suite, suite.read(signer=signer), signer, bench.settings
         )
         suite.carry_out(change, signer)
     assert [stanza.version for stanza in suite.read().packages["amd64"].stanzas] == ["0.9.0-1~bookworm"]

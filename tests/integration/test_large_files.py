@@ -20,7 +20,7 @@ from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import CACHE_FOREVER, Bucket, Changed, Store
 from hhvm_packaging.workers.job import Artifact
-from testing.debs import Deb, digest
+from testing.debs import Deb, archive, digest
 from testing.publisher import publish
 from testing.s3 import Died, recorded
 
@@ -69,7 +69,7 @@ def store(conditional_s3: S3Client) -> Iterator[Store]:
     store, s3 = Store(conditional_s3, Settings()), conditional_s3
     for bucket in (store.scratch, store.downloads):
         s3.create_bucket(Bucket=bucket.name)
-        bucket.copy_limit, bucket.part_size = LIMIT, PART
+        bucket.one_request, bucket.part_size = LIMIT, PART
 
     def like_amazon(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
         headers: dict[str, str] = {name.lower(): as_text(value) for name, value in request.headers.items()}
@@ -95,7 +95,7 @@ class LargeDeb(Deb):
 
     @cached_property
     def content(self) -> bytes:
-        return super().content + CONTENT
+        return archive(self.control.encode(), CONTENT)
 
 
 def copy(store: Store) -> None:
@@ -105,7 +105,6 @@ def copy(store: Store) -> None:
         "large",
         "large",
         content_type="application/gzip",
-        sha256="f" * 64,
         cache=CACHE_FOREVER,
         checked=checked,
     )
@@ -127,10 +126,9 @@ def test_a_large_file_is_copied_with_all_that_a_small_one_has(store: Store) -> N
     assert store.downloads.get("large") == CONTENT
     found = store.downloads.s3.head_object(Bucket=store.downloads.name, Key="large")
     assert (found["ContentType"], found["CacheControl"]) == ("application/gzip", CACHE_FOREVER)
-    assert found["Metadata"] == {"sha256": "f" * 64}
     head = store.downloads.head("large")
     assert head
-    assert (head.size, head.sha256) == (len(CONTENT), "f" * 64)
+    assert (head.size, head.sha256) == (len(CONTENT), None)
 
 
 @pytest.mark.parametrize("size", [1, LIMIT, LIMIT + 1])
@@ -185,7 +183,7 @@ def test_a_large_package_is_published(request: pytest.FixtureRequest, server: st
         store: Store = request.getfixturevalue("store")
     else:  # rclone copies files of any size in one request
         store = Store(request.getfixturevalue("s3"), Settings())
-        store.downloads.copy_limit = LIMIT
+        store.downloads.one_request = LIMIT
     deb = LargeDeb("1.0.0-1", "hhvm-dbg")
     store.scratch.put(deb.key, deb.content)
     suite = Suite(store.downloads, store.scratch, "debian", "bookworm")
@@ -199,11 +197,11 @@ def test_a_large_file_is_uploaded(store: Store, tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("large") / "large"
     path.write_bytes(CONTENT)
     with recorded(store.scratch.s3) as sent:
-        store.scratch.upload(path, "large", content_type="application/gzip", sha256="f" * 64)
+        store.scratch.upload(path, "large", content_type="application/gzip", sha256=sha256(CONTENT))
     assert "CompleteMultipartUpload large" in sent
     head = store.scratch.head("large")
     assert head
-    assert (head.size, head.sha256) == (len(CONTENT), "f" * 64)
+    assert (head.size, head.sha256) == (len(CONTENT), None)
     assert store.scratch.get("large") == CONTENT
 
 
@@ -211,7 +209,7 @@ def test_a_large_file_is_uploaded(store: Store, tmp_path_factory: pytest.TempPat
 def test_a_large_file_of_another_tool_is_compared_by_its_bytes(
     store: Store, tmp_path: Path, same: bool
 ) -> None:
-    """It has no SHA-256 on record, and its ETag is no MD5."""
+    """The store has computed no SHA-256 of the whole, and its ETag is no MD5."""
     path = tmp_path / "large"
     path.write_bytes(CONTENT)
     store.downloads.s3.upload_file(str(path), store.downloads.name, "large")

@@ -116,7 +116,7 @@ def sign_source(bench: Bench, version: str) -> None:
     tarball = Artifact(name=key, size=len(content), sha256=sha256(content), md5="")
     SourceManifest(version=version, commit="", tarball=tarball).write(bench.store, release)
     source_tarball.sign(bench.store, release, bench.signer)
-    source_tarball.publish(bench.store, release)
+    source_tarball.publish(bench.store, release, bench.signer.public_key())
 
 
 def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:

@@ -84,6 +84,7 @@ class Archive(Bench):
         buckets = (self.store.scratch, self.store.downloads)
         found = {key: digest(bucket, key) for bucket in buckets for key in bucket.keys("")}
         found.pop(keys.CONDITIONAL_WRITES, None)
+        found.pop(keys.CHECKSUMS, None)
         return found
 
 
@@ -492,6 +493,7 @@ STAYS = {
     Scratch.PACKAGING: keys.packaging("0" * 64),
     Scratch.SNAPSHOT: keys.snapshot("debian", "bookworm", "20260102T000000Z-0123456789ab"),
     Scratch.CONDITIONAL_WRITES: keys.CONDITIONAL_WRITES,
+    Scratch.CHECKSUMS: keys.CHECKSUMS,
 }
 
 

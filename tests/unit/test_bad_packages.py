@@ -1,4 +1,4 @@
-"""What a publisher refuses to put into an index, from what it can see: an artifact and its stanza."""
+"""What a publisher refuses to put into an index, from what it can see: a file, its digest, what it says."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from moto import mock_aws
 
-from hhvm_packaging.apt import packages_index
+from hhvm_packaging.apt.incoming import Build, Incoming
 from hhvm_packaging.apt.pool import Unpublishable
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.store.buckets import Bucket
 from testing import s3 as s3_server
-from testing.debs import Deb
-from testing.publisher import publish
+from testing.debs import Deb, digest, package
+from testing.publisher import POOL, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Artifact
 
 DEB = Deb("1.0.0-1~bookworm")
-STANZA = DEB.artifact.stanza or ""
-EVIL = Deb("9.9.9-1~bookworm", package="evil").artifact.stanza or ""
+CONTROL = DEB.control
+EVIL = Deb("9.9.9-1~bookworm", package="evil").control
 
 
 class NobodySigns:
@@ -54,6 +54,13 @@ def changed(**fields: Any) -> Artifact:
     return DEB.artifact.model_copy(update=fields)
 
 
+def refused_control(bucket: Bucket, control: str) -> str:
+    """The reason for a package of DEB's name with this control file."""
+    content = package(control.encode(), "./usr/bin/hhvm", b"")
+    artifact = changed(size=len(content), sha256=digest("sha256", content), md5=digest("md5", content))
+    return refused(bucket, artifact, content)
+
+
 # The file
 
 
@@ -68,9 +75,9 @@ def test_a_package_that_is_as_long_as_it_should_be_but_another(bucket: Bucket) -
     assert "has other bytes" in refused(bucket, DEB.artifact, bytes(len(DEB.content)))
 
 
-def test_a_package_that_was_truncated_before_its_stanza_was_made(bucket: Bucket) -> None:
-    """What the tool that makes stanzas writes of a file that it cannot read: nothing."""
-    assert "its stanza: " in refused(bucket, changed(stanza=""))
+def test_a_file_that_is_no_package(bucket: Bucket) -> None:
+    artifact = changed(size=100, sha256=digest("sha256", bytes(100)))
+    assert "it is no ar archive" in refused(bucket, artifact, bytes(100))
 
 
 # Its name
@@ -116,15 +123,14 @@ def test_an_architecture_that_the_suite_lacks(bucket: Bucket, architecture: str)
     [("Package", "hhvm-dev"), ("Version", "1.0.1-1~bookworm"), ("Architecture", "all")],
 )
 def test_a_package_that_says_it_is_another(bucket: Bucket, field: str, other: str) -> None:
-    here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
-    reason = refused(bucket, changed(stanza=STANZA.replace(here, f"{field}: {other}")))
-    assert f"{DEB.name}: its stanza says {field} {other}, but it is {here.partition(': ')[2]}" in reason
+    here = next(line for line in CONTROL.splitlines() if line.startswith(f"{field}: "))
+    reason = refused_control(bucket, CONTROL.replace(here, f"{field}: {other}"))
+    assert f"{DEB.name}: it says {field} {other}, but it is {here.partition(': ')[2]}" in reason
 
 
-@pytest.mark.parametrize("field", ["Size", "SHA256", "MD5sum"])
-def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str) -> None:
-    reason = refused(bucket, changed(stanza=STANZA.replace(f"{field}: ", f"{field}: 1")))
-    assert f"{DEB.name}: its stanza says {field} 1" in reason
+@pytest.mark.parametrize("field", ["Filename", "Size", "SHA256", "MD5sum", "sha512", "Status"])
+def test_a_package_that_says_what_only_an_index_says(bucket: Bucket, field: str) -> None:
+    assert "which no package has" in refused_control(bucket, f"{field}: 1\n{CONTROL}")
 
 
 # Fields with a newline trick
@@ -141,29 +147,30 @@ def test_a_package_that_says_it_has_other_bytes(bucket: Bucket, field: str) -> N
     ],
 )
 def test_a_field_that_ends_the_paragraph_and_begins_another_package(bucket: Bucket, end: str) -> None:
-    refused(bucket, changed(stanza=STANZA + end + EVIL))
+    refused_control(bucket, CONTROL.rstrip("\n") + end + EVIL)
 
 
-@pytest.mark.parametrize("field", ["Package", "Version", "Filename", "Size", "SHA256", "MD5sum"])
+@pytest.mark.parametrize("field", ["Package", "Version", "Architecture", "Description"])
 @pytest.mark.parametrize("spelling", [str, str.upper, str.lower])
 def test_a_field_that_is_there_twice(bucket: Bucket, field: str, spelling: Any) -> None:
     """Whoever reads it may take the one or the other."""
-    here = next(line for line in STANZA.splitlines() if line.startswith(f"{field}: "))
-    twice = f"{spelling(field)}: ../../../evil\n{STANZA}"
-    refused(bucket, changed(stanza=twice))
-    refused(bucket, changed(stanza=STANZA.replace(here, f"{here}\n{spelling(field)}: ../../../evil")))
+    here = next(line for line in CONTROL.splitlines() if line.startswith(f"{field}: "))
+    refused_control(bucket, f"{spelling(field)}: ../../../evil\n{CONTROL}")
+    refused_control(bucket, CONTROL.replace(here, f"{here}\n{spelling(field)}: ../../../evil"))
 
 
 @pytest.mark.parametrize("line", ["no field", ": no name", "# a comment", "-Field: x", "Fi eld: x"])
 def test_a_line_that_is_no_field(bucket: Bucket, line: str) -> None:
-    refused(bucket, changed(stanza=f"{STANZA}\n{line}"))
+    refused_control(bucket, f"{CONTROL}{line}\n")
 
 
 @pytest.mark.parametrize("character", ["\0", "\r", "\x0b", "\x1b"])
 def test_a_control_character_in_a_field(bucket: Bucket, character: str) -> None:
-    refused(bucket, changed(stanza=STANZA.replace("A virtual", f"A{character}virtual")))
+    refused_control(bucket, CONTROL.replace("A virtual", f"A{character}virtual"))
 
 
-def test_a_stanza_with_none_of_these_is_fine() -> None:
+def test_a_package_with_none_of_these_is_fine(bucket: Bucket) -> None:
     """A test of the tests."""
-    assert packages_index.Stanza.parse(STANZA).package == "hhvm"
+    bucket.put(DEB.key, DEB.content)
+    build = Build("debian", POOL, {DEB.key: DEB.artifact}, {}, ["amd64"])
+    assert Incoming.read("bookworm", build, bucket, bucket).entries[0].package == "hhvm"

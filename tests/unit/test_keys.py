@@ -84,6 +84,7 @@ STORED: dict[Template, tuple[str, str]] = {
     Scratch.LAST_PUBLISH: (keys.last_publish("nightly"), "metrics/last-publish/nightly.json"),
     Scratch.CANARY_VERDICT: (keys.CANARY_VERDICT, "metrics/canary-verdict.json"),
     Scratch.CONDITIONAL_WRITES: (keys.CONDITIONAL_WRITES, "conditional-writes"),
+    Scratch.CHECKSUMS: (keys.CHECKSUMS, "checksums"),
     Downloads.PUBLIC_KEY: (keys.PUBLIC_KEY, "conf/hhvm.gpg.key"),
     Downloads.RELEASE_TARBALL: (keys.public_tarball(RELEASE), "source/hhvm-4.172.1.tar.gz"),
     Downloads.RELEASE_SIGNATURE: (keys.public_signature(RELEASE), "source/hhvm-4.172.1.tar.gz.sig"),

@@ -41,7 +41,10 @@ OLD_CANARY = OLD | {"version": "canary", "commit": "", "not_before": "", "action
 
 
 def written_again(kind: type[Plan], old: dict[str, Any]) -> dict[str, Any]:
-    return kind.model_validate(old).model_dump(mode="json")
+    read = kind.model_validate(old).model_dump(mode="json")
+    for distro in read["distros"]:
+        assert distro.pop("claims") == []
+    return read
 
 
 def test_a_build_plan_of_an_older_revision_is_read() -> None:
@@ -92,7 +95,7 @@ def test_a_step_reads_its_own_kind_of_plan(step: type[Step[Any]], kind: type[Pla
 def test_a_step_of_a_distribution_finds_it_in_the_plan() -> None:
     store: Any = None
     step = MakeBinaryPackage.load(OLD, "debian-12-bookworm", store, Settings())
-    assert step.distro.model_dump() == BOOKWORM
+    assert step.distro.model_dump() == BOOKWORM | {"claims": ()}
     with pytest.raises(KeyError):
         MakeBinaryPackage.load(OLD, "debian-13-trixie", store, Settings())
 

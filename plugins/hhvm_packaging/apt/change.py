@@ -87,6 +87,19 @@ class Change:
         """The packages that users are not offered before the change."""
         return self.identities - self.current.identities
 
+    @cached_property
+    def corrected(self) -> frozenset[Identity]:
+        """The packages of which users are told something else than before the change."""
+        before = {name: set(entries.stanzas) for name, entries in self.current.indices.items()}
+        changed = {
+            entry.identity
+            for name, entries in self.indices.items()
+            if entries is not self.current.indices.get(name)
+            for entry in entries.stanzas
+            if entry not in before.get(name, ())
+        }
+        return frozenset(changed & self.current.identities)
+
     @property
     def added_files(self) -> Iterator[tuple[Identity, str, str]]:
         """Each file of the added packages: its package, its name, its SHA-256."""

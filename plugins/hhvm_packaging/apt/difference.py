@@ -21,6 +21,7 @@ def describe(target: Suite, change: Change, missing: Collection[PoolFile]) -> st
         return f"{lines[0]} nothing changes"
     lines += [f"  + {words}" for words in index.words(change.added)]
     lines += [f"  - {words}" for words in index.words(change.removed)]
+    lines += [f"  described anew: {words}" for words in index.words(change.corrected)]
     lines += [
         f"  offered again: {words}" for words in index.words(change.current.withdrawn - change.withdrawn)
     ]

@@ -188,10 +188,12 @@ class Index(ABC, Generic[E]):
     def add(self, stanzas: Iterable[E]) -> Self:
         """A new index with these entries too, or this one if it has all of them.
 
-        Raises AlreadyPublished if it has an entry of the same identity with another SHA-256.
+        An entry for the same file replaces the one that is there: that may say something else of it. Raises
+        AlreadyPublished if there is an entry of the same identity with another SHA-256.
         """
         known = {stanza.identity: stanza for stanza in self.stanzas}
         merged = list(self.stanzas)
+        corrected = False
         for stanza in stanzas:
             there = known.get(stanza.identity)
             if there is None:
@@ -203,7 +205,10 @@ class Index(ABC, Generic[E]):
                     f"{' '.join(stanza.identity)} is published with SHA-256 {there.sha256}, but this one has "
                     f"{stanza.sha256}. What is published is immutable: publish another version."
                 )
-        return self if len(merged) == len(self.stanzas) else type(self)(tuple(merged))
+            elif there.text != stanza.text:
+                merged[merged.index(there)] = stanza
+                corrected = True
+        return type(self)(tuple(merged)) if corrected or len(merged) != len(self.stanzas) else self
 
     def without(self, identities: Collection[Identity]) -> Self:
         """A new index without these packages, or this one if it has none of them."""

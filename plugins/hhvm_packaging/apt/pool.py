@@ -53,31 +53,52 @@ class PoolFile:
             raise AlreadyPublished(
                 f"{where}: s3://{downloads.name}/{self.pool_key} is published with {head.size} bytes, "
                 f"SHA-256 {head.sha256 or 'unknown'}, ETag {head.etag}, but this one has {artifact.size} "
-                f"bytes, SHA-256 {artifact.sha256}, MD5 {artifact.md5}. What is published is immutable: "
-                "publish another version."
+                f"bytes, SHA-256 {artifact.sha256}. What is published is immutable: publish another version. "
+                "If an index names the SHA-256 of this one, the file in the pool is damaged: "
+                "docs/operating.md, Damaged objects"
             )
 
-    def check_built(self, head: Head | None, scratch: Bucket, where: str) -> None:
-        """Check that scratch has these bytes; ``head`` describes what it has. Raises Unpublishable."""
-        artifact = self.artifact
-        if head is None or not scratch.holds(self.key, head, artifact):
-            state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
-            raise Unpublishable(
-                f"{where}: {artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"
-            )
+    def checked(self, head: Head) -> PoolFile:
+        """The same file, whose bytes in scratch, which ``head`` describes, were checked."""
+        return replace(self, built=head)
+
+    def not_built(self, head: Head | None, scratch: Bucket, where: str) -> Unpublishable:
+        """Scratch has not these bytes; ``head`` describes what it has."""
+        state = "is missing" if head is None else f"has other bytes (ETag {head.etag})"
+        return Unpublishable(
+            f"{where}: {self.artifact.name}: s3://{scratch.name}/{self.key} {state}: build it again"
+        )
+
+    def check_built(self, scratch: Bucket, where: str) -> PoolFile:
+        """Check that scratch has these bytes, unless that was checked before. Raises Unpublishable."""
+        if self.built:
+            return self
+        head = scratch.head(self.key)
+        if head is None or not scratch.holds(self.key, head, self.artifact):
+            raise self.not_built(head, scratch, where)
+        return self.checked(head)
 
     def copy(self, scratch: Bucket, downloads: Bucket) -> None:
-        """Copy the file into the pool, inside the store. Raises buckets.Changed."""
+        """Copy the file into the pool, inside the store, and compare what is there then with the index.
+
+        Raises buckets.Changed if scratch has other bytes by now; Unpublishable if the pool got other bytes.
+        """
         suffix = f".{self.artifact.name.rpartition('.')[2]}"
         downloads.copy_from(
             scratch,
             self.key,
             self.pool_key,
             content_type=_CONTENT_TYPES.get(suffix, "application/octet-stream"),
-            sha256=self.artifact.sha256,
             cache=CACHE_FOREVER,
             checked=self.built,
         )
+        head = downloads.head(self.pool_key)
+        if head is None or not downloads.holds(self.pool_key, head, self.artifact):
+            raise Unpublishable(
+                f"{self.artifact.name}: s3://{downloads.name}/{self.pool_key} is not what was checked in "
+                f"s3://{scratch.name}/{self.key}: it was exchanged meanwhile. No index names it yet. Delete "
+                "it, find out who wrote to the store, build it again and publish it again"
+            )
 
 
 def list_lost(files: Iterable[tuple[str, int]], repository: str, downloads: Bucket) -> list[str]:
@@ -99,14 +120,12 @@ def find_missing(
     ``where`` begins the messages. Raises AlreadyPublished if the pool has one with other bytes;
     Unpublishable if scratch has not the bytes of one that the pool lacks.
     """
-    looks = [partial(downloads.head, file.pool_key) for file in files]
-    looks += [partial(scratch.head, file.key) for file in files]
-    heads = run_all(looks, at_once=at_once)
-    missing = []
-    for file, in_pool, built in zip(files, heads, heads[len(files) :], strict=False):
-        if in_pool:
+
+    def look(file: PoolFile) -> PoolFile | None:
+        if in_pool := downloads.head(file.pool_key):
             file.check_published(in_pool, downloads, where)
-        else:
-            file.check_built(built, scratch, where)
-            missing.append(replace(file, built=built))
-    return missing
+            return None
+        return file.check_built(scratch, where)
+
+    found = run_all((partial(look, file) for file in files), at_once=at_once)
+    return [file for file in found if file]

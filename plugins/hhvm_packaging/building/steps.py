@@ -187,13 +187,12 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
         """Refuse now what a publish would refuse. Raises JobFailed, naming the file."""
         package = self.plan.release.package
         try:
-            incoming = Incoming.check(
+            incoming = Incoming.read(
                 job.title,
-                self.distro.repository,
-                keys.pool(self.plan.release),
-                {keys.output(manifest.directory, deb.name): deb for deb in manifest.packages},
-                {keys.output(manifest.directory, file.name): file for file in manifest.sources},
-                self.settings.architectures,
+                manifest.describe(self.distro, self.plan.release, self.settings),
+                self.store.scratch,
+                self.store.downloads,
+                at_once=self.settings.requests_at_once,
             )
         except PackagingError as error:
             raise JobFailed(str(error)) from error

@@ -110,6 +110,5 @@ def _copy_to_scratch(place: _Place, scratch: _Place, manifest: SourceManifest) -
         place.tarball,
         scratch.tarball,
         content_type="application/gzip",
-        sha256=tarball.sha256,
         checked=checked,
     )

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hhvm_packaging.apt.incoming import Build
 from hhvm_packaging.apt.sources_index import Source
+from hhvm_packaging.package_claims import Allowed
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Artifact
 
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
+    from hhvm_packaging.distros import Distro
     from hhvm_packaging.release import Release
+    from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Bucket, Store
 
 
@@ -121,6 +125,17 @@ class PackageManifest(BaseModel):
             for name in sorted({*others, *self.left_out})
             if not name.endswith(_RECORDS) or name in self.left_out
         }
+
+    def describe(self, distro: Distro, release: Release, settings: Settings) -> Build:
+        """What a publish adds to the distribution's suites, and what the packages may be."""
+        return Build(
+            distro.repository,
+            keys.pool(release),
+            {keys.output(self.directory, package.name): package for package in self.packages},
+            {keys.output(self.directory, file.name): file for file in self.sources},
+            settings.architectures,
+            Allowed(distro.claims, tuple(settings.allowed_claims)),
+        )
 
     def is_built(self, store: Store, release: Release) -> bool:
         """Whether every artifact is in scratch, or every package is published: scratch is pruned."""

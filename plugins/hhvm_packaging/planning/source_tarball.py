@@ -19,7 +19,8 @@ from hhvm_packaging.store.keys import PUBLIC_KEY
 if TYPE_CHECKING:
     from hhvm_packaging.release import Release
     from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store.buckets import Store
+    from hhvm_packaging.store.buckets import Bucket, Head, Store
+    from hhvm_packaging.workers.job import Artifact
 
 _GIT_TIMEOUT = 900
 
@@ -220,29 +221,27 @@ def sign(store: Store, release: Release, signer: signing.Signer) -> SourceManife
     manifest = manifest.model_copy(update={"signed_by": signer.fingerprint})
     manifest.write(store, release)
     if release.nightly:
-        publish(store, release)
+        publish(store, release, signer.public_key())
     return manifest
 
 
-def publish(store: Store, release: Release) -> None:
-    """Copy the signature, then the tarball, from scratch to the public bucket.
+def publish(store: Store, release: Release, trusted: bytes) -> None:
+    """Copy the signature, then the tarball, from scratch to the public bucket, and verify what is there then.
 
-    Does nothing if they are public. Raises SourceError if the source is not signed, or if another tarball of
-    this version is public.
+    If they are public, verifies them. ``trusted`` are the public keys whose signatures count. Raises
+    SourceError if the source is not signed, or not what was signed, or if another tarball of this version is
+    public.
     """
     manifest = SourceManifest.read(store, release)
     if manifest is None or manifest.signed_by is None:
         raise SourceError(f"HHVM {release.version}: the source is not signed; run hhvm_build first")
-    tarball, key, public = manifest.tarball, keys.tarball(release), keys.public_tarball(release)
-    head = store.downloads.head(public)
-    if head is not None:
-        if not store.downloads.holds(public, head, tarball):
-            raise SourceError(
-                f"HHVM {release.version}: {public} is published with other bytes "
-                f"(SHA-256 {head.sha256 or '?'}, ETag {head.etag}) than were built "
-                f"({tarball.sha256}). What is published is immutable."
-            )
-        return
+    if store.downloads.head(keys.public_tarball(release)) is None:
+        _copy_to_public(store, release, manifest, trusted)
+    verify_public(store, release, trusted)
+
+
+def _copy_to_public(store: Store, release: Release, manifest: SourceManifest, trusted: bytes) -> None:
+    tarball, key = manifest.tarball, keys.tarball(release)
     signature_key = keys.tarball_signature(release)
     signature = store.scratch.get(signature_key)
     if signature is None:
@@ -250,20 +249,72 @@ def publish(store: Store, release: Release) -> None:
             f"HHVM {release.version}: {signature_key} is missing; clear `{BuildTask.SIGN_SOURCE_TARBALL}`"
         )
     built = store.scratch.head(key)
-    if built is None or not store.scratch.holds(key, built, tarball):
+    if built is None or not _may_have(built, tarball):
         raise SourceError(
             f"HHVM {release.version}: s3://{store.scratch.name}/{key} is not the tarball that was signed; "
             f"clear `{BuildTask.MAKE_SOURCE_TARBALL}`"
         )
+    fault = _find_fault(store.scratch, key, tarball, signature, trusted)
+    if fault:
+        raise SourceError(
+            f"HHVM {release.version}: s3://{store.scratch.name}/{key}: {fault}; it is not published. Clear "
+            f"`{BuildTask.SIGN_SOURCE_TARBALL}` of hhvm_build"
+        )
     store.downloads.put(keys.public_signature(release), signature, "application/pgp-signature")
     store.downloads.copy_from(
-        store.scratch,
-        key,
-        public,
-        content_type="application/gzip",
-        sha256=tarball.sha256,
-        checked=built,
+        store.scratch, key, keys.public_tarball(release), content_type="application/gzip", checked=built
     )
+
+
+def verify_public(store: Store, release: Release, trusted: bytes) -> None:
+    """Check that the public tarball is the one that was built, and that its public signature is good.
+
+    Raises SourceError.
+    """
+    manifest = SourceManifest.read(store, release)
+    key, signature_key = keys.public_tarball(release), keys.public_signature(release)
+    where = f"HHVM {release.version}: s3://{store.downloads.name}/{key}"
+    head = store.downloads.head(key)
+    if manifest is None or head is None:
+        raise SourceError(f"{where} is not published, or {keys.source(release)} is missing in scratch")
+    if not _may_have(head, manifest.tarball):
+        raise SourceError(
+            f"{where} is published with other bytes ({head.size} bytes, SHA-256 {head.sha256 or 'unknown'}, "
+            f"ETag {head.etag}) than were built ({manifest.tarball.sha256}). What is published is immutable: "
+            "find out who wrote it. If it was never announced, delete it and clear this task"
+        )
+    signature = store.downloads.get(signature_key)
+    fault = (
+        f"s3://{store.downloads.name}/{signature_key} is missing"
+        if signature is None
+        else _find_fault(store.downloads, key, manifest.tarball, signature, trusted)
+    )
+    if fault:
+        raise SourceError(
+            f"{where} is published, but {fault}. Delete s3://{store.downloads.name}/{key}, which makes this "
+            "task publish the tarball and its signature again, and clear this task"
+        )
+
+
+def _may_have(head: Head, tarball: Artifact) -> bool:
+    """Whether an object may have the tarball's bytes, without reading them."""
+    return head.size == tarball.size and head.sha256 in (None, tarball.sha256)
+
+
+def _find_fault(bucket: Bucket, key: str, tarball: Artifact, signature: bytes, trusted: bytes) -> str:
+    """What is wrong with a tarball and its signature, by the tarball's own bytes; empty if nothing is."""
+    with tempfile.TemporaryDirectory(prefix="hhvm-verify-") as directory:
+        path = Path(directory) / tarball.name
+        bucket.download(key, path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != tarball.sha256:
+            return f"it has SHA-256 {sha256}, but {tarball.sha256} was made"
+        try:
+            signing.verify(path, signature, trusted, expired=True)
+        except signing.BadSignature as error:
+            return f"its signature is not good: {error}"
+    return ""
 
 
 def public_keys(store: Store) -> bytes:

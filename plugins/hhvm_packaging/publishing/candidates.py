@@ -159,8 +159,9 @@ def _make(
         target_suites.open_suite(store, distro, name, settings)
         for name in target_suites.choose_suites(plan.release, distro, settings)
     ]
+    build = suite_changes.read_incoming(plan, distro, store, settings)
     changes = [
-        suite_changes.make_change(plan, distro, target, target.read(signer=signer), store, signer, settings)
+        suite_changes.make_change(plan, distro, build, target, target.read(signer=signer), signer, settings)
         for target in targets
     ]
     for target, change in zip(targets, changes, strict=True):

@@ -13,6 +13,7 @@ from hhvm_packaging.publishing import candidates, suite_changes
 from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
+    from hhvm_packaging.apt.incoming import Incoming
     from hhvm_packaging.apt.signing import Signer
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.distros import Distro
@@ -69,9 +70,10 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
 def _expose(
     plan: PublishPlan, distro: Distro, candidate: Candidate, store: Store, signer: Signer, settings: Settings
 ) -> None:
+    new = suite_changes.read_incoming(plan, distro, store, settings)
     for name, expected in candidate.suites.items():
         target = target_suites.open_suite(store, distro, name, settings)
-        _expose_suite(plan, distro, target, expected, store, signer, settings)
+        _expose_suite(plan, distro, new, target, expected, signer, settings)
     if candidate.downgrade:
         log.warning(
             "HHVM %s, %s: tell users who installed what was withdrawn to run: %s",
@@ -84,9 +86,9 @@ def _expose(
 def _expose_suite(
     plan: PublishPlan,
     distro: Distro,
+    new: Incoming | None,
     target: Suite,
     expected: ExpectedSuite,
-    store: Store,
     signer: Signer,
     settings: Settings,
 ) -> None:
@@ -94,7 +96,7 @@ def _expose_suite(
 
     with target.lock():
         current = target.read(signer=signer)
-        change = suite_changes.make_change(plan, distro, target, current, store, signer, settings)
+        change = suite_changes.make_change(plan, distro, new, target, current, signer, settings)
         if change.digests != expected.digests:
             raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
         target.carry_out(change, signer)

@@ -45,6 +45,8 @@ class PublishReleaseSource(Step[PublishPlan]):
             return None
         if source_tarball.published_tag(release, self.settings.public_repository) != self.plan.commit:
             return None
+        trusted = source_tarball.trusted_keys(self.store, self.settings)
+        source_tarball.verify_public(self.store, release, trusted)
         return (
             f"HHVM {release.version}: {self.settings.published(public)} and the tag {release.tag} are public"
         )
@@ -55,7 +57,8 @@ class PublishReleaseSource(Step[PublishPlan]):
         source = SourceManifest.read(self.store, self.plan.release)
         digests = {"its source": source.tarball.sha256} if source else {}
         hold_records.ensure_released(self.plan.version, digests, self.store, self.settings)
-        source_tarball.publish(self.store, self.plan.release)
+        trusted = source_tarball.trusted_keys(self.store, self.settings)
+        source_tarball.publish(self.store, self.plan.release, trusted)
         return Job(
             version=self.plan.subject,
             script=self.script,

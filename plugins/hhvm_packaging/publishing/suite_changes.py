@@ -13,7 +13,6 @@ from hhvm_packaging.apt.incoming import Incoming
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.publishing import nightlies
-from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from hhvm_packaging.apt.change import Change
@@ -40,37 +39,41 @@ class Withdrawn(PackagingError):
     """The packages to publish were withdrawn, and nobody has released them again."""
 
 
-def make_change(
-    plan: PublishPlan,
-    distro: Distro,
-    target: Suite,
-    current: State,
-    store: Store,
-    signer: Signer,
-    settings: Settings,
-) -> Change:
-    """The change of the suite that the plan's action asks for. Nothing is written.
+def read_incoming(plan: PublishPlan, distro: Distro, store: Store, settings: Settings) -> Incoming | None:
+    """The packages that the plan's action adds to the distribution's suites, checked; None for an undo.
 
-    ``current`` is the suite's state. Raises NotBuilt, Withdrawn, AgedOut, undo.CannotUndo,
-    pool.Unpublishable, index.AlreadyPublished.
+    Raises NotBuilt, pool.Unpublishable, buckets.Changed.
     """
     if plan.action == "undo":
-        if plan.undo_to:
-            return undo.go_back(target, current, plan.undo_to, signer)
-        return undo.withdraw(target, current, plan.version)
+        return None
     manifest = PackageManifest.read(store, plan.release, distro.name)
     if manifest is None:
         raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
     if not manifest.sources:
         log.warning("HHVM %s, %s: was built without a source index entry", plan.version, distro.name)
-    new = Incoming.check(
-        str(target),
-        distro.repository,
-        keys.pool(plan.release),
-        {keys.output(manifest.directory, package.name): package for package in manifest.packages},
-        {keys.output(manifest.directory, file.name): file for file in manifest.sources},
-        settings.architectures,
-    )
+    where = f"HHVM {plan.version}, {distro.name}"
+    build = manifest.describe(distro, plan.release, settings)
+    return Incoming.read(where, build, store.scratch, store.downloads, at_once=settings.requests_at_once)
+
+
+def make_change(
+    plan: PublishPlan,
+    distro: Distro,
+    new: Incoming | None,
+    target: Suite,
+    current: State,
+    signer: Signer,
+    settings: Settings,
+) -> Change:
+    """The change of the suite that the plan's action asks for. Nothing is written.
+
+    ``new`` is what ``read_incoming`` returned; ``current`` is the suite's state. Raises Withdrawn, AgedOut,
+    undo.CannotUndo, index.AlreadyPublished.
+    """
+    if new is None:
+        if plan.undo_to:
+            return undo.go_back(target, current, plan.undo_to, signer)
+        return undo.withdraw(target, current, plan.version)
     again = plan.action == "release again"
     taken = ", ".join(index.words(current.withdrawn.intersection(new.names.values())))
     if taken and not again:

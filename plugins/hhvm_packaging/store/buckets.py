@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hhvm_packaging.errors import PackagingError
@@ -15,7 +17,6 @@ from hhvm_packaging.store import keys
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 CACHE_BRIEFLY = "public, max-age=60"
 """Cache-Control of objects that the next publish replaces."""
-COPY_LIMIT = 5 * 1024**3
-"""The size in bytes from which on S3 may refuse to copy an object in one request."""
+ONE_REQUEST = 5 * 1024**3
+"""The size in bytes above which S3 neither writes nor copies an object in one request."""
 PART_SIZE = 512 * 1024**2
 """The size in bytes of the parts in which larger objects are copied."""
 CACHE_FOREVER = "public, max-age=31536000, immutable"
@@ -64,9 +65,12 @@ class Head:
     size: int
     """Bytes."""
     etag: str
-    """Without quotes. The MD5 of an object that was written in one request."""
+    """Without quotes. It identifies these bytes for requests that have it as a condition."""
     sha256: str | None
-    """In hexadecimal. None if the writer did not record it, or the store keeps no metadata."""
+    """In hexadecimal, if the store itself computed it over all bytes. None if it did not.
+
+    What an uploader says of an object, in its metadata for instance, is never here.
+    """
 
 
 class Content(Protocol):
@@ -78,10 +82,6 @@ class Content(Protocol):
 
     @property
     def sha256(self) -> str:
-        """In hexadecimal."""
-
-    @property
-    def md5(self) -> str:
         """In hexadecimal."""
 
 
@@ -99,15 +99,21 @@ class Entry:
 class Bucket:
     """One S3 bucket. Its methods raise botocore's ClientError unless they say otherwise.
 
-    ``several_hosts``: machines that share no lock write to it.
+    ``several_hosts``: machines that share no lock write to it. ``private`` is a bucket of the same store in
+    which nobody sees what is written to find out what the store does; by default this one.
     """
 
-    def __init__(self, s3: S3Client, name: str, *, several_hosts: bool = False) -> None:
+    def __init__(
+        self, s3: S3Client, name: str, *, several_hosts: bool = False, private: Bucket | None = None
+    ) -> None:
         self.s3 = s3
         self.name = name
         self.several_hosts = several_hosts
-        self.copy_limit = COPY_LIMIT
+        self.one_request = ONE_REQUEST
         self.part_size = PART_SIZE
+        self._private = private
+        self._computes_checksums: bool | None = None
+        """None until it is known."""
         self._conditional_writes: bool | None = None
         """None until it is known."""
         self._probing = threading.Lock()
@@ -115,24 +121,58 @@ class Bucket:
     def head(self, key: str) -> Head | None:
         """Return the object's size and digests; None if there is no such object."""
         try:
-            answer = self.s3.head_object(Bucket=self.name, Key=key)
+            answer = self.s3.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
         except self.s3.exceptions.ClientError as error:
             if not _is_absent(error):
                 raise
             return None
-        return Head(answer["ContentLength"], answer["ETag"].strip('"'), answer["Metadata"].get("sha256"))
+        return Head(answer["ContentLength"], answer["ETag"].strip('"'), self._attested(answer))
 
     def holds(self, key: str, head: Head, content: Content) -> bool:
         """Whether the object, which ``head`` describes, has these bytes.
 
-        By its recorded SHA-256. Without one, by its ETag; that of an object that was uploaded in parts, or is
-        encrypted with a key of KMS, is no MD5, so then its bytes are read.
+        By the SHA-256 that the store computed. Without one, for instance for an object that was uploaded in
+        parts, its bytes are read. An ETag proves nothing: whoever makes two files with the same MD5 can
+        exchange them.
         """
         if head.size != content.size:
             return False
-        if head.sha256:
-            return head.sha256 == content.sha256
-        return head.etag == content.md5 or self._sha256(key, head) == content.sha256
+        return (head.sha256 or self._sha256(key, head)) == content.sha256
+
+    def _attested(self, answer: Mapping[str, Any]) -> str | None:
+        """The SHA-256 of all bytes in the store's answer, in hexadecimal, if the store computed it itself."""
+        checksum = answer.get("ChecksumSHA256")
+        # That of an object in parts, whose ETag has their number, is a digest of their digests.
+        if checksum is None or "-" in checksum + answer["ETag"] or not self.computes_checksums():
+            return None
+        return base64.b64decode(checksum).hex()
+
+    def computes_checksums(self) -> bool:
+        """Whether the store computes the checksums that it reports. Only the first call asks it.
+
+        Some keep what the uploader said: it would prove nothing.
+        """
+        if self._private is not None:
+            return self._private.computes_checksums()
+        with self._probing:
+            if self._computes_checksums is None:
+                self._computes_checksums = self._probe_checksums()
+            return self._computes_checksums
+
+    def _probe_checksums(self) -> bool:
+        """Write an object with a checksum that is not its own."""
+        try:
+            self.s3.put_object(
+                Bucket=self.name,
+                Key=keys.CHECKSUMS,
+                Body=b"",
+                **_checksum(hashlib.sha256(b"wrong").hexdigest()),
+            )
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) not in (_BAD_REQUEST, _NOT_IMPLEMENTED):
+                raise
+            return _status(error) == _BAD_REQUEST
+        return False
 
     def _sha256(self, key: str, head: Head) -> str:
         """The SHA-256 of the object's bytes, in hexadecimal; empty if it has changed."""
@@ -151,6 +191,26 @@ class Bucket:
         """Return the object's bytes; None if there is no such object."""
         content, _ = self.get_with_etag(key)
         return content
+
+    def get_start(self, key: str, head: Head, size: int) -> bytes:
+        """Return up to ``size`` first bytes of the object that ``head`` describes.
+
+        Raises Changed if it is another object by now.
+        """
+        answer = None
+        try:
+            answer = self.s3.get_object(
+                Bucket=self.name, Key=key, Range=f"bytes=0-{size - 1}", IfMatch=f'"{head.etag}"'
+            )
+        except self.s3.exceptions.ClientError as error:
+            if _status(error) == _RANGE_NOT_SATISFIABLE:
+                return b""
+            if _status(error) not in _CONDITION_FAILED:
+                raise
+        # Some stores ignore the condition.
+        if answer is None or answer["ETag"].strip('"') != head.etag:
+            raise Changed(f"s3://{self.name}/{key} was changed while it was checked. Run it again")
+        return answer["Body"].read()
 
     def get_from(self, key: str, start: int, limit: int | None = None) -> bytes:
         """Return the object's bytes from ``start`` on, ``limit`` at most; none if there are none."""
@@ -201,9 +261,18 @@ class Bucket:
         return size, sha256, md5
 
     def upload(self, path: Path | str, key: str, *, content_type: str, sha256: str) -> None:
-        """Write the file's bytes to the object and record their SHA-256."""
-        extra = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
-        self.s3.upload_file(str(path), self.name, key, ExtraArgs=extra)
+        """Write the file's bytes to the object. The store checks that they have this SHA-256, and keeps it.
+
+        A file that is too large for one request is written in parts: then it has no such checksum.
+        """
+        if Path(path).stat().st_size > self.one_request:
+            extra = {"ContentType": content_type, "ChecksumAlgorithm": "SHA256"}
+            self.s3.upload_file(str(path), self.name, key, ExtraArgs=extra)
+            return
+        with Path(path).open("rb") as file:
+            self.s3.put_object(
+                Bucket=self.name, Key=key, Body=file, ContentType=content_type, **_checksum(sha256)
+            )
 
     def replace(
         self, key: str, content: bytes, content_type: str, *, etag: str | None, cache: str | None = None
@@ -272,11 +341,10 @@ class Bucket:
         key: str,
         *,
         content_type: str,
-        sha256: str | None = None,
         cache: str | None = None,
         checked: Head | None = None,
     ) -> None:
-        """Copy an object inside the store, and record its SHA-256 if it is given.
+        """Copy an object inside the store. The store computes the copy's SHA-256.
 
         ``checked`` is what was checked: where the store compares ETags, nothing else is copied, and Changed
         is raised instead. An object that is too large for one request is copied in parts. It appears when it
@@ -284,8 +352,8 @@ class Bucket:
         """
         extra: dict[str, Any] = {
             "ContentType": content_type,
-            "Metadata": {"sha256": sha256} if sha256 else {},
             "MetadataDirective": "REPLACE",
+            "ChecksumAlgorithm": "SHA256",
             **_cache_control(cache),
         }
         if checked:
@@ -301,7 +369,7 @@ class Bucket:
             if _status(error) == _PRECONDITION_FAILED:
                 raise changed from error
             # Some stores have no limit. Amazon S3 says InvalidRequest.
-            if checked is None or checked.size <= self.copy_limit or _status(error) != _BAD_REQUEST:
+            if checked is None or checked.size <= self.one_request or _status(error) != _BAD_REQUEST:
                 raise
             if not self._copy_in_parts(where, key, extra):
                 raise changed from error
@@ -381,6 +449,14 @@ def _status(error: ClientError) -> int:
     return error.response["ResponseMetadata"]["HTTPStatusCode"]
 
 
+def _checksum(sha256: str) -> dict[str, Any]:
+    """What makes the store refuse other bytes than those with this SHA-256, which is in hexadecimal."""
+    return {
+        "ChecksumAlgorithm": "SHA256",
+        "ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256)).decode(),
+    }
+
+
 def _cache_control(value: str | None) -> dict[str, Any]:
     return {} if value is None else {"CacheControl": value}
 
@@ -391,4 +467,4 @@ class Store:
     def __init__(self, s3: S3Client, settings: Settings) -> None:
         several = settings.several_hosts
         self.scratch = Bucket(s3, settings.scratch_bucket, several_hosts=several)
-        self.downloads = Bucket(s3, settings.downloads_bucket, several_hosts=several)
+        self.downloads = Bucket(s3, settings.downloads_bucket, several_hosts=several, private=self.scratch)

@@ -207,6 +207,7 @@ class Scratch(Template):
     CANARY_VERDICT = "metrics/canary-verdict.json"
     UNDELIVERED = "undelivered/{sha256}.json"
     CONDITIONAL_WRITES = "conditional-writes"
+    CHECKSUMS = "checksums"
 
 
 class Downloads(Template):
@@ -253,6 +254,8 @@ def parse(bucket: type[T], key: str) -> Parsed[T] | None:
 PUBLIC_KEY = Downloads.PUBLIC_KEY.build()
 CONDITIONAL_WRITES = Scratch.CONDITIONAL_WRITES.build()
 """In scratch: written only to find out whether the store supports conditional writes."""
+CHECKSUMS = Scratch.CHECKSUMS.build()
+"""In scratch: written only to find out whether the store computes the checksums that it reports."""
 
 
 # In scratch. Directories end with a slash.

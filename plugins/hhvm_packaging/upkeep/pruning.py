@@ -71,6 +71,7 @@ RULES = {
     Scratch.CANARY_VERDICT: Rule.STAYS,
     Scratch.UNDELIVERED: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
+    Scratch.CHECKSUMS: Rule.STAYS,
 }
 """The rule for each template. Objects whose keys have no template stay."""
 
