@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,12 @@ class Snapshot:
     """Packages that the commit removed, likewise."""
     in_release: str
     """The signed InRelease of the commit, as index.decode reads its bytes."""
+    committed: bool = False
+    """Whether users have got this state. False may also mean that it is not recorded."""
+
+    def as_committed(self) -> Snapshot:
+        """The same, of which users have got the state."""
+        return replace(self, committed=True)
 
     @staticmethod
     def name_of(date: datetime, release: bytes) -> str:

@@ -59,6 +59,10 @@ class WrongClock(PackagingError):
     """This machine's clock is behind: users would ignore what it publishes. The message says by how much."""
 
 
+class NotNewest(Damaged):
+    """What is published is another suite's, or an older state. The message says how to mend it."""
+
+
 class ForeignKey(PackagingError):
     """The suite's Release says that other keys than ours sign the next one. Nothing was written."""
 
@@ -117,8 +121,23 @@ class Suite:
     def read(self, *, signer: Signer | None = None) -> State:
         """The suite now. With a ``signer``, one of the signer's keys must have signed it.
 
-        Raises signing.BadSignature, Damaged, index.InvalidIndex.
+        With a ``signer``, it must also be the newest state that the snapshots know. Raises
+        signing.BadSignature, Damaged, index.InvalidIndex.
         """
+        while True:
+            state = self._read(signer)
+            if signer is None:
+                return state
+            try:
+                self._check_newest(state)
+            except NotNewest:
+                # Unless another publisher was faster.
+                if (self.downloads.get(self.key(keys.IN_RELEASE)) or b"") == state.in_release:
+                    raise
+            else:
+                return state
+
+    def _read(self, signer: Signer | None) -> State:
         in_release, etag = self.downloads.get_with_etag(self.key(keys.IN_RELEASE))
         if in_release is not None:
             return self.parse(in_release, etag, signer=signer)
@@ -139,8 +158,90 @@ class Suite:
         """The suite as ``in_release`` has it, with its indices. Raises as ``read``."""
         return self._parse_text(self.verified_text(in_release, signer), etag, in_release)
 
+    def _check_name(self, release: release_file.Release) -> None:
+        """Check that the Release is this suite's. One that names no suite was made by another tool."""
+        named = [value for field in ("Suite", "Codename") if (value := release.fields.find(field))]
+        if named and self.suite not in named:
+            raise NotNewest(
+                f"{self}: the InRelease is that of the suite {' or '.join(dict.fromkeys(named))}, which is "
+                f"another one: somebody copied it to s3://{self.downloads.name}/{self.directory}. "
+                f"{self._how_to_mend()}"
+            )
+
+    def _check_newest(self, state: State) -> None:
+        """Check that no later commit of the suite is known, which somebody has replaced by this state."""
+        known = keys.snapshots(self.repository, self.suite)
+        shown = state.snapshot or ""
+        newer = [
+            name
+            for entry in self.scratch.entries(known, after=f"{known}{shown}.json" if shown else "")
+            # Two states of one second are of another tool.
+            if (name := entry.key.removeprefix(known).removesuffix(".json")).partition("-")[0]
+            > shown.partition("-")[0]
+        ]
+        if not newer:
+            return
+        # Those that this state follows are its past: a clock was ahead. Others may never have been committed.
+        past = {
+            snapshot.name for snapshot in chain(self.scratch, self.repository, self.suite, state.snapshot)
+        }
+        later = [
+            found
+            for name in newer
+            if name not in past and (found := Snapshot.read(self.scratch, self.repository, self.suite, name))
+        ]
+        before = {snapshot.previous for snapshot in later}
+        committed = [snapshot for snapshot in later if snapshot.committed or snapshot.name in before]
+        if committed:
+            last = max(committed, key=lambda snapshot: snapshot.name)
+            what = f"of {_time(state.release.date)}" if state.release else "not there"
+            raise NotNewest(
+                f"{self}: its InRelease is {what}, but it was published at {_time(last.date)} as "
+                f"{last.name}: somebody put back an older one, or removed it. {self._how_to_mend()}"
+            )
+
+    def _how_to_mend(self) -> str:
+        return f"Put back the suite's own with: bin/apt-suite restore {self}"
+
+    def restore(self, signer: Signer) -> str | None:
+        """Put back the last state that was committed, as it was signed. Running it again does no harm.
+
+        Returns its name; None if none is known. Raises signing.BadSignature; Damaged if a file of that state
+        is gone; Conflict.
+        """
+        with self.lock():
+            last = self._find_last()
+            if last is None:
+                return None
+            content = index.encode(last.in_release)
+            state = self.parse(content, None, signer=signer)
+            if state.snapshot != last.name:
+                raise Damaged(
+                    f"{self}: s3://{self.scratch.name}/"
+                    f"{keys.snapshot(self.repository, self.suite, last.name)} is not the state that its name "
+                    "says. Delete it and run this again"
+                )
+            there, etag = self.downloads.get_with_etag(self.key(keys.IN_RELEASE))
+            if there != content:
+                self.put_if_unchanged(keys.IN_RELEASE, content, etag)
+            self.complete(signer)
+        return last.name
+
+    def _find_last(self) -> Snapshot | None:
+        """The snapshot of the last commit: one that no other follows."""
+        prefix = keys.snapshots(self.repository, self.suite)
+        names = (key.removeprefix(prefix).removesuffix(".json") for key in self.scratch.keys(prefix))
+        read = (Snapshot.read(self.scratch, self.repository, self.suite, name) for name in names)
+        found = [snapshot for snapshot in read if snapshot]
+        before = {snapshot.previous for snapshot in found}
+        committed = [snapshot for snapshot in found if snapshot.committed or snapshot.name in before]
+        followed = {snapshot.previous for snapshot in committed}
+        ends = [snapshot for snapshot in committed if snapshot.name not in followed]
+        return max(ends, key=lambda snapshot: snapshot.date, default=None)
+
     def _parse_text(self, text: bytes, etag: str | None = None, in_release: bytes = b"") -> State:
         release = self._parse_release(text)
+        self._check_name(release)
         contents = run_all(
             (partial(self.fetch_index, name, release) for name in release.indices), at_once=self.at_once
         )
@@ -317,6 +418,8 @@ class Suite:
         if change.going_back_to:
             plain.append(partial(self.put_others, change.going_back_to, current))
         plain.append(partial(self.put_signature, signed.text, signer))
+        # From now on an older InRelease is refused.
+        plain.append(partial(snapshot.as_committed().write, self.scratch, self.repository, self.suite))
         self.put_plain_names(current, signed, signer, plain)
         return snapshot
 
@@ -342,6 +445,7 @@ class Suite:
             in_release=index.decode(
                 state.in_release or signer.clearsign(state.text, f"what {self.key(keys.RELEASE)} was")
             ),
+            committed=True,
         ).write(self.scratch, self.repository, self.suite)
 
     def _keep_file(self, name: str, release: release_file.Release) -> None:

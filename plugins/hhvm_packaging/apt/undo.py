@@ -78,6 +78,12 @@ def go_back(suite: Suite, current: State, to: str, signer: Signer) -> Change:
     """
     snapshot = _find(suite, current, to)
     wanted = suite.parse(index.encode(snapshot.in_release), None, signer=signer)
+    if wanted.snapshot != snapshot.name:
+        raise Damaged(
+            f"{suite}: s3://{suite.scratch.name}/"
+            f"{keys.snapshot(suite.repository, suite.suite, snapshot.name)} is not the state that its "
+            "name says: choose another one"
+        )
     if again := ", ".join(index.words(wanted.identities & current.withdrawn)):
         raise CannotUndo(
             f"{suite}: the snapshot {snapshot.name} has packages that were withdrawn: {again}. Choose "

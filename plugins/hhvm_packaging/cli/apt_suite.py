@@ -67,6 +67,15 @@ def sign(suite: Suite, signer: Signer) -> Iterable[str]:
         yield f"nothing was ever published in {suite}"
 
 
+def restore(suite: Suite, signer: Signer) -> Iterable[str]:
+    """Put back the last commit of a suite whose InRelease somebody replaced. Yields which, as a line."""
+    name = suite.restore(signer)
+    if name is None:
+        yield f"no state of {suite} is known: it was made by another tool, or never published"
+    else:
+        yield f"{suite} is what it was last published as: {name}"
+
+
 def adopt(suites: Iterable[Suite], signer: Signer, *, really: bool) -> Iterable[str]:
     """Adopt suites that another tool made, or say what that would change, as lines for people.
 
@@ -107,7 +116,13 @@ def main() -> int:
     command.add_argument(
         "--yes", action="store_true", help="do it; without it, only what would change is shown"
     )
-    for name, what in (("history", ""), ("undo", "to"), ("release", "version"), ("sign", "")):
+    for name, what in (
+        ("history", ""),
+        ("undo", "to"),
+        ("release", "version"),
+        ("sign", ""),
+        ("restore", ""),
+    ):
         command = commands.add_parser(name)
         command.add_argument("repository", choices=REPOSITORIES)
         command.add_argument("suite")
@@ -153,6 +168,8 @@ def _carry_out(arguments: argparse.Namespace) -> Iterable[str]:
     with connections.signer() as signer:
         if arguments.command == "undo":
             yield from put_back(suite, arguments.to, signer)
+        elif arguments.command == "restore":
+            yield from restore(suite, signer)
         elif arguments.command == "sign":
             yield from sign(suite, signer)
         else:

@@ -412,9 +412,15 @@ class Bucket:
         """Delete the object if it exists."""
         self.s3.delete_object(Bucket=self.name, Key=key)
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """List all objects whose keys begin with ``prefix``, in the order of the keys."""
-        for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix):
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
+        """List all objects whose keys begin with ``prefix``, in the order of the keys.
+
+        Those up to the key ``after`` may be left out: not every store does that.
+        """
+        pages = self.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.name, Prefix=prefix, StartAfter=after
+        )
+        for page in pages:
             for entry in page.get("Contents", []):
                 yield Entry(entry["Key"], entry["Size"], entry["LastModified"])
 

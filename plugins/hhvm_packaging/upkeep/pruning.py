@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import difference
-from hhvm_packaging.apt.retention import History, UnknownHistory, unnamed
+from hhvm_packaging.apt.retention import History, unnamed
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
 from hhvm_packaging.publishing import nightlies
@@ -156,7 +156,7 @@ class Pruning:
         for target in target_suites.list_suites(self.store, self.settings):
             try:
                 histories.append(History.read(target, since))
-            except UnknownHistory as error:
+            except PackagingError as error:
                 unknown.add(target.repository)
                 reasons.append(f"{error}. Nothing is deleted that users of {target} may need.")
                 log.warning("%s", reasons[-1])
