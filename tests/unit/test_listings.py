@@ -43,11 +43,11 @@ class Downloads(Bucket):
         self.objects = dict.fromkeys(keys, b"content")
         self.writes: list[str] = []
 
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
+    def entries(self, prefix: str = "", *, after: str = "") -> Iterator[Entry]:
         return iter([
             Entry(key, len(content), NOON)
             for key, content in sorted(self.objects.items())
-            if key.startswith(prefix)
+            if key.startswith(prefix) and key > after
         ])
 
     def get(self, key: str) -> bytes | None:

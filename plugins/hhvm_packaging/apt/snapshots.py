@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt import index
 from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import DamagedObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,8 +52,12 @@ class Snapshot:
         found = scratch.get_json(keys.snapshot(repository, suite, name))
         if found is None:
             return None
-        date, added, removed = datetime.fromisoformat(found["date"]), found["added"], found["removed"]
-        return cls(**found | {"date": date, "added": tuple(added), "removed": tuple(removed)})
+        try:
+            date, added, removed = datetime.fromisoformat(found["date"]), found["added"], found["removed"]
+            return cls(**found | {"date": date, "added": tuple(added), "removed": tuple(removed)})
+        except (KeyError, TypeError, ValueError) as error:
+            key = keys.snapshot(repository, suite, name)
+            raise DamagedObject(scratch.name, key, f"it is no snapshot: {error!r}") from error
 
     def write(self, scratch: Bucket, repository: str, suite: str) -> None:
         """Store the snapshot in scratch."""

@@ -270,7 +270,11 @@ class Suite:
         Raises signing.BadSignature.
         """
         if signer is None:
-            return Suite.unsigned_text(in_release)
+            try:
+                return Suite.unsigned_text(in_release)
+            except index.InvalidIndex as error:
+                where = f"s3://{self.downloads.name}/{self.key(keys.IN_RELEASE)}"
+                raise index.InvalidIndex(f"{self}: {where}: {error}") from error
         with self._whose_signature(keys.IN_RELEASE):
             return signer.signed_text(in_release)
 

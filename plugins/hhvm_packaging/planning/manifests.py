@@ -43,8 +43,7 @@ class SourceManifest(BaseModel):
     @classmethod
     def read(cls, store: Store, release: Release) -> SourceManifest | None:
         """The version's source manifest; None if no tarball was made yet."""
-        content = store.scratch.get(keys.source(release))
-        return None if content is None else cls.model_validate_json(content)
+        return store.scratch.read_model(cls, keys.source(release))
 
     def write(self, store: Store, release: Release) -> None:
         """Store this as the version's source manifest."""
@@ -73,8 +72,7 @@ class PackageManifest(BaseModel):
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> PackageManifest | None:
         """The distribution's current manifest; None if nothing was built yet."""
-        content = store.scratch.get(keys.manifest(release, distro))
-        return None if content is None else cls.model_validate_json(content)
+        return store.scratch.read_model(cls, keys.manifest(release, distro))
 
     @staticmethod
     def etag(store: Store, release: Release, distro: str) -> str | None:

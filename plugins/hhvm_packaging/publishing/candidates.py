@@ -16,6 +16,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.publishing import suite_changes
 from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import DamagedObject
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers.job import Input
 
@@ -68,8 +69,7 @@ class Candidate(BaseModel):
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> Candidate | None:
         """The distribution's last candidate of this release; None if there was none."""
-        content = store.scratch.get(keys.candidate(release, distro))
-        return None if content is None else cls.model_validate_json(content)
+        return store.scratch.read_model(cls, keys.candidate(release, distro))
 
     def write(self, store: Store, release: Release) -> None:
         """Store this as the distribution's last candidate of this release."""
@@ -201,7 +201,11 @@ def _make(
 
 def find_accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate | None:
     """The distribution's candidate if apt accepted it, else None."""
-    candidate = Candidate.read(store, plan.release, distro.name)
+    try:
+        candidate = Candidate.read(store, plan.release, distro.name)
+    except DamagedObject as error:
+        log.error("%s: %s", distro.name, error)
+        return None
     return candidate if candidate and candidate.is_accepted(store) else None
 
 

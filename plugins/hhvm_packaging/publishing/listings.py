@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import jinja2
 
 from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.suite import Suite
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import CACHE_BRIEFLY
 from hhvm_packaging.store.keys import Downloads
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.apt.undo import Notice
     from hhvm_packaging.store.buckets import Bucket, Entry
+
+log = logging.getLogger(__name__)
 
 _TEMPLATE = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -112,4 +116,15 @@ def _notice(
     downloads: Bucket, directory: str, read_notice: Callable[[Suite], Notice | None]
 ) -> Notice | None:
     suite = keys.suite_of(directory)
-    return read_notice(Suite(downloads, downloads, *suite)) if suite else None
+    if not suite:
+        return None
+    try:
+        return read_notice(Suite(downloads, downloads, *suite))
+    except PackagingError as error:
+        log.warning(
+            "s3://%s/%s: its listing says of no package that it is withdrawn: %s",
+            downloads.name,
+            directory,
+            error,
+        )
+        return None

@@ -9,7 +9,9 @@ import threading
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.store import keys
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
     from hhvm_packaging.settings import Settings
+
+M = TypeVar("M", bound=BaseModel)
 
 CACHE_BRIEFLY = "public, max-age=60"
 """Cache-Control of objects that the next publish replaces."""
@@ -51,6 +55,15 @@ class NoConditionalWrites(PackagingError):
             f"The store at {store} does not support conditional writes, so publishers on several machines "
             "would overwrite each other's changes. Use a store that does, such as Amazon S3; or publish from "
             "one machine only, and set several_hosts to false"
+        )
+
+
+class DamagedObject(PackagingError):
+    """An object of the store is not what it should be. The message has bucket, key and what is wrong."""
+
+    def __init__(self, bucket: str, key: str, what: str) -> None:
+        super().__init__(
+            f"s3://{bucket}/{key} is damaged: {what}. docs/operating.md, Damaged objects, says how to mend it"
         )
 
 
@@ -400,9 +413,34 @@ class Bucket:
             return None
 
     def get_json(self, key: str) -> dict[str, Any] | None:
-        """Return the object, parsed as JSON; None if there is no such object."""
+        """Return the object, parsed as JSON; None if there is no such object. Raises DamagedObject."""
         content = self.get(key)
-        return None if content is None else json.loads(content)
+        if content is None:
+            return None
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise DamagedObject(self.name, key, f"it is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise DamagedObject(self.name, key, "it is no JSON object")
+        return found
+
+    def read_model(self, kind: type[M], key: str) -> M | None:
+        """Return the model that the object holds as JSON; None if there is no such object.
+
+        Raises DamagedObject.
+        """
+        content = self.get(key)
+        if content is None:
+            return None
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DamagedObject(
+                self.name, key, f"{where}: {first['msg']}" if where else first["msg"]
+            ) from None
 
     def put_json(self, key: str, content: Mapping[str, Any]) -> None:
         """Write the object as indented JSON."""
