@@ -127,7 +127,7 @@ def current_targets(packaging: Path) -> tuple[str, ...]:
     """The distributions that are built if nobody says which: those of CURRENT_TARGETS, else all.
 
     Retired ones are left out. What CURRENT_TARGETS names is not checked: ``load`` does. Raises InvalidTargets
-    if it cannot be read.
+    if it cannot be read, or has a line that cannot be the name of one.
     """
     tree = PackagingTree(packaging)
     try:
@@ -137,8 +137,12 @@ def current_targets(packaging: Path) -> tuple[str, ...]:
     except (Unusable, OSError, UnicodeDecodeError) as error:
         raise InvalidTargets(f"{CURRENT_TARGETS} cannot be read: {error}") from error
     else:
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
+        lines = [line.partition("#")[0].strip() for line in text.splitlines()]
         listed = [line for line in dict.fromkeys(lines) if line]
+        if odd := next((number for number, line in enumerate(lines, 1) if line and not is_name(line)), None):
+            raise InvalidTargets(
+                f"{CURRENT_TARGETS}: line {odd} is not the name of a distribution, such as debian-9-stretch"
+            )
     return tuple(name for name in listed if not retirement(packaging, name))
 
 
@@ -150,7 +154,9 @@ def retirement(packaging: Path, name: str) -> str:
         return ""
     except (Unusable, OSError) as error:
         return f"{RETIRED} cannot be read: {error}"
-    return " ".join(reason.decode(errors="replace").split()) or f"{RETIRED} gives no reason"
+    words = " ".join(reason.decode(errors="replace").split())
+    # A person wrote it for persons; a terminal or a page may take other characters for commands.
+    return "".join(each if each.isprintable() else "?" for each in words) or f"{RETIRED} gives no reason"
 
 
 def load(packaging: Path, name: str) -> Distro:

@@ -19,6 +19,9 @@ DISTROS = "distros"
 _PARTS = ("bin", DISTROS)
 """What is directly under MOUNT. Beside them, each directory of distros/ has a link to it."""
 
+MOST_FILES, MOST_BYTES, DEEPEST = 20_000, 64 << 20, 32
+"""What packaging files have at most: files, bytes of all of them, directories above a file."""
+
 _MOST_LINKS = 40
 """As many as Linux follows."""
 _PLAIN = re.compile(r"[!-~]+")
@@ -59,13 +62,19 @@ class PackagingTree:
 
         Raises Unusable as ``resolve`` does, and for what is neither a file nor a directory.
         """
-        for number, found in enumerate(self._walk(path, "", ())):
+        size = 0
+        for number, (name, file) in enumerate(self._walk(path, "", ())):
             if number == self.most_files:
                 raise Unusable(f"{show(path)} has more than {self.most_files:,} files")
-            yield found
+            size += file.stat().st_size
+            if size > MOST_BYTES:
+                raise Unusable(f"{show(path)} has files of more than {MOST_BYTES:,} bytes")
+            yield name, file
 
     def _walk(self, path: str, prefix: str, above: tuple[Path, ...]) -> Iterator[tuple[str, Path]]:
         directory = self.resolve(path)
+        if len(above) > DEEPEST:
+            raise Unusable(f"{show(path)} is more than {DEEPEST} directories deep")
         if directory in above:
             raise Unusable(f"{show(path)} leads around in a circle, to a directory above it")
         inside = directory.relative_to(self.root)

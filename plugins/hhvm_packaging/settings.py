@@ -84,7 +84,19 @@ BuildProfile = Annotated[
 Claim = Annotated[
     str, _matches(package_claims.CLAIM, "a field and one value or package, such as Provides: php-cli")
 ]
+PackagingRef = Annotated[
+    str,
+    _matches(
+        r"HEAD|refs/(heads|tags)/[A-Za-z0-9*][A-Za-z0-9._*/-]*",
+        "HEAD for the default branch, or refs/heads/… or refs/tags/… with * for any characters",
+    ),
+]
 Schedule = Annotated[str, AfterValidator(cron.check)]
+
+KEYS_IN_JOB = "/root/.ssh"
+"""Where the container of a job has its git keys."""
+PACKAGING_REFS = ("HEAD", "refs/heads/HHVM-*", "refs/tags/*")
+"""The default branch, the releases' branches, and all tags."""
 
 _SUITES = {"nightly": ["DISTRO"], "release": ["DISTRO", "DISTRO-x.y"]}
 
@@ -171,9 +183,16 @@ class Ec2(_Part):
     """In order of preference; empty for the default network's."""
     keys_parameters: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = ""
     """An SSM path. Each parameter directly under it becomes a file of ``~/.ssh`` (``id_ed25519``, ``config``,
-    ``known_hosts``) for the jobs that clone the staging repository or push to the public one. Empty: none."""
+    ``known_hosts``) for the jobs that clone the staging repository. Empty: none."""
+    push_keys_parameters: Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9_.-]+)*$")] = ""
+    """The same for the job that reads a release from the staging repository and pushes it to the public one.
+    Empty: none."""
     machines: dict[Script, Machine] = {"make-binary-package": _BUILDER}
     """By the job's script; other jobs run on the default, a small machine."""
+
+    def keys_for(self, *, pushes: bool) -> str:
+        """The SSM path of the git keys for a job that needs some."""
+        return self.push_keys_parameters if pushes else self.keys_parameters
 
     def machine(self, script: str) -> Machine:
         """The machine that a job's script runs on."""
@@ -273,6 +292,15 @@ class Settings(BaseSettings):
     packaging_root: Directory = Path(__file__).resolve().parents[2]
     """The checkout that holds bin/, distros/ and jobs/."""
 
+    packaging_refs: Annotated[list[PackagingRef], Field(min_length=1)] = list(PACKAGING_REFS)
+    """The branches and tags of this project whose commits a run may use as packaging files: ``HEAD`` for the
+    default branch and what is checked out, full names with ``*`` for any characters. What none of them
+    contains is refused, whoever asks for it, because it runs in the build containers."""
+    packaging_signers_file: Path | None = None
+    """A file, relative to ``packaging_root``, with armored public keys. If it is set, a commit is used only
+    if it is signed with one of them, or found by the name of a tag that is. The worktree needs no
+    signature."""
+
     build_profiles: list[BuildProfile] = []
     """Debian's build profiles that packages are built with, besides those of the distribution, see
     https://wiki.debian.org/BuildProfileSpec. They are inputs of a build."""
@@ -315,7 +343,14 @@ class Settings(BaseSettings):
     docker_job_image: NonEmpty = "hhvm-packaging-job"
     """The image of the jobs' own containers, built from jobs/Dockerfile."""
     docker_volumes: list[NonEmpty] = []
-    """Further volumes of the jobs' containers, in the form of ``docker run --volume``: git keys, mirrors."""
+    """Further volumes of the containers of all jobs, in the form of ``docker run --volume``: mirrors, local
+    repositories. Git keys do not belong here."""
+    docker_read_keys: Directory | None = None
+    """A directory of the engine's machine that is ``~/.ssh`` of the jobs that clone the staging repository:
+    ``id_ed25519``, ``config``, ``known_hosts``. No other job gets it, nor does any container of a build."""
+    docker_push_keys: Directory | None = None
+    """The same for the job that reads a release from the staging repository and pushes it to the public
+    one."""
     docker_network: str = ""
     """The network of all containers of a job. Empty: the engine's default."""
 
@@ -364,6 +399,17 @@ class Settings(BaseSettings):
         if url.query is not None or url.fragment is not None or url.username is not None:
             raise ValueError(f"'{url}' is not allowed. Allowed: https://HOST or https://HOST/PATH")
         return url
+
+    @field_validator("docker_volumes")
+    @classmethod
+    def _no_keys(cls, volumes: list[str]) -> list[str]:
+        for volume in volumes:
+            if f"{volume.split(':')[1] if ':' in volume else volume}/".startswith(f"{KEYS_IN_JOB}/"):
+                raise ValueError(
+                    f"{volume!r} would give git keys to every job. Name their directories in "
+                    "docker_read_keys and docker_push_keys"
+                )
+        return volumes
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -12,6 +12,7 @@ from hhvm_packaging.planning import plans
 from hhvm_packaging.planning.packaging_files import WORKTREE, UnknownRef
 from hhvm_packaging.planning.request import Refused
 from hhvm_packaging.publishing.holds import Ready
+from hhvm_packaging.settings import PACKAGING_REFS
 from hhvm_packaging.workers import packaging_archive
 from tests.integration.test_resuming import BOOKWORM, NIGHTLY, RELEASE, TRIXIE, Bench, bench
 from tests.unit.test_packaging_files import git
@@ -32,6 +33,8 @@ BRANCH = "HHVM-1.0"
 def root(bench: Bench) -> Path:
     """The bench's packaging files in git: on the branch main, as they are here."""
     root = bench.settings.packaging_root
+    allowed = [*PACKAGING_REFS, "refs/heads/topic", "refs/heads/pages"]
+    bench.settings = bench.settings.model_copy(update={"packaging_refs": allowed})
     git(root, "init", "--quiet", f"--initial-branch={MAIN}")
     commit(root, "All")
     return root

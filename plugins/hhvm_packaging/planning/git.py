@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,8 +46,12 @@ class GitError(Exception):
     """Git is not there, or did not do what it was asked. The message is git's."""
 
 
-def run(*arguments: str, timeout: float) -> bytes:
-    """What git prints. Raises GitError, also after ``timeout`` seconds."""
+class TooMuch(GitError):
+    """Git prints more than anybody wants to read."""
+
+
+def run(*arguments: str, timeout: float, more: Mapping[str, str] | None = None) -> bytes:
+    """What git prints. ``more`` are further variables. Raises GitError, also after ``timeout`` seconds."""
     if (git := shutil.which("git")) is None:
         raise GitError("git is not installed")
     options = [word for option in _OPTIONS for word in ("-c", option)]
@@ -54,7 +60,7 @@ def run(*arguments: str, timeout: float) -> bytes:
             [git, "--no-optional-locks", *options, *arguments],
             capture_output=True,
             stdin=subprocess.DEVNULL,
-            env=environment(os.environ),
+            env=environment(os.environ) | dict(more or {}),
             # Nobody is there to answer a question: neither git's nor, without a terminal, ssh's.
             start_new_session=True,
             timeout=timeout,
@@ -65,6 +71,40 @@ def run(*arguments: str, timeout: float) -> bytes:
     except subprocess.TimeoutExpired as error:
         raise GitError(f"no answer within {timeout:.0f} seconds") from error
     return done.stdout
+
+
+def run_up_to(limit: int, *arguments: str, timeout: float) -> bytes:
+    """What git prints, if that is at most ``limit`` bytes; it is stopped once it prints more.
+
+    Raises TooMuch then; GitError as ``run`` does.
+    """
+    if (git := shutil.which("git")) is None:
+        raise GitError("git is not installed")
+    options = [word for option in _OPTIONS for word in ("-c", option)]
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            [git, "--no-optional-locks", *options, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment(os.environ),
+            start_new_session=True,
+        ) as running,
+    ):
+        timer = threading.Timer(timeout, running.kill)
+        timer.start()
+        try:
+            printed = running.stdout.read(limit + 1) if running.stdout else b""
+            if len(printed) > limit:
+                running.kill()
+                raise TooMuch(f"git {arguments[-1]} prints more than {limit:,} bytes")
+            if running.wait():
+                errors.seek(0)
+                raise GitError(errors.read(10_000).decode(errors="replace").strip() or "it was ended")
+        finally:
+            timer.cancel()
+    return printed
 
 
 def environment(caller: Mapping[str, str]) -> dict[str, str]:

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import git
+from hhvm_packaging.packaging_tree import DEEPEST, MOST_BYTES, MOST_FILES
+from hhvm_packaging.planning import git, packaging_refs
 from hhvm_packaging.planning.git import GitError
+from hhvm_packaging.settings import PACKAGING_REFS
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.packaging_archive import extract, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hhvm_packaging.store.buckets import Store
 
 WORKTREE = "worktree"
@@ -26,9 +30,12 @@ WORKTREE = "worktree"
 
 _REVISED = ("bin", "distros")
 _JOBS = "jobs"
-_AS_IT_IS = re.compile(r"HEAD|refs/.+|[0-9a-f]{7,40}")
+_AS_IT_IS = re.compile(r"HEAD|refs/(?:heads|tags)/.+|[0-9a-f]{7,40}")
+_OTHER_REF = re.compile(r"refs/(?!heads/|tags/).*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _GIT_TIMEOUT = 60
+_LONGEST_ENTRY = 400
+"""Bytes of a file in git's listing, on average."""
 
 log = logging.getLogger(__name__)
 
@@ -44,37 +51,85 @@ class Revision(NamedTuple):
     """What it was found by: a ref, a commit, or ``worktree``."""
     commit: str
     """Of the worktree, with ``-dirty`` if there are uncommitted edits; ``unknown`` outside git."""
+    tag: str = ""
+    """The id of the tag object that it was found by; empty if there is none."""
 
 
-def resolve(root: Path, ref: str | None, *branches: str | None) -> Revision:
+def resolve(
+    root: Path,
+    ref: str | None,
+    *branches: str | None,
+    allowed: Sequence[str] = PACKAGING_REFS,
+    keyring: Path | None = None,
+) -> Revision:
     """What a run uses: ``ref`` if one is asked for, else the first of ``branches``, else the worktree.
 
     Branches that are not there do not count, nor those without packaging files, such as those of the time
-    before distros/. The checkout's own refs come before its origin's. Raises UnknownRef.
+    before distros/. The checkout's own refs come before its origin's. Forty hexadecimal digits are a commit.
+    Raises UnknownRef, also if no branch or tag of ``allowed`` contains what is asked for, or if it is not
+    signed with a key of the ``keyring``; see packaging_refs.
     """
     if ref:
-        own = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if _AS_IT_IS.fullmatch(ref) else [])]
-        name = ref.removeprefix("origin/")
-        found = _own(root, own) or _origins(root, [f"refs/heads/{name}", f"refs/tags/{name}", ref])
-        if found is None:
-            raise UnknownRef(
-                f"packaging_ref: neither {root} nor its origin has a branch, tag or commit {ref!r}. "
-                "Allowed: one that is there, or nothing for what is usual."
-            )
-        if lacking := _find_lacking(root, found):
-            raise UnknownRef(
-                f"packaging_ref: {found.ref} ({found.commit}) has no directory {lacking}/. "
-                f"Allowed: a revision of this project with {' and '.join(f'{part}/' for part in _REVISED)}."
-            )
-        return found
+        return _resolve_asked(root, ref, allowed, keyring)
     for find in (_own, _origins):
         for branch in filter(None, branches):
             found = find(root, [f"refs/heads/{branch}"])
             if found and not (lacking := _find_lacking(root, found)):
+                _check(root, found, allowed, keyring)
                 return found
             if found:
-                log.warning("%s (%s) has no directory %s/, so it does not count", *found, lacking)
+                log.warning("%s (%s) has no directory %s/, so it does not count", *found[:2], lacking)
     return worktree(root)
+
+
+def _resolve_asked(root: Path, ref: str, allowed: Sequence[str], keyring: Path | None) -> Revision:
+    if _OTHER_REF.fullmatch(ref):
+        raise UnknownRef(
+            f"packaging_ref: {ref!r} is neither a branch nor a tag. Allowed: the name of a branch or tag, or "
+            "a commit; not what somebody proposes in a pull request."
+        )
+    if _COMMIT.fullmatch(ref):
+        own = origins = [ref]
+    else:
+        name = ref.removeprefix("origin/")
+        own = [f"refs/heads/{ref}", f"refs/tags/{ref}", *([ref] if _AS_IT_IS.fullmatch(ref) else [])]
+        origins = [f"refs/heads/{name}", f"refs/tags/{name}", *([ref] if _is_full(ref) else [])]
+    found = _own(root, own) or _origins(root, origins)
+    if found is None:
+        raise UnknownRef(
+            f"packaging_ref: neither {root} nor its origin has a branch, tag or commit {ref!r}. "
+            "Allowed: one that is there, or nothing for what is usual."
+        )
+    _check(root, found, allowed, keyring)
+    if lacking := _find_lacking(root, found):
+        raise UnknownRef(
+            f"packaging_ref: {found.ref} ({found.commit}) has no directory {lacking}/. "
+            f"Allowed: a revision of this project with {' and '.join(f'{part}/' for part in _REVISED)}."
+        )
+    return found
+
+
+def _is_full(ref: str) -> bool:
+    return ref.startswith(("refs/heads/", "refs/tags/"))
+
+
+def _check(root: Path, found: Revision, allowed: Sequence[str], keyring: Path | None) -> None:
+    """Raises UnknownRef if what was found may not be used."""
+    what = f"packaging_ref: {found.ref} ({found.commit})"
+    try:
+        if not packaging_refs.is_allowed(root, found.commit, allowed):
+            raise UnknownRef(
+                f"{what} is in no branch or tag that may be used. Allowed: what {', '.join(allowed)} contain "
+                "(HEAD is the default branch). Merge it there, or name its branch in the setting "
+                "packaging_refs."
+            )
+    except GitError as error:
+        raise UnknownRef(f"{what}: cannot find out whether it may be used: {error}") from error
+    if keyring and (fault := packaging_refs.find_signature_fault(root, found.commit, found.tag, keyring)):
+        raise UnknownRef(
+            f"{what} is not signed as the setting packaging_signers_file wants it: {fault}. Allowed: a "
+            "commit, or a tag by its name, that is signed with one of those keys."
+        )
 
 
 def _find_lacking(root: Path, revision: Revision) -> str | None:
@@ -124,6 +179,7 @@ def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
     """
     if revision is None or revision.ref == WORKTREE:
         return _keep(store, pack(root))
+    _refuse_excess(root, revision)
     with tempfile.TemporaryDirectory(prefix="hhvm-packaging-") as directory:
         try:
             # As committed: without the checkout's edits.
@@ -134,6 +190,34 @@ def upload(store: Store, root: Path, revision: Revision | None = None) -> str:
             ) from error
         extract(files, Path(directory))
         return _keep(store, pack(Path(directory), root / _JOBS))
+
+
+def _refuse_excess(root: Path, revision: Revision) -> None:
+    """Refuse a revision before any of its files is read. Raises UnknownRef.
+
+    Trees that name each other many times unfold to more files than any machine has.
+    """
+    excess = f"it has more than {MOST_FILES:,} files in {' and '.join(f'{part}/' for part in _REVISED)}"
+    fault = ""
+    try:
+        arguments = ("-C", str(root), "ls-tree", "-r", "-l", "-z", revision.commit, "--", *_REVISED)
+        entries = git.run_up_to(MOST_FILES * _LONGEST_ENTRY, *arguments, timeout=_GIT_TIMEOUT).split(b"\0")[
+            :-1
+        ]
+    except git.TooMuch:
+        fault = excess
+    except GitError as error:
+        fault = f"git cannot list its files: {error}"
+    else:
+        parsed = [entry.partition(b"\t")[::2] for entry in entries]
+        if len(parsed) > MOST_FILES:
+            fault = excess
+        elif any(path.count(b"/") > DEEPEST for _, path in parsed):
+            fault = f"its directories are more than {DEEPEST} deep"
+        elif sum(int(about.split()[3]) for about, _ in parsed if about.split()[1] == b"blob") > MOST_BYTES:
+            fault = f"its files have more than {MOST_BYTES:,} bytes"
+    if fault:
+        raise UnknownRef(f"packaging_ref: {revision.ref} ({revision.commit}) is not used: {fault}.")
 
 
 def upload_again(store: Store, root: Path, sha256: str) -> str:
@@ -160,8 +244,22 @@ def _own(root: Path, names: list[str]) -> Revision | None:
             commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         except GitError:
             continue
-        return Revision(name, commit.decode().strip())
+        return Revision(name, commit.decode().strip(), _find_tag(root, name))
     return None
+
+
+def _find_tag(root: Path, name: str) -> str:
+    """The id of the tag object of that name; empty if it is none."""
+    if not name.startswith("refs/tags/"):
+        return ""
+    try:
+        return (
+            _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{tag}}")
+            .decode()
+            .strip()
+        )
+    except GitError:
+        return ""
 
 
 def _origins(root: Path, refs: list[str]) -> Revision | None:
@@ -181,16 +279,14 @@ def _origins(root: Path, refs: list[str]) -> Revision | None:
             # A commit by its own name is not listed, yet may be there.
             commit = ref if _COMMIT.fullmatch(ref) else listed.get(f"{ref}^{{}}", listed.get(ref))
             if commit:
-                if _own(root, [commit]) is None:
-                    _git(root, *_OBJECTS_ALONE, "--", "origin", ref)
-                return Revision(f"origin {ref}", commit)
+                tag = listed[ref] if f"{ref}^{{}}" in listed else ""
+                if _own(root, [tag or commit]) is None:
+                    _git(root, *packaging_refs.OBJECTS_ALONE, "--", "origin", ref)
+                return Revision(f"origin {ref}", commit, tag)
     except GitError as error:
         log.warning("The origin of %s does not give it, so what it last had counts: %s", root, error)
         return _own(root, [ref.replace("refs/heads/", "refs/remotes/origin/") for ref in refs])
     return None
-
-
-_OBJECTS_ALONE = ("-c", "gc.auto=0", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--refmap=")
 
 
 def _git(root: Path, *arguments: str) -> bytes:

@@ -339,7 +339,14 @@ def _find_packaging_files(
     if last:
         revision = packaging_files.Revision(last.packaging_ref, last.packaging_revision)
         return _PackagingFiles(packaging_files.upload_again(store, root, last.packaging), revision)
-    revision = packaging_files.resolve(root, request.packaging_ref, *request.release.branches)
+    signers = settings.packaging_signers_file
+    revision = packaging_files.resolve(
+        root,
+        request.packaging_ref,
+        *request.release.branches,
+        allowed=settings.packaging_refs,
+        keyring=root / signers if signers else None,
+    )
     return _PackagingFiles(packaging_files.upload(store, root, revision), revision)
 
 

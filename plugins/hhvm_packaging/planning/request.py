@@ -38,8 +38,8 @@ DISTRO_PATTERN = r"^[^./\s][^/\n]*$(?!\n)"
 """What may be the name of a directory under distros/."""
 
 GIT_REF = "the name of a git branch or tag, or a commit"
-GIT_REF_PATTERN = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$(?!\n)"
-"""No leading dash, which git would read as an option; no range, no ``@{...}``."""
+GIT_REF_PATTERN = r"^(?!.*\.\.)(?!refs/(?!heads/|tags/))[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$(?!\n)"
+"""No leading dash, which git would read as an option; no range, no ``@{...}``, no ``refs/pull/...``."""
 
 T = TypeVar("T")
 
