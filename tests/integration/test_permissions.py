@@ -53,6 +53,7 @@ UNUSED = {
     "EndWorkers: arn:aws:ec2:*:*:volume/*": "the reaper's, for a volume that outlived its instance",
     "ReadGitKeys: ssm:GetParametersByPath": "where the settings name git keys for the jobs",
     "ReadGitKeys: arn:aws:ssm:*:*:parameter/hhvm-packaging/keys": "where the settings name git keys",
+    "ReadGitKeys: arn:aws:ssm:*:*:parameter/hhvm-packaging/push-keys": "where the settings name git keys",
 }
 """Parts of the policies that nothing here uses, and what they are for."""
 

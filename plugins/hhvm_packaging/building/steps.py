@@ -43,6 +43,7 @@ class MakeSourceTarball(Step[BuildPlan]):
     @override
     def job(self, attempt: AttemptId) -> Job:
         """Clone the commit and pack it."""
+        is_public_at_once = self.plan.release.nightly
         return Job(
             version=self.plan.subject,
             script=self.script,
@@ -52,10 +53,11 @@ class MakeSourceTarball(Step[BuildPlan]):
                 "COMMIT": self.plan.commit,
                 "SOURCE_REPOSITORY": source_tarball.repository(self.plan.release, self.settings),
                 "SUBMODULE_HOSTS": source_tarball.submodule_hosts(self.settings),
+                **({"PRIVATE_REPOSITORY": self.settings.staging_repository} if is_public_at_once else {}),
             },
             outputs="",
             output_names=(keys.tarball(self.plan.release),),
-            needs_keys=not self.plan.release.nightly,
+            needs_keys=not is_public_at_once,
             time_limit=self.settings.time_limits.make_source_tarball,
         )
 

@@ -70,6 +70,7 @@ class PublishReleaseSource(Step[PublishPlan]):
                 "PUBLIC_REPOSITORY": self.settings.public_repository,
             },
             needs_keys=True,
+            pushes=True,
             time_limit=self.settings.time_limits.publish_release_source,
         )
 

@@ -28,6 +28,7 @@ from hhvm_packaging import plain_file
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.plain_file import NotPlain
+from hhvm_packaging.settings import KEYS_IN_JOB
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts, outputs, packaging_archive
@@ -307,6 +308,9 @@ class DockerWorker(Worker):
     def _create(self, name: str, job: Job, labels: dict[str, str]) -> None:
         directory = str(self.directory(name))
         volumes = [f"{directory}:{directory}", *self.settings.docker_volumes]
+        keys = self.settings.docker_push_keys if job.pushes else self.settings.docker_read_keys
+        if job.needs_keys and keys:
+            volumes.append(f"{keys}:{KEYS_IN_JOB}:ro")
         if job.needs_engine and self.settings.docker_url.startswith(_ENGINE_SOCKET):
             volumes.append(f"{self.settings.docker_url.removeprefix(_ENGINE_SOCKET)}:/var/run/docker.sock")
         self.engine.create_container(

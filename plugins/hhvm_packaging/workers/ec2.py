@@ -111,7 +111,7 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
         "HHVM_DIRECTORY": directory,
         "HHVM_JOB": name,
         "HHVM_JOB_SHA256": job_sha256,
-        "HHVM_KEYS": settings.ec2.keys_parameters if job.needs_keys else "",
+        "HHVM_KEYS": settings.ec2.keys_for(pushes=job.pushes) if job.needs_keys else "",
         "HHVM_PACKAGING": keys.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
         **settings.container_limits.variables(),

@@ -56,7 +56,9 @@ class Job(BaseModel):
     needs_engine: bool = False
     """Whether the script starts containers of its own."""
     needs_keys: bool = False
-    """Whether the script needs the git keys, to clone or to push."""
+    """Whether the script needs git keys."""
+    pushes: bool = False
+    """Whether those are the keys to push with, and not only those to clone the staging repository with."""
     time_limit: int
     """In seconds."""
 
@@ -71,6 +73,8 @@ class Job(BaseModel):
         left_out = {"outputs", "output_names", "depends_on" if self.depends_on is None else "packaging"}
         if not self.files:
             left_out.add("files")  # Such a job has the digest that it had before there were any.
+        if not self.pushes:
+            left_out.add("pushes")
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
