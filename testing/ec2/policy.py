@@ -39,15 +39,21 @@ class Policy:
         for statement in self.statements:
             if unknown := set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
                 raise NotImplementedError(f"{name}.json: {', '.join(sorted(unknown))}")
-            if statement["Effect"] != "Allow":
-                raise NotImplementedError(f"{name}.json: Effect {statement['Effect']}")
+            if statement["Effect"] == "Deny" and "Condition" in statement:
+                raise NotImplementedError(f"{name}.json: a Condition of a Deny")
         self.used: set[str] = set()
         """What the allowed demands needed of it, each as "SID: ACTION" or "SID: RESOURCE"."""
 
     def allows(self, demand: Demand) -> bool:
-        """Whether some statement does; what that needed counts as used."""
+        """Whether some statement does, and none denies it; what that needed counts as used."""
         allowed = False
         for statement in self.statements:
+            if statement["Effect"] == "Deny":
+                if _matching(statement["Action"], demand.action, re.IGNORECASE) and _matching(
+                    statement["Resource"], demand.resource
+                ):
+                    return False
+                continue
             action = _matching(statement["Action"], demand.action, re.IGNORECASE)
             resource = _matching(statement["Resource"], demand.resource)
             if action and resource and _holds(statement.get("Condition", {}), demand.context):
@@ -56,10 +62,11 @@ class Policy:
         return allowed
 
     def parts(self) -> set[str]:
-        """All that could be used."""
+        """All that could be used: what is denied is not."""
         return {
             f"{statement['Sid']}: {part}"
             for statement in self.statements
+            if statement["Effect"] == "Allow"
             for key in ("Action", "Resource")
             for part in _list(statement[key])
         }
