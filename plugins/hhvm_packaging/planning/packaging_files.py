@@ -116,8 +116,12 @@ def _is_full(ref: str) -> bool:
 def _check(root: Path, found: Revision, allowed: Sequence[str], keyring: Path | None) -> None:
     """Raises UnknownRef if what was found may not be used."""
     what = f"packaging_ref: {found.ref} ({found.commit})"
+    name = found.ref.removeprefix("origin ").replace("refs/remotes/origin/", "refs/heads/", 1)
     try:
-        if not packaging_refs.is_allowed(root, found.commit, allowed):
+        # What was found by an allowed name is contained in it, and nothing need be fetched.
+        if not packaging_refs.matches(name, allowed) and not packaging_refs.is_allowed(
+            root, found.commit, allowed
+        ):
             raise UnknownRef(
                 f"{what} is in no branch or tag that may be used. Allowed: what {', '.join(allowed)} contain "
                 "(HEAD is the default branch). Merge it there, or name its branch in the setting "
