@@ -9,7 +9,8 @@
 
 **When this fails**: `publish_report` names each distribution and step that failed, with the class of failure,
 the reason, the end of the log and the place of the whole log. Fix the cause and clear the failed tasks: every
-step can be run again. `if_one_fails` says whether the other distributions are published.
+step can be run again. `if_one_fails` says whether the other distributions are published. A version that is
+held is refused. The action `lift holds`, with a `reason`, publishes it all the same, and that is recorded.
 
 **To undo**: trigger it with the action `undo` and the bad version. Its suites no longer offer it, and nothing
 publishes it again until somebody triggers `release again`. `publish_report` has the command for users who
@@ -24,6 +25,7 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, task_context
+from hhvm_packaging.orchestration.hold_tasks import lift_holds
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
 from hhvm_packaging.planning import plans
@@ -41,7 +43,9 @@ def plan() -> PlanJson:
     """Check the request, and that everything it asks for is built."""
     context = get_current_context()
     request, run_id = task_context.read_request(context), str(context["run_id"])
-    return task_context.dump_plan(plans.plan_publish(request, connections.store(), settings(), run_id))
+    found = plans.plan_publish(request, connections.store(), settings(), run_id)
+    lift_holds(request, found.version)
+    return task_context.dump_plan(found)
 
 
 @task(task_id=PublishTask.CANDIDATE, queue=queues.SIGNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hhvm_packaging.apt import undo
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import target_suites
+from hhvm_packaging.planning import hold_records, target_suites
 from hhvm_packaging.planning.hold_records import Answer, Asker, Held, Hold, Holds, Person
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.request import Request
@@ -281,3 +282,60 @@ def test_all_that_is_held_is_found_in_the_store_alone(bench: Bench) -> None:
     assert found.until == TERMS[0]["hold_until"]
     assert [held.asker for held in found.needing_approval.values()] == [RUN]
     assert json.loads(bench.store.scratch.get(records(bench, "holds/")[0]) or b"")["asker"]["by"] == "anna"
+
+
+# Lifting
+
+
+def lift(bench: Bench, by: str = "carl", run_id: str = "lifting") -> tuple[str, ...]:
+    asker = Asker(dag_id="hhvm_publish_release", run_id=run_id, by=by, at=NOW)
+    return hold_records.lift("1.0.1", asker, "the fix is public elsewhere", bench.store, bench.settings)
+
+
+def test_who_lifts_holds_says_why_and_is_in_the_report(bench: Bench) -> None:
+    plan = built(bench)
+    hold(bench, **TERMS[0], **TERMS[1])
+    [said] = lift(bench)
+    assert said.startswith("HHVM 1.0.1: carl lifted what until ")
+    bench.update(plan)
+    report = bench.report(plan)
+    assert "asked for in hhvm_build_and_publish, a-run, which anna triggered" in report
+    assert "lifted 1 holds by hhvm_publish_release, lifting, which carl triggered" in report
+    assert "the fix is public elsewhere" in report
+
+
+def test_the_report_says_who_approved_what(bench: Bench) -> None:
+    plan = built(bench)
+    approve(bench)
+    bench.update(plan)
+    assert re.search(
+        r"yes    by ben at .* UTC, asked in hhvm_build_and_publish, a-run: its source and 2 files for "
+        r"debian-12-bookworm, debian-13-trixie",
+        bench.report(plan),
+    )
+
+
+def test_a_run_that_lifted_holds_does_not_lift_later_ones_when_it_is_resumed(bench: Bench) -> None:
+    plan = built(bench)
+    hold(bench, require_approval=True)
+    assert lift(bench)
+    hold(bench, hold_until=NOW + datetime.timedelta(days=7))
+    assert lift(bench) == ()
+    with pytest.raises(candidates.NoCandidate, match="is held until"):
+        make_candidate(bench, plan)
+
+
+@pytest.mark.parametrize(
+    ("settings", "by"),
+    [({"approvers": ["ben"]}, "carl"), ({"approvers": ["ben"]}, ""), ({"approve_own": False}, "anna")],
+)
+def test_who_may_not_approve_cannot_lift_what_needs_an_approval(
+    bench: Bench, settings: dict[str, Any], by: str
+) -> None:
+    plan = built(bench)
+    hold(bench, require_approval=True)
+    bench.settings = bench.settings.model_copy(update=settings)
+    with pytest.raises(Held, match=r"the holds of HHVM 1\.0\.1 are not lifted: "):
+        lift(bench, by)
+    with pytest.raises(candidates.NoCandidate, match="is not approved"):
+        make_candidate(bench, plan)

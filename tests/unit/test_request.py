@@ -71,8 +71,8 @@ def test_a_distribution_that_is_asked_for_twice_is_worked_on_once() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("action", "revert", "publish, undo, release again"),
-        ("action", None, "publish, undo, release again"),
+        ("action", "revert", "publish, undo, release again, lift holds"),
+        ("action", None, "publish, undo, release again, lift holds"),
         ("dry_run", "yes", "False, True"),
         ("dry_run", 1, "False, True"),
         ("if_one_fails", "panic", "as usual, publish the others, hold all"),
@@ -99,6 +99,24 @@ def test_an_undo_goes_back_to_a_time_or_to_a_snapshot(to: str) -> None:
 def test_a_snapshot_without_an_undo_is_refused() -> None:
     with pytest.raises(Refused, match=r"^undo_to: is for the action undo alone"):
         check({"undo_to": "20261122T000000Z"})
+
+
+def test_holds_are_lifted_with_a_reason() -> None:
+    asked = check({"action": "lift holds", "reason": "it is public elsewhere"})
+    assert (asked.action, asked.reason) == ("lift holds", "it is public elsewhere")
+
+
+@pytest.mark.parametrize("reason", [None, "", "why", "     ", "one line\nand another", "x" * 501, 12345])
+def test_holds_are_not_lifted_without_a_reason(reason: Any) -> None:
+    with pytest.raises(Refused, match=r"^reason: .* Allowed: why the holds are lifted, in one line"):
+        check({"action": "lift holds", "reason": reason})
+
+
+def test_a_reason_is_for_lifting_holds_alone_and_that_is_no_dry_run() -> None:
+    with pytest.raises(Refused, match=r"^reason: the action lift holds needs one, and no other has one"):
+        check({"reason": "it is public elsewhere"})
+    with pytest.raises(Refused, match=r"^dry_run: the action lift holds lifts holds"):
+        check({"action": "lift holds", "reason": "it is public elsewhere", "dry_run": True})
 
 
 @pytest.mark.parametrize("ref", ["HHVM-1.0", "main", "0123abcd" * 5, "refs/heads/HHVM-1.0", None, ""])

@@ -43,7 +43,8 @@ def make_publish_form() -> dict[str, Param]:
             request.PUBLISH,
             enum=list(request.ACTIONS),
             title=f"action: {', '.join(request.ACTIONS)}",
-            description="`undo` takes the version back. Only `release again` publishes it after that.",
+            description="`undo` takes the version back. Only `release again` publishes it after that. "
+            "`lift holds` publishes in spite of a time or a missing approval, and records that you did.",
         ),
         "undo_to": Param(
             None,
@@ -52,6 +53,13 @@ def make_publish_form() -> dict[str, Param]:
             title=f"undo_to: {request.UNDO_TO}",
             description="With `undo`: put the suites back to what they were at that time, instead of taking "
             "back only this version.",
+        ),
+        "reason": Param(
+            None,
+            type=["null", "string"],
+            pattern=request.REASON_PATTERN,
+            title=f"reason: {request.REASON}",
+            description="With `lift holds` alone: it is recorded, and stays in the reports of the version.",
         ),
         "dry_run": _dry_run("Show in `publish_report` exactly what would change, and publish nothing."),
         "if_one_fails": _if_one_fails(),

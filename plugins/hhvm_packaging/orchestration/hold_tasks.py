@@ -13,7 +13,9 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, TriggerRul
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from hhvm_packaging.orchestration import connections, notifications, resuming, task_context
+from hhvm_packaging.planning import hold_records
 from hhvm_packaging.planning.hold_records import Person, Question
+from hhvm_packaging.planning.request import LIFT_HOLDS
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import holds
 from hhvm_packaging.reporting import markdown
@@ -150,6 +152,14 @@ def embargo(planned: Any, build: Operator) -> Operator:
 def ask_for_holds(requests: Iterable[Request]) -> None:
     """Hold the versions in the store, as the requests of the current run ask for."""
     holds.ask_for_holds(requests, task_context.read_asker(get_current_context()), connections.store())
+
+
+def lift_holds(request: Request, version: str) -> None:
+    """Lift the holds of the version if the current run was asked to."""
+    if request.action == LIFT_HOLDS:
+        asker = task_context.read_asker(get_current_context())
+        store = connections.store()
+        task_context.log_warnings(hold_records.lift(version, asker, request.reason or "", store, settings()))
 
 
 @task.branch(task_id=WrapperTask.IS_HELD)

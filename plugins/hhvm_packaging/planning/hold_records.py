@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning.request import LIFT_HOLDS
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
@@ -133,6 +134,13 @@ class Hold(_Record):
     until: datetime.datetime | None = None
     needs_approval: bool = False
 
+    def __str__(self) -> str:
+        what = [
+            f"until {_time(self.until)}" if self.until else "",
+            "an approval" if self.needs_approval else "",
+        ]
+        return f"{' and '.join(filter(None, what)) or 'nothing'}, asked for in {self.asker}"
+
     def write(self, store: Store) -> None:
         """Keep it. Does nothing if it is kept already."""
         self._write(store, keys.hold(self.version, self.name))
@@ -149,6 +157,27 @@ class Lift(_Record):
     def write(self, store: Store) -> None:
         """Keep it. Does nothing if it is kept already."""
         self._write(store, keys.lifted(self.version, self.name))
+
+
+def lift(version: str, asker: Asker, reason: str, store: Store, settings: Settings) -> tuple[str, ...]:
+    """Lift all holds of a version that stand. Returns a line for each, for people.
+
+    A run lifts once, however often it is resumed: what is asked for after that is not lifted. Raises Held if
+    who triggered the run may not lift what needs an approval; DamagedRecord.
+    """
+    holds = Holds.read(store, version, settings)
+    if not holds.standing or any(
+        (lifted.asker.dag_id, lifted.asker.run_id) == (asker.dag_id, asker.run_id) for lifted in holds.lifts
+    ):
+        return ()
+    by = Person(id=asker.by, name=asker.by or "nobody by name")
+    if holds.needing_approval and (objection := holds.objection(by)):
+        raise Held(f"the holds of HHVM {version} are not lifted: {objection}")
+    Lift(version=version, asker=asker, reason=reason, holds=tuple(holds.standing)).write(store)
+    return tuple(
+        f"HHVM {version}: {asker.by or 'a run'} lifted what {hold} asked for: {reason}"
+        for hold in holds.standing.values()
+    )
 
 
 class Asked(Builds):
@@ -265,21 +294,40 @@ class Holds:
             answer
             for answer in self.answers
             if answer.approved and (rejected is None or answer.at > rejected)
-            if not self.objection(answer)
+            if not self.objection(answer.by, answer.asker)
         ]
 
-    def objection(self, answer: Answer) -> str | None:
-        """Why the settings do not let this person approve the version; None if they do."""
-        approvers, by = self.settings.approvers, answer.by
+    def objection(self, by: Person, asker: str = "") -> str | None:
+        """Why the settings do not let a person approve the version; None if they do.
+
+        ``asker`` triggered the run that asked.
+        """
+        approvers = self.settings.approvers
         if approvers is not None and not by.is_one_of(approvers):
             return f"{by.name} may not approve: the setting approvers names {', '.join(approvers)}"
-        triggered = {hold.asker.by for hold in self.all.values()} | {answer.asker}
+        triggered = {hold.asker.by for hold in self.all.values()} | {asker}
         if not self.settings.approve_own and by.is_one_of(triggered - {""}):
             return (
                 f"{by.name} triggered HHVM {self.version}, and the setting approve_own lets nobody approve "
                 "what they triggered"
             )
         return None
+
+    def describe(self) -> list[str]:
+        """What was asked for, who answered, who lifted it: lines for people, none if it was never held."""
+        lines = [f"held   {hold}" for hold in self.all.values()]
+        for answer in self.answers:
+            files = sum(len(package.files) for package in answer.asked.packages.values())
+            what = f"its source and {files} files for {', '.join(answer.asked.packages) or 'no distribution'}"
+            lines.append(
+                f"{'yes' if answer.approved else 'no':6} by {answer.by.name} at {_time(answer.at)}, asked in "
+                f"{answer.dag_id}, {answer.run_id}: {what}"
+            )
+            objection = answer.approved and self.objection(answer.by, answer.asker)
+            lines += [f"       It does not count: {objection}"] if objection else []
+        return lines + [
+            f"lifted {len(lift.holds)} holds by {lift.asker}: {lift.reason}" for lift in self.lifts
+        ]
 
     def approvers(self, hold: str, digest: str) -> dict[str, str]:
         """Who approved that the file of that SHA-256 is public in spite of the hold: names, by id."""
@@ -303,8 +351,9 @@ class Holds:
 
         ``digests`` has the SHA-256 of each, by a name for people.
         """
+        lift = f". To publish it all the same, trigger hhvm_publish_release with the action `{LIFT_HOLDS}`"
         if self.until and now < self.until:
-            return f"HHVM {self.version} is held until {self.until:%Y-%m-%d %H:%M:%S} UTC"
+            return f"HHVM {self.version} is held until {_time(self.until)}{lift}"
         lacking = self.unapproved(digests)
         if not lacking:
             return None
@@ -314,7 +363,7 @@ class Holds:
         if not people:
             return (
                 f"HHVM {self.version} is not approved, as was asked for in {asker}. To ask for it again, "
-                f"{again} in that run"
+                f"{again} in that run{lift}"
             )
         if changed := [name for name in lacking if not self.approvers(hold, digests[name])]:
             return (
@@ -386,6 +435,10 @@ def _damaged(bucket: Bucket, key: str, why: str) -> DamagedRecord:
         f"s3://{bucket.name}/{key} is damaged: {why}. Nothing of that version becomes public. Find out who "
         "changed it; put it back, or delete it and ask for the hold or the approval again"
     )
+
+
+def _time(at: datetime.datetime) -> str:
+    return f"{at.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _to_json(model: BaseModel) -> bytes:

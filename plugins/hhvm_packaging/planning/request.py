@@ -14,9 +14,11 @@ from hhvm_packaging.release import ALLOWED_FORM, NIGHTLY, InvalidVersion, Releas
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Action: TypeAlias = Literal["publish", "undo", "release again"]
+Action: TypeAlias = Literal["publish", "undo", "release again", "lift holds"]
 PUBLISH: Final = "publish"
 UNDO: Final = "undo"
+LIFT_HOLDS: Final = "lift holds"
+"""Publish in spite of holds, and record who lifted them and why."""
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 IfOneFails: TypeAlias = Literal["as usual", "publish the others", "hold all"]
@@ -33,6 +35,9 @@ HOLD_UNTIL_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[+-][0-9]{2}:[0-
 
 UNDO_TO = "YYYYMMDDTHHMMSSZ (a time, UTC) or a snapshot's name"
 UNDO_TO_PATTERN = r"^[0-9]{8}T[0-9]{6}Z(?:-[0-9a-f]{12})?$(?!\n)"
+
+REASON = "why the holds are lifted, in one line of 5 to 500 characters"
+REASON_PATTERN = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{5,500}$(?!\n)"
 
 DISTRO_PATTERN = r"^[^./\s][^/\n]*$(?!\n)"
 """What may be the name of a directory under distros/."""
@@ -60,6 +65,8 @@ class Request(BaseModel):
     action: Action = PUBLISH
     undo_to: str | None = None
     """The name of the snapshot to return to, or its time; None to remove this version only."""
+    reason: str | None = None
+    """Why holds are lifted."""
     dry_run: bool = False
     if_one_fails: IfOneFails = AS_USUAL
     packaging_ref: str | None = None
@@ -125,6 +132,7 @@ class Request(BaseModel):
             today=today or run_date,
             action=_one_of(ACTIONS, "action", params),
             undo_to=_text(params, "undo_to", UNDO_TO_PATTERN, UNDO_TO),
+            reason=_text(params, "reason", REASON_PATTERN, REASON),
             dry_run=_one_of((False, True), "dry_run", params),
             if_one_fails=_one_of(IF_ONE_FAILS, "if_one_fails", params),
             packaging_ref=_text(params, "packaging_ref", GIT_REF_PATTERN, GIT_REF),
@@ -135,6 +143,13 @@ class Request(BaseModel):
         )
         if request.undo_to and request.action != UNDO:
             raise Refused(f"undo_to: is for the action {UNDO} alone, not for {request.action}.")
+        lifts = request.action == LIFT_HOLDS
+        if lifts != bool(request.reason and request.reason.strip()):
+            raise Refused(
+                f"reason: the action {LIFT_HOLDS} needs one, and no other has one. Allowed: {REASON}."
+            )
+        if lifts and request.dry_run:
+            raise Refused(f"dry_run: the action {LIFT_HOLDS} lifts holds, so it is never a dry run.")
         return request
 
     @classmethod

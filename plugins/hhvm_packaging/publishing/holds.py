@@ -216,7 +216,7 @@ def _find_objection(answer: Answer, holds: Holds) -> str | None:
     """Why this answer is none; None if it is one."""
     if not answer.approved:
         return None
-    if objection := holds.objection(answer):
+    if objection := holds.objection(answer.by, answer.asker):
         return objection
     needed, asked = holds.settings.approvals, answer.asked
     people = [holds.approvers(hold, digest) for hold in asked.holds for digest in asked.digests.values()]
