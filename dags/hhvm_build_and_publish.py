@@ -39,7 +39,7 @@ def plan() -> RequestJson:
     context = get_current_context()
     asked = task_context.read_request(context)
     request = spelling.settle(asked, connections.store(), settings(), ask_tags=True)
-    ask_for_holds([request])
+    ask_for_holds([request], context)
     return name_builds([request], context)[0]
 
 

@@ -42,7 +42,7 @@ def plan() -> list[RequestJson]:
         spelling.settle(request, store, settings(), ask_tags=True)
         for request in task_context.read_requests(context)
     ]
-    ask_for_holds(requests)
+    ask_for_holds(requests, context)
     return name_builds(requests, context)
 
 

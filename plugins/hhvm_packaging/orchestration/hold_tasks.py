@@ -149,9 +149,9 @@ def embargo(planned: Any, build: Operator) -> Operator:
     return may_publish
 
 
-def ask_for_holds(requests: Iterable[Request]) -> None:
-    """Hold the versions in the store, as the requests of the current run ask for."""
-    holds.ask_for_holds(requests, task_context.read_asker(get_current_context()), connections.store())
+def ask_for_holds(requests: Iterable[Request], context: Mapping[str, Any]) -> None:
+    """Hold the versions in the store, as the requests of the task's run ask for."""
+    holds.ask_for_holds(requests, task_context.read_asker(context), connections.store())
 
 
 def lift_holds(request: Request, version: str) -> None:
