@@ -242,12 +242,13 @@ def test_a_published_key_that_debian_13_refuses_is_named(public: Public, tmp_pat
         for suite in SUITES:
             public.sign(suite, text)
     public.file(PUBLIC_KEY).write_bytes(published)
-    (found,) = [finding for finding in public.check() if PUBLIC_KEY in finding and "Debian 13" in finding]
-    assert found.startswith(
-        f"/{PUBLIC_KEY}: apt of Debian 13 refuses what signs debian bookworm, debian trixie: "
-    )
-    assert "SHA1 is not considered secure" in found
-    assert "docs/signing.md" in found
+    found = [finding for finding in public.check() if PUBLIC_KEY in finding and "Debian 13" in finding]
+    # One finding for both, unless they were signed in different seconds: the reason has the time.
+    assert " ".join(found).count("debian bookworm") == " ".join(found).count("debian trixie") == 1
+    for finding in found:
+        assert finding.startswith(f"/{PUBLIC_KEY}: apt of Debian 13 refuses what signs debian ")
+        assert "SHA1 is not considered secure" in finding
+        assert "docs/signing.md" in finding
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"<html>we will be back</html>"])
