@@ -211,6 +211,8 @@ BAD: dict[str, dict[str, Any]] = {
         "distros": [],
         "action": "revert",
         "undo_to": "yesterday",
+        "packaging_ref": "--upload-pack=id",
+        "reason": "no",
         "if_one_fails": "panic",
         "dry_run": None,
     },

@@ -185,9 +185,7 @@ def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_tas
     assert {container.id for container in deployment.containers()} == workers
 
     deployment.api.fail_run(MULTI, "cancelled")
-    deployment.until(
-        lambda: "is marked failed, because its parent task is failed" in _triggerer_log(deployment)
-    )
+    deployment.until(lambda: "was marked failed. To go on with it, clear the" in _triggerer_log(deployment))
     # Airflow does not tell a trigger so that had only just begun.
     deployment.start("hhvm_reap_workers", "after-cancelling")
     assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
