@@ -164,11 +164,8 @@ def test_a_publish_and_its_undo_give_back_what_was_offered(
         assert paragraphs(suite) == offered
     publish(suite, {NEW.key: NEW.artifact}, signer)
     during = paragraphs(suite)
-    new = {Foreign.stanza(NEW).strip()} | {
-        str(NEW.artifact.stanza).replace("./", "pool/main/h/hhvm/").encode()
-    }
     for place, stanzas in offered.items():
-        assert during[place] - new == stanzas
+        assert without_new(during[place]) == without_new(stanzas)
     assert_kept(suite.read().release, found.release)
 
     undo.undo(suite, undo.read_history(suite)[-1].name, signer)
@@ -180,6 +177,11 @@ def test_a_publish_and_its_undo_give_back_what_was_offered(
     assert_kept(after.release, found.release)
     for name, content in foreign.others.items():
         assert store.downloads.get(suite.key(name)) == content
+
+
+def without_new(stanzas: set[bytes]) -> set[bytes]:
+    """All entries but those of the version that is published here."""
+    return {stanza for stanza in stanzas if f"\nVersion: {NEW.version}\n".encode() not in stanza}
 
 
 def paragraphs(suite: Suite) -> dict[tuple[str, str], set[bytes]]:
