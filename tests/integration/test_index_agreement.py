@@ -46,23 +46,19 @@ class Published:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, job_image: str) -> Published:
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
     directory = tmp_path_factory.mktemp("agreement")
     private, public = signing_key.make("HHVM tests <hhvm@example.org>")
     build = directory / BUCKET / "build"
     build.mkdir(parents=True)
     for deb in [*FIRST, *SECOND]:
         (build / deb.name).write_bytes(deb.content)
-    stanzas = {
-        deb.name: ftparchive(job_image, build, "packages", f"./{deb.name}").strip("\n")
-        for deb in [*FIRST, *SECOND]
-    }
     with s3_server.rclone(directory) as endpoint, Signer(private) as signer:
         bucket = Bucket(s3_server.client(endpoint), BUCKET)
         for debs in (FIRST, SECOND):
             publish(
                 Suite(bucket, bucket, "debian", "bookworm"),  # also scratch: its keys differ
-                {deb.key: deb.artifact.model_copy(update={"stanza": stanzas[deb.name]}) for deb in debs},
+                {deb.key: deb.artifact for deb in debs},
                 signer,
             )
     return Published(directory / BUCKET / "debian", public)
@@ -82,14 +78,22 @@ def ftparchive(image: str, directory: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def paragraphs(index: str) -> list[str]:
-    return sorted(index.strip("\n").split("\n\n"))
+def entries(index: str) -> dict[str, dict[str, str]]:
+    """The fields of each entry, by its file."""
+    return {
+        entry["Filename"]: dict(entry) for entry in deb822.Packages.iter_paragraphs(index, use_apt_pkg=False)
+    }
 
 
-def test_the_stanzas_are_byte_for_byte_those_of_apt_ftparchive(published: Published, job_image: str) -> None:
-    theirs = ftparchive(job_image, published.path, "packages", "pool")
-    assert paragraphs(published.packages.read_text()) == paragraphs(theirs)
-    assert len(paragraphs(theirs)) == len(FIRST) + len(SECOND)
+def test_the_entries_are_those_of_apt_ftparchive_with_one_digest(
+    published: Published, job_image: str
+) -> None:
+    theirs = entries(ftparchive(job_image, published.path, "packages", "pool"))
+    assert len(theirs) == len(FIRST) + len(SECOND)
+    for entry in theirs.values():
+        for digest in ("MD5sum", "SHA1", "SHA512"):
+            del entry[digest]
+    assert entries(published.packages.read_text()) == theirs
 
 
 def test_the_digests_in_release_are_those_of_apt_ftparchive(published: Published, job_image: str) -> None:
