@@ -88,12 +88,12 @@ def _claims(fields: Mapping[str, str]) -> Iterator[str]:
 
 def declared(control: str) -> tuple[str, ...]:
     """The claims that the binary packages of a debian/control make, sorted."""
+    from debian import deb822
+
     found: set[str] = set()
-    lines = (line for line in control.splitlines() if not line.startswith("#"))
-    for paragraph in re.split(r"\n[ \t]*\n", "\n".join(lines)):
-        fields = _read_fields(paragraph)
-        if "Package" in fields:
-            found.update(find_claims(fields))
+    for paragraph in deb822.Deb822.iter_paragraphs(control, use_apt_pkg=False):
+        if "Package" in paragraph:
+            found.update(find_claims(paragraph))
     return tuple(sorted(found))
 
 
@@ -111,18 +111,3 @@ def _list_names(relation: str) -> list[str]:
 def _word(value: str) -> str:
     """A value as it stands in a claim: what is no word is shown as one."""
     return re.sub(r"[^a-z0-9+.-]+", "-", value).strip("-.+") or "empty"
-
-
-def _read_fields(paragraph: str) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    name = ""
-    for line in paragraph.splitlines():
-        if line[:1] in (" ", "\t"):
-            if name:
-                fields[name] += f" {line.strip()}"
-            continue
-        head, colon, value = line.partition(":")
-        if colon:
-            name = head.strip().title()
-            fields[name] = value.strip()
-    return fields
