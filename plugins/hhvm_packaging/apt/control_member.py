@@ -11,7 +11,7 @@ import lzma
 import re
 import tarfile
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hhvm_packaging.errors import PackagingError
 
@@ -88,19 +88,18 @@ def _check_last(content: bytes, at: int, size: int) -> None:
 
 
 def _gunzip(content: bytes, name: str) -> bytes:
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        found = stream.decompress(content, LIMIT + 1)
-    except zlib.error as error:
-        raise InvalidDeb(f"its {name} cannot be decompressed: {error}") from error
-    return _whole(found, name, stream.eof, stream.unused_data)
+    return _decompress(zlib.decompressobj(wbits=31), zlib.error, content, name)
 
 
 def _unxz(content: bytes, name: str) -> bytes:
-    stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+    return _decompress(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), lzma.LZMAError, content, name)
+
+
+def _decompress(stream: Any, fault: type[Exception], content: bytes, name: str) -> bytes:
+    """At most LIMIT bytes and one more, by a decompressor of the standard library."""
     try:
-        found = stream.decompress(content, LIMIT + 1)
-    except lzma.LZMAError as error:
+        found: bytes = stream.decompress(content, LIMIT + 1)
+    except fault as error:
         raise InvalidDeb(f"its {name} cannot be decompressed: {error}") from error
     return _whole(found, name, stream.eof, stream.unused_data)
 
