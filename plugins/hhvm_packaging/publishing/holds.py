@@ -177,7 +177,7 @@ def find_outcome(question: Question, place: int, store: Store, settings: Setting
 def find_files(store: Store, asked: Asked) -> dict[str, dict[str, str]]:
     """The files that are built now for the distributions that were asked about, as Package has them.
 
-    None if the source is another one.
+    Nothing if the source is another one.
     """
     release = Release.find(asked.version)
     source = SourceManifest.read(store, release) if release else None
