@@ -25,10 +25,10 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
+from hhvm_packaging.orchestration.last_look import all_published
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
-from hhvm_packaging.publishing import completeness
 from hhvm_packaging.settings import settings
 
 
@@ -41,14 +41,6 @@ def plan() -> RequestJson:
     request = spelling.settle(asked, connections.store(), settings(), ask_tags=True)
     ask_for_holds([request], context)
     return name_builds([request], context)[0]
-
-
-@task(task_id=WrapperTask.ALL_PUBLISHED)
-@fail_without_retry()
-def all_published(planned: RequestJson) -> str:
-    """Look in the store. Fail if anything that was asked for is not public."""
-    requests = task_context.parse_requests(planned)
-    return completeness.ensure_public(requests, connections.store(), settings())
 
 
 @dag(
@@ -68,8 +60,7 @@ def hhvm_build_and_publish() -> None:
     )
 
     [build, held] >> publish
-    # NONE_FAILED: the run fails if anything failed. If nothing did, that says little: tasks may be skipped.
-    [build, held, publish] >> all_published.override(trigger_rule=TriggerRule.NONE_FAILED)(planned)
+    [build, held, publish] >> all_published(planned)
 
 
 hhvm_build_and_publish()

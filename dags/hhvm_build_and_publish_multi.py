@@ -24,10 +24,10 @@ from airflow.sdk import TriggerRule, dag, get_current_context, task
 from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
+from hhvm_packaging.orchestration.last_look import all_published
 from hhvm_packaging.orchestration.task_context import RequestJson, fail_without_retry
 from hhvm_packaging.planning import spelling
 from hhvm_packaging.planning.task_ids import WrapperTask
-from hhvm_packaging.publishing import completeness
 from hhvm_packaging.settings import settings
 
 BY_VERSION = "{{ task.request['version'] }}"
@@ -44,14 +44,6 @@ def plan() -> list[RequestJson]:
     ]
     ask_for_holds(requests, context)
     return name_builds(requests, context)
-
-
-@task(task_id=WrapperTask.ALL_PUBLISHED)
-@fail_without_retry()
-def all_published(planned: list[RequestJson]) -> str:
-    """Look in the store. Fail if anything that was asked for is not public."""
-    requests = task_context.parse_requests(planned)
-    return completeness.ensure_public(requests, connections.store(), settings())
 
 
 @dag(
@@ -76,8 +68,7 @@ def hhvm_build_and_publish_multi() -> None:
     ).expand(request=planned)
 
     [build, held] >> publish
-    # NONE_FAILED: the run fails if anything failed. If nothing did, that says little: tasks may be skipped.
-    [build, held, publish] >> all_published.override(trigger_rule=TriggerRule.NONE_FAILED)(planned)
+    [build, held, publish] >> all_published(planned)
 
 
 hhvm_build_and_publish_multi()
