@@ -49,6 +49,13 @@ def test_the_inrelease_of_another_suite_is_refused(bench: Bench) -> None:
     assert "bin/apt-suite restore debian bookworm" in said
 
 
+def test_the_inrelease_of_another_suite_is_no_suite_of_another_tool(bench: Bench) -> None:
+    release(bench, "1.0.0")
+    bench.store.downloads.put("debian/dists/sid/InRelease", get(bench, BOTH[0]))
+    with pytest.raises(NotNewest, match="that of the suite bookworm"):
+        bench.suite("sid").read(signer=bench.signer)
+
+
 @pytest.mark.parametrize("back", [1, 2])
 def test_an_older_inrelease_is_refused(bench: Bench, back: int) -> None:
     release(bench, "1.0.0")

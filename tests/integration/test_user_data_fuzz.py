@@ -147,7 +147,7 @@ def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container:
 AWS = """#!/usr/bin/env bash
 set -euo pipefail
 place() { printf '%s/s3/%s' "$DIRECTORY" "$(printf %s "$1" | sha256sum | cut -d ' ' -f 1)"; }
-from="${@: -2:1}" to="${@: -1}"
+if [ "$2" = put-object ]; then from=$8 to=s3://$4/$6; else from="${@: -2:1}" to="${@: -1}"; fi
 if [[ $from == s3://* ]]; then cp -- "$(place "$from")" "$to"; else
   cp -- "$from" "$(place "$to")"
   printf '%s\\0' "$to" >>"$DIRECTORY/sent"
