@@ -23,7 +23,7 @@ BIN := .venv/bin
 READY := .venv/ready
 # Most tests wait: for containers, for apt, for Airflow. The end-to-end files take longest. Each of them has a
 # process from the beginning; the other files go to whichever process is free.
-TEST_BESIDE := --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/attacks tests/unit tests/dags
+TEST_BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/attacks tests/unit tests/dags
 SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell=' -- ':!*.py'
 
 .PHONY: help

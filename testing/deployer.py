@@ -91,7 +91,7 @@ class Deployer(Newcomer):
             found = self.tasks(dag_id, run_id)
             return any(one.task_id == task and one.state not in ("", "scheduled") for one in found.values())
 
-        self.until(is_there, limit=600)
+        self.until(is_there)
 
 
 @pytest.fixture(scope="module")

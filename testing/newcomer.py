@@ -17,7 +17,7 @@ from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import SCRATCH, USER, Ports, Stack
 from hhvm_packaging.runs.api import AirflowApi, ApiError
 from hhvm_packaging.runs.run import CHILDREN, child_run_prefix
-from testing.unhurried import UNHURRIED
+from testing.unhurried import DEADLINE, UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ class Newcomer:
         self._api: AirflowApi | None = None
         (var / "environment.json").write_text(json.dumps(UNHURRIED))
 
-    def make(self, *arguments: str, expect: int = 0, timeout: float = 600) -> str:
+    def make(self, *arguments: str, expect: int = 0, timeout: float = DEADLINE) -> str:
         """What ``make`` prints, once it ended with the expected status."""
         done = subprocess.run(
             ["make", "--no-print-directory", *arguments],
@@ -117,7 +117,7 @@ class Newcomer:
         """A task's log, as the UI shows it."""
         return "\n".join(self.api.log(task))
 
-    def until_asked(self, dag_id: str, run_id: str, limit: float = 300) -> list[Task]:
+    def until_asked(self, dag_id: str, run_id: str, limit: float = DEADLINE) -> list[Task]:
         """Wait until a run asks for approvals. Returns the task instances that wait for an answer."""
 
         def asking() -> list[Task]:
@@ -151,7 +151,7 @@ class Newcomer:
         """The state of a run's task."""
         return self.tasks(dag_id, run_id)[task].state
 
-    def until_task(self, dag_id: str, run_id: str, task: str, *states: str, limit: float = 300) -> None:
+    def until_task(self, dag_id: str, run_id: str, task: str, *states: str, limit: float = DEADLINE) -> None:
         """Wait until a run's task has one of the states."""
         self.until(lambda: self.task_state(dag_id, run_id, task) in states, limit)
 
@@ -159,7 +159,7 @@ class Newcomer:
         """The log of a run's task."""
         return self.log(self.tasks(dag_id, run_id)[task])
 
-    def until(self, condition: Callable[[], Any], limit: float = 300) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = DEADLINE) -> Any:
         """Wait for something that must become true, through outages of the API server."""
         deadline = time.monotonic() + limit
         while True:
@@ -174,7 +174,7 @@ class Newcomer:
     def ended(self, dag_id: str, run_id: str) -> str:
         """A run's final state. Of one that failed, pytest shows why if the test did not want that."""
         ends = ("success", "failed")
-        state = str(self.until(lambda: (now := self.state(dag_id, run_id)) in ends and now, limit=900))
+        state = str(self.until(lambda: (now := self.state(dag_id, run_id)) in ends and now))
         if state == "failed":
             for name, task in self.tasks(dag_id, run_id).items():
                 print(dag_id, run_id, name, task.state, "try", task.try_number)

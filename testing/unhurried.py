@@ -7,3 +7,5 @@ UNHURRIED = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1800",
 }
 """Of a data directory's environment.json."""
+DEADLINE = 1200
+"""Seconds after which what a test waits for will not happen. A busy machine takes its time."""

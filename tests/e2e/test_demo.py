@@ -20,6 +20,7 @@ from demo.stack import SCRATCH, USER
 from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
 from testing.short_builds import MULTI
 from testing.sinks import MailServer, WebServer, mail_server, web_server
+from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 PRUNE, REAP, CANARY = "hhvm_prune", "hhvm_reap_workers", "hhvm_canary"
 DISTROS = ["debian-12-bookworm", "debian-13-trixie"]
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(DEADLINE)
 
 
 @pytest.fixture(scope="module")

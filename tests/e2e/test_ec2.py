@@ -39,7 +39,7 @@ from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing import room
 from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
 from testing.serving import serving
-from testing.unhurried import UNHURRIED
+from testing.unhurried import DEADLINE, UNHURRIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -64,7 +64,7 @@ LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
 REAPER = "hhvm_reap_workers"
 ENDLESS = "echo begun; sleep 600"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(DEADLINE)
 
 
 class Deployment:
@@ -116,7 +116,7 @@ class Deployment:
         password = self.stack.secrets.password
         return AirflowApi(self.stack.ui_url, USER, password, patience=PATIENCE, timeout=TIMEOUT)
 
-    def until(self, condition: Callable[[], Any], limit: float = 240, every: float = 0.5) -> Any:
+    def until(self, condition: Callable[[], Any], limit: float = DEADLINE, every: float = 0.5) -> Any:
         """Wait for something that must become true, through outages."""
         deadline = time.monotonic() + limit
         while True:
@@ -208,11 +208,9 @@ class Run:
     def task_log(self) -> str:
         return "\n".join(self.deployment.api.log(self.task))
 
-    def ended(self, limit: float = 240) -> str:
+    def ended(self) -> str:
         """The run's final state. Of one that failed, pytest shows why if the test did not want that."""
-        state = str(
-            self.deployment.until(lambda: (now := self.state) in ("success", "failed") and now, limit)
-        )
+        state = str(self.deployment.until(lambda: (now := self.state) in ("success", "failed") and now))
         if state == "failed":
             print(self.task_log()[-4000:])
         return state
@@ -450,7 +448,7 @@ def test_the_reaper_leaves_what_somebody_waits_for_and_ends_what_is_left_of_othe
 
 
 def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment) -> None:
-    outcome = room.run(deployment.api, deployment.ec2, room=2, limit=600)
+    outcome = room.run(deployment.api, deployment.ec2, room=2, limit=DEADLINE)
     deployment.api.ensure_pool("workers", ROOM, include_deferred=True)
     deployment.ec2.limit_instances(ROOM)
     assert set(outcome.states.values()) == {"success"}
@@ -463,7 +461,7 @@ def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment
 def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
     run = Run(deployment, "hhvm_build", f"whole-{deployment.own}")
     deployment.api.trigger(run.dag, run.name, {"version": "1.0.0", "distros": [DISTRO]})
-    assert run.ended(limit=900) == "success"
+    assert run.ended() == "success"
     release, store = Release.parse("1.0.0", today=datetime.date(2026, 1, 1)), deployment.store
     manifest = PackageManifest.read(store, release, DISTRO)
     assert manifest is not None

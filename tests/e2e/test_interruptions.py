@@ -12,11 +12,12 @@ from demo.driver import Demo
 from demo.progress import Progress
 from testing.newcomer import BUILD, PUBLISH, WRAPPER
 from testing.short_builds import BOOKWORM, FORKY, MULTI, TRIXIE
+from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
     from testing.short_builds import Deployment
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(DEADLINE)
 
 
 def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
@@ -34,7 +35,7 @@ def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to
     killed = time.monotonic()
     [build] = [container for container in deployment.job_containers(broken.name) if container.id != broken.id]
     build.kill("SIGTERM")
-    deployment.until(lambda: victim.id not in {one.id for one in deployment.containers()}, limit=60)
+    deployment.until(lambda: victim.id not in {one.id for one in deployment.containers()})
     print(f"the killed container was noticed and cleaned up within {time.monotonic() - killed:.1f} s")
     deployment.finish(version)
 
@@ -74,7 +75,7 @@ def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
     deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
     assert len(deployment.building("1.11.0")) == 1
     deployment.api.fail_run(BUILD, "shown")
-    deployment.until(lambda: not deployment.containers("hhvm.run=shown"), limit=60)
+    deployment.until(lambda: not deployment.containers("hhvm.run=shown"))
     deployment.finish("1.11.0")
 
 

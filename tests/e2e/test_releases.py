@@ -16,11 +16,12 @@ import pytest
 from demo.stack import SCRATCH, USER
 from testing.newcomer import BUILD, PUBLISH, WRAPPER
 from testing.short_builds import BOOKWORM, MULTI, TRIXIE
+from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
     from testing.short_builds import Deployment
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(DEADLINE)
 
 
 def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_the_order_given(

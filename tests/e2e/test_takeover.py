@@ -24,11 +24,12 @@ from hhvm_packaging.cli import check_distros
 from testing.debs import Deb
 from testing.newcomer import ROOT, WRAPPER, Newcomer
 from testing.short_builds import MULTI
+from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(DEADLINE)
 
 SUITES = ("bookworm", "trixie")
 OLD, NEW = "0.9.0", "1.0.0"
