@@ -99,6 +99,8 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
 
     deployment.answer(MULTI, "held", "Reject")
     assert deployment.ended(MULTI, "held") == "failed"
+    said = deployment.said(MULTI, "held", "approve 1: 1.3.0, 1.3.1")
+    assert f"{USER} rejected it, so nothing is published. To be asked again, clear" in said
     assert deployment.public() == before
     # A person cannot get around it in the UI either.
     approve = f"/dags/{MULTI}/dagRuns/held/taskInstances/approve/0"

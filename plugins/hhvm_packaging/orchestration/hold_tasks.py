@@ -92,7 +92,13 @@ class ApproveOperator(ApprovalOperator):
         if "error" not in event:
             self.validate_chosen_options(event["chosen_options"])
             self._record(context, event)
-        return super().execute_complete(context, event)
+        try:
+            return super().execute_complete(context, event)
+        except HITLRejectException:
+            raise HITLRejectException(
+                f"{event['responded_by_user']['name']} rejected it, so nothing is published. To be asked "
+                "again, clear this run's failed tasks"
+            ) from None
 
     def _record(self, context: Context, event: Mapping[str, Any]) -> None:
         user = event.get("responded_by_user")
