@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.planning.plans import BuildPlan
 from hhvm_packaging.publishing import listings
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.exposure import Held
@@ -28,6 +29,16 @@ def test_a_malformed_manifest_is_named_and_the_other_distribution_has_its_candid
     found = bench.propose(plan)
     assert key in (found[BOOKWORM].fault or "")
     assert found[TRIXIE].fault is None
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_malformed_plan_is_named(bench: Bench, content: bytes) -> None:
+    release = bench.build("1.0.0").release
+    bench.store.scratch.put(keys.plan(release), content)
+    with pytest.raises(
+        DamagedObject, match=f"s3://{bench.store.scratch.name}/{keys.plan(release)} is damaged"
+    ):
+        BuildPlan.read(bench.store, release)
 
 
 def test_a_malformed_candidate_holds_only_its_distribution(bench: Bench) -> None:

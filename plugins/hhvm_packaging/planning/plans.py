@@ -115,11 +115,12 @@ class BuildPlan(ReleasePlan):
 
     @classmethod
     def read(cls, store: Store, release: Release, run_id: str = "") -> BuildPlan | None:
-        """The plan of that run of hhvm_build. If it has none, the last plan to build the version, or None."""
-        content = store.scratch.get(keys.plan_of_run(release, run_id)) if run_id else None
-        if content is None:
-            content = store.scratch.get(keys.plan(release))
-        return None if content is None else cls.model_validate_json(content)
+        """The plan of that run of hhvm_build. If it has none, the last plan to build the version, or None.
+
+        Raises DamagedObject.
+        """
+        own = store.scratch.read_model(cls, keys.plan_of_run(release, run_id)) if run_id else None
+        return own or store.scratch.read_model(cls, keys.plan(release))
 
     def own_distros(self, request: Request) -> tuple[str, ...]:
         """What the request's distributions were resolved to; none if this is not the plan of its own build.
