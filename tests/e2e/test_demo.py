@@ -5,22 +5,26 @@ The tests depend on one another, in this order, over one demo in a directory of 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
 
-from demo.stack import SCRATCH, USER
+from demo.stack import DOWNLOADS, SCRATCH, USER
 from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
+from testing.secret_search import SecretSearch
 from testing.short_builds import MULTI
 from testing.sinks import MailServer, WebServer, mail_server, web_server
 from testing.unhurried import DEADLINE
+from testing.witness import Witness, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +49,13 @@ def newcomer(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.fixture(scope="module")
+def witness(newcomer: Newcomer) -> Iterator[Witness]:
+    """What there was of containers and command lines since the first test."""
+    with watching(newcomer.engine.api, f"hhvm.work={newcomer.stack.work_directory}") as witness:
+        yield witness
+
+
+@pytest.fixture(scope="module")
 def mails(newcomer: Newcomer) -> Iterator[MailServer]:
     """What the demo's people get by mail."""
     with mail_server() as server:
@@ -61,7 +72,9 @@ def posts(newcomer: Newcomer) -> Iterator[WebServer]:
         yield server
 
 
-def test_make_demo_ends_with_the_release_installed_on_each_distribution(newcomer: Newcomer) -> None:
+def test_make_demo_ends_with_the_release_installed_on_each_distribution(
+    newcomer: Newcomer, witness: Witness
+) -> None:
     newcomer.stack.ports  # ruff: ignore[useless-expression]  chosen now, beside a demo that may run already
     printed = newcomer.make("demo")
     for distro in DISTROS:
@@ -78,6 +91,20 @@ def test_the_published_tag_tarball_and_listing_are_public(newcomer: Newcomer) ->
     assert "refs/heads/HHVM-1.0" in heads
     listing = httpx.get(f"{newcomer.stack.public_url}/source/", timeout=60).text
     assert "hhvm-1.0.0.tar.gz.sig" in listing
+
+
+def test_a_releases_signatures_are_in_the_log(newcomer: Newcomer) -> None:
+    logs = "".join(path.read_text() for path in (newcomer.var / "airflow/logs").rglob("*.log"))
+    line = r"Signed (\S+), SHA-256 ([0-9a-f]{64}), with \w+, for hhvm_\w+ \S+, (\w+), try"
+    signed = set(re.findall(line, logs))
+    public = newcomer.var / "s3" / DOWNLOADS
+    for suite in ("bookworm", "trixie"):
+        release = (public / f"debian/dists/{suite}/Release").read_bytes()
+        digest = hashlib.sha256(release).hexdigest()
+        made_by = {task for what, sha256, task in signed if what.endswith("Release") and sha256 == digest}
+        assert made_by & {"update_repositories", "candidate"}
+    tarball = hashlib.sha256((public / "source/hhvm-1.0.0.tar.gz").read_bytes()).hexdigest()
+    assert any(sha256 == tarball and task == "sign_source_tarball" for _, sha256, task in signed)
 
 
 def test_a_releases_packages_are_built_and_nothing_else(newcomer: Newcomer) -> None:
@@ -284,6 +311,27 @@ def test_a_command_follows_its_run_to_the_end(newcomer: Newcomer) -> None:
     for task in ("plan", *(f"make_binary_package {distro}" for distro in DISTROS), "build_report"):
         assert f"success      {task}\n" in done.stdout
     assert done.stdout.endswith(f"{BUILD}: success\n")
+
+
+# After releases, failures, notifications and commands, and while the services run.
+def test_secrets_are_only_where_the_demo_keeps_them(newcomer: Newcomer, witness: Witness) -> None:
+    stack, search = newcomer.stack, SecretSearch(newcomer.stack)
+    kept = ("secrets.json", "signing-key.asc", "airflow/passwords.json")
+    assert set(search.files(stack.var)) == set(kept)
+    assert {stack.var.joinpath(name).stat().st_mode & 0o777 for name in kept} == {0o600}
+    assert search.database(stack.var / "airflow/airflow.db") == {}
+
+    # Of all jobs, and of the containers that they build, install and look in.
+    assert {"make-package", "install-gate", "check-offer"} <= {
+        word for text in witness.containers.values() for word in re.findall(r"[\w-]+", text)
+    }
+    assert {name: search.text(text) for name, text in witness.containers.items() if search.text(text)} == {}
+    assert any(b"supervisord" in command for command in witness.commands)
+    assert [command for command in witness.commands if search.text(command)] == []
+    for process in stack.processes():
+        with suppress(psutil.NoSuchProcess):
+            environment = process.environ()
+            assert not any(map(search.has_key, environment.values())), process
 
 
 def test_make_demo_refuses_what_is_not_a_version(newcomer: Newcomer) -> None:
