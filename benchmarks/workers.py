@@ -80,7 +80,7 @@ async def wait_textbook(number: int, instance: str, poll: int) -> None:
     from airflow.providers.amazon.aws.triggers.ec2 import EC2StateSensorTrigger
     from airflow.providers.amazon.aws.triggers.s3 import S3KeyTrigger
 
-    key = keys.job_file("1.0.0", name(number), ATTEMPT, keys.RESULT)
+    key = written(number, instance, keys.RESULT)
     ended = EC2StateSensorTrigger(instance, "terminated", "hhvm_aws", REGION, poll)
     result = S3KeyTrigger(Settings().scratch_bucket, key, aws_conn_id="hhvm_aws", poke_interval=poll)
     await asyncio.gather(anext(aiter(ended.run())), anext(aiter(result.run())))
@@ -158,9 +158,9 @@ def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: 
     store = Store(s3, Settings())
     s3.create_bucket(Bucket=store.scratch.name, CreateBucketConfiguration={"LocationConstraint": REGION})
     instances = launched(ec2, size)
-    directories = [keys.attempt("1.0.0", name(number), ATTEMPT) for number in range(size)]
-    for directory in directories:
-        store.scratch.put(f"{directory}log.txt", LOG)
+    for number, instance in enumerate(instances):
+        store.scratch.put(keys.launched("1.0.0", name(number), ATTEMPT, instance), b"")
+        store.scratch.put(written(number, instance, keys.LOG), LOG)
     with Waiting(endpoint, system, instances, libraries) as process:
         process.memory()  # so it has begun
         # Until all have begun: one after the other, within one interval.
@@ -172,10 +172,15 @@ def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: 
         ends = range(0, size, size // RESULTS)
         ended = {}
         for number in ends:
-            store.scratch.put_json(f"{directories[number]}result.json", RESULT)
+            store.scratch.put_json(written(number, instances[number], keys.RESULT), RESULT)
             ended[number] = time.time()
             ec2.terminate_instances(InstanceIds=[instances[number]])
         return Measured(calls, memory, [process.seen(number) - ended[number] for number in ends])
+
+
+def written(number: int, instance: str, file: str) -> str:
+    """The key of what the instance of that job writes."""
+    return keys.worker_file("1.0.0", name(number), ATTEMPT, f"AROA0123456789:{instance}", file)
 
 
 RESULT = {

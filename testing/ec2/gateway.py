@@ -11,14 +11,14 @@ import io
 import json
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
-from testing.ec2 import demands
+from testing.ec2 import demands, identity
 from testing.ec2.policy import Policy
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class Gateway:
         form = dict(parse_qsl(content.decode(), keep_blank_values=True))
         action = form.get("Action") or environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         self.calls.append(Call(caller, f"{service}:{action}"))
+        if action == "GetCallerIdentity" and (caller_id := _user_id(caller)):
+            return Response(identity.describe(caller_id), mimetype="text/xml")(environ, start_response)
         if service != "ec2":
             wanted = [] if "Action" in form else list(demands.of_json(service, action, content))
             answer = self._denial(caller, wanted, _json_error) or self._moto
@@ -209,6 +211,8 @@ class Gateway:
         """The answer, if the caller has a role and its policy does not allow all of that."""
         role = "airflow" if caller == AIRFLOW else "worker" if caller.startswith("i-") else ""
         if role:
+            known = {"aws:userid": caller_id} if (caller_id := _user_id(caller)) else {}
+            wanted = [replace(demand, context={**demand.context, **known}) for demand in wanted]
             denied = [demand for demand in wanted if not self.policies[role].allows(demand)]
             self.denied += denied
             for demand in denied:
@@ -268,6 +272,11 @@ class Gateway:
         if token in self._answered and self._answered[token].parameters != parameters:
             return "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent"
         return None
+
+
+def _user_id(caller: str) -> str | None:
+    """The aws:userid of a caller that is an instance with a role; None for any other."""
+    return identity.user_id(caller) if caller.startswith("i-") else None
 
 
 def _signer(environ: WSGIEnvironment) -> tuple[str, str]:

@@ -49,13 +49,10 @@ class Policy:
         allowed = False
         for statement in self.statements:
             if statement["Effect"] == "Deny":
-                if _matching(statement["Action"], demand.action, re.IGNORECASE) and _matching(
-                    statement["Resource"], demand.resource
-                ):
+                if _action(statement, demand) and _resource(statement, demand):
                     return False
                 continue
-            action = _matching(statement["Action"], demand.action, re.IGNORECASE)
-            resource = _matching(statement["Resource"], demand.resource)
+            action, resource = _action(statement, demand), _resource(statement, demand)
             if action and resource and _holds(statement.get("Condition", {}), demand.context):
                 self.used |= {f"{statement['Sid']}: {action}", f"{statement['Sid']}: {resource}"}
                 allowed = True
@@ -82,8 +79,33 @@ def _like(pattern: str, value: str, flags: int = 0) -> bool:
     return bool(re.fullmatch(expression, value, flags | re.DOTALL))
 
 
-def _matching(patterns: str | Sequence[str], value: str, flags: int = 0) -> str:
-    return next((pattern for pattern in _list(patterns) if _like(pattern, value, flags)), "")
+def _action(statement: Mapping[str, Any], demand: Demand) -> str:
+    """The first pattern of a statement that the action matches; empty if none does."""
+    patterns = _list(statement["Action"])
+    return next((pattern for pattern in patterns if _like(pattern, demand.action, re.IGNORECASE)), "")
+
+
+def _resource(statement: Mapping[str, Any], demand: Demand) -> str:
+    """The first pattern of a statement that the resource matches; empty if none does."""
+    for pattern in _list(statement["Resource"]):
+        filled = _fill_in(pattern, demand.context)
+        if filled is not None and _like(filled, demand.resource):
+            return pattern
+    return ""
+
+
+def _fill_in(pattern: str, context: Mapping[str, str | Sequence[str]]) -> str | None:
+    """The pattern with the values of its variables; None if the call has no such value.
+
+    See "Policy variables" in the IAM User Guide. A value here has no ``*`` or ``?``, which would be literal.
+    """
+    for variable in re.findall(r"\$\{([^}]*)\}", pattern):
+        if variable != "aws:userid":
+            raise NotImplementedError(f"the policy variable {variable}")
+        if variable not in context:
+            return None
+        pattern = pattern.replace(f"${{{variable}}}", str(context[variable]))
+    return pattern
 
 
 _OPERATORS: dict[str, Callable[[Sequence[str], Sequence[str]], bool]] = {

@@ -25,6 +25,7 @@ from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
+from hhvm_packaging.workers import attempts
 from hhvm_packaging.workers.docker import DockerWorker
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.job import Job, JobFailed, TryAgain
@@ -42,6 +43,7 @@ KEY = "-----BEGIN PGP PRIVATE KEY BLOCK-----"
 TIMES = {"started": "2026-11-28T10:00:00Z", "finished": "2026-11-28T10:00:01Z"}
 GOOD = {"exit_status": 0, **TIMES}
 OUTPUTS = f"1.0.0/debian-12-bookworm/{ATTEMPT}/"
+INSTANCE, ANOTHER = "i-0123456789abcdef0", "i-fedcba9876543210f"
 
 
 class Ended:
@@ -426,19 +428,28 @@ class Instance(Host):
     def __init__(self, root: Path, s3: S3Client) -> None:
         super().__init__(root, s3)
         self.ec2 = Ec2Worker(
-            cast("Any", None), self.store, self.settings, image=str, launch=lambda _: "i-0123456789abcdef0"
+            cast("Any", None), self.store, self.settings, image=str, launch=lambda _: INSTANCE
         )
+        self.store.scratch.put(keys.launched("1.0.0", NAME, ATTEMPT, INSTANCE), b"")
 
     def leave(self, result: object = GOOD, **files: bytes) -> None:
         for name, content in files.items():
-            self.store.scratch.put(f"{self.job.outputs}{name}", content)
+            self.put(keys.MADE + name, content)
         self.put_result(json.dumps(result).encode())
 
     def put_result(self, content: bytes) -> None:
-        self.store.scratch.put(keys.job_file("1.0.0", NAME, ATTEMPT, keys.RESULT), content)
+        self.put(keys.RESULT, content)
+
+    def put(self, name: str, content: bytes, worker: str = f"AROA0123456789:{INSTANCE}") -> None:
+        """Write as an instance may that has this aws:userid."""
+        self.store.scratch.put(keys.worker_file("1.0.0", NAME, ATTEMPT, worker, name), content)
 
     def collect(self) -> Result:
         return self.ec2.collect(NAME, ATTEMPT, self.job, self.store)
+
+    def attempt(self) -> attempts.Attempt:
+        """As the task and the trigger read it."""
+        return attempts.read(self.store, "1.0.0", NAME, ATTEMPT)
 
 
 @pytest.fixture
@@ -459,17 +470,80 @@ def test_an_instance_that_says_it_left_what_is_not_in_the_store_has_left_nothing
     assert instance.collect().artifacts == ()
 
 
-def test_an_instance_that_made_a_tarball_has_left_no_other_objects(instance: Instance) -> None:
+def test_an_instance_that_made_a_tarball_of_another_version_too_has_made_nothing(instance: Instance) -> None:
     instance.job = a_job(script="make-source-tarball", outputs="", output_names=["hhvm-1.0.0.tar.gz"])
     instance.leave(**{"hhvm-1.0.0.tar.gz": b"made", "hhvm-1.0.1.tar.gz": b"of another version"})
-    assert [artifact.name for artifact in instance.collect().artifacts] == ["hhvm-1.0.0.tar.gz"]
+    with pytest.raises(
+        JobFailed, match=r"it left hhvm-1\.0\.1\.tar\.gz, but may leave hhvm-1\.0\.0\.tar\.gz"
+    ):
+        instance.collect()
+    assert instance.made() == set()
 
 
+@pytest.mark.parametrize("name", ["a/b", "manifest.json"])
 def test_an_instance_leaves_no_files_below_its_directory_and_none_named_as_airflows_own(
-    instance: Instance,
+    instance: Instance, name: str
 ) -> None:
-    instance.leave(**{"made": b"made", "a/b": b"nested", "manifest.json": b"{}"})
+    instance.leave(**{"made": b"made", name: b"{}"})
+    with pytest.raises(JobFailed, match=rf"the name {name} of a file that it left is not allowed"):
+        instance.collect()
+    assert instance.made() == set()
+
+
+def test_what_an_instance_changes_after_it_was_collected_does_not_count(instance: Instance) -> None:
+    instance.leave(made=b"made")
+    [artifact] = instance.collect().artifacts
+    instance.leave(made=b"changed")
+    assert instance.stored()[f"{OUTPUTS}made"] == b"made"
+    assert artifact.sha256 == hashlib.sha256(b"made").hexdigest()
+
+
+# What another instance writes, which can write everywhere below its own aws:userid
+
+
+def test_a_result_that_another_instance_left_is_not_seen(instance: Instance) -> None:
+    instance.put(keys.RESULT, json.dumps(GOOD).encode(), worker=f"AROA0123456789:{ANOTHER}")
+    instance.put(keys.LOG, b"forged", worker=f"AROA0123456789:{ANOTHER}")
+    assert keys.RESULT not in instance.attempt().worker_files
+    assert instance.ec2.log(NAME, instance.job, ATTEMPT, 0) == b""
+    assert instance.attempt().log(instance.store) is None
+
+
+def test_what_another_instance_left_is_not_mixed_with_an_instances_own(instance: Instance) -> None:
+    for worker in (f"AROA0000000000:{ANOTHER}", f"AROAZZZZZZZZZZ:{ANOTHER}"):
+        instance.put(f"{keys.MADE}made", b"forged", worker=worker)
+        instance.put(f"{keys.MADE}added", b"forged", worker=worker)
+        instance.put(keys.RESULT, json.dumps({**GOOD, "exit_status": 1}).encode(), worker=worker)
+    instance.leave(made=b"made")
     assert [artifact.name for artifact in instance.collect().artifacts] == ["made"]
+    assert instance.stored()[f"{OUTPUTS}made"] == b"made"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"AROA1:{ANOTHER}/x/AROA0123456789:{INSTANCE}/result.json",
+        f"AROA1:{ANOTHER}/result.json",
+        f"AROA1:{ANOTHER}/launched/{INSTANCE}",
+        f"x{INSTANCE}/AROA1:{ANOTHER}/result.json",
+        f"AROA1:{ANOTHER}:{INSTANCE}/result.json",
+    ],
+)
+def test_a_key_that_looks_like_an_instances_own_is_not(instance: Instance, key: str) -> None:
+    instance.store.scratch.put(keys.attempt("1.0.0", NAME, ATTEMPT) + key, json.dumps(GOOD).encode())
+    assert keys.RESULT not in instance.attempt().worker_files
+
+
+def test_an_instance_makes_no_attempts(instance: Instance) -> None:
+    later = f"jobs/1.0.0/{NAME}/29991231T235959.000000Z-9/AROA1:{ANOTHER}/"
+    for name in (keys.RESULT, keys.LOG, keys.FAILURE, keys.JOB):
+        instance.store.scratch.put(later + name, b"{}")
+    assert [one.id for one in attempts.of_job(instance.store, "1.0.0", NAME)] == [ATTEMPT]
+
+
+def test_what_is_in_the_attempts_directory_itself_is_no_result_of_an_instance(instance: Instance) -> None:
+    instance.store.scratch.put(keys.job_file("1.0.0", NAME, ATTEMPT, keys.RESULT), json.dumps(GOOD).encode())
+    assert keys.RESULT not in instance.attempt().worker_files
 
 
 def test_a_result_of_an_instance_that_is_too_large_is_refused(instance: Instance) -> None:

@@ -47,7 +47,7 @@ OLD, RECENT = (f"{NOW - timedelta(days=days):%Y.%m.%d}" for days in (40, 1))
 UNUSED = {
     "WriteScratch: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: s3:AbortMultipartUpload": "after a copy in parts that failed",
-    "WriteResult: s3:AbortMultipartUpload": "after an upload in parts that failed",
+    "WriteOwnDirectory: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: arn:aws:s3:::hhvm-downloads/ubuntu/*": "what debian/ is for Debian's distributions",
     "EndWorkers: ec2:DeleteVolume": "the reaper's, for a volume that outlived its instance",
     "EndWorkers: arn:aws:ec2:*:*:volume/*": "the reaper's, for a volume that outlived its instance",

@@ -474,6 +474,8 @@ GOES = {
     Scratch.CANDIDATE_FILE: keys.candidate_file(CANDIDATE, "dists/bookworm/InRelease"),
     Scratch.CANDIDATE_ACCEPTED: keys.candidate_accepted(CANDIDATE),
     Scratch.JOB_FILE: keys.job_file("1.0.0", "a-job", ATTEMPT, keys.LOG),
+    Scratch.LAUNCHED: keys.launched("1.0.0", "a-job", ATTEMPT, "i-0123456789abcdef0"),
+    Scratch.WORKER_FILE: keys.worker_file("1.0.0", "a-job", ATTEMPT, "AROA1:i-0", "out/hhvm.deb"),
 }
 STAYS = {
     Scratch.LAST_PUBLISH: keys.last_publish("release"),

@@ -147,6 +147,7 @@ def test_ten_thousand_times_any_values_reach_a_real_shell_as_they_are(container:
 AWS = """#!/usr/bin/env bash
 set -euo pipefail
 place() { printf '%s/s3/%s' "$DIRECTORY" "$(printf %s "$1" | sha256sum | cut -d ' ' -f 1)"; }
+if [ "$1" = sts ]; then echo AROA0123456789:i-0123456789abcdef0; exit; fi
 if [ "$2" = put-object ]; then from=$8 to=s3://$4/$6; else from="${@: -2:1}" to="${@: -1}"; fi
 if [[ $from == s3://* ]]; then cp -- "$(place "$from")" "$to"; else
   cp -- "$from" "$(place "$to")"
@@ -250,10 +251,13 @@ def test_a_jobs_values_and_file_names_reach_the_engine_and_s3_as_they_are(
         seen = command(container, "cat", f"{work}/job.json")
         assert Job.model_validate_json(seen) == case.job
         bucket = case.settings.scratch_bucket
-        made = [f"s3://{bucket}/{case.job.outputs}{name}" for name in case.made]
-        assert [
-            url for url in case.noted("sent") if not url.startswith(f"s3://{bucket}/{case.place}")
-        ] == made
+        own = f"s3://{bucket}/{case.place}AROA0123456789:i-0123456789abcdef0/"
+        sent = case.noted("sent")
+        assert all(url.startswith(own) for url in sent)
+        assert [url for url in sent if url.startswith(f"{own}out/")] == [
+            f"{own}out/{name}" for name in case.made
+        ]
+        assert sent[-1] == f"{own}result.json"
         assert case.noted("shutdowns") == ["-h +21", "-h now"]
         listing = command(container, "find", f"{work}/in", "-type", "f", "-printf", "%P\\0")
         assert set(listing.decode().removesuffix("\0").split("\0")) == set(case.files)

@@ -62,6 +62,14 @@ STORED: dict[Template, tuple[str, str]] = {
         keys.job_file("4.172.1", JOB, ATTEMPT, keys.LOG),
         f"jobs/4.172.1/{JOB}/20261128T072619.123456Z-2/log.txt",
     ),
+    Scratch.LAUNCHED: (
+        keys.launched("4.172.1", JOB, ATTEMPT, "i-0123456789abcdef0"),
+        f"jobs/4.172.1/{JOB}/20261128T072619.123456Z-2/launched/i-0123456789abcdef0",
+    ),
+    Scratch.WORKER_FILE: (
+        keys.worker_file("4.172.1", JOB, ATTEMPT, "AROA1:i-0123456789abcdef0", "out/hhvm.deb"),
+        f"jobs/4.172.1/{JOB}/20261128T072619.123456Z-2/AROA1:i-0123456789abcdef0/out/hhvm.deb",
+    ),
     Scratch.HOLD: (keys.hold("4.172.1", SHA256), f"holds/4.172.1/{SHA256}.json"),
     Scratch.LIFTED: (keys.lifted("4.172.1", SHA256), f"holds/4.172.1/lifted/{SHA256}.json"),
     Scratch.QUESTION: (
@@ -164,6 +172,9 @@ FIELDS: dict[str, SearchStrategy[str]] = {
         )
     ),
     "job": st.from_regex(r"[a-z0-9][a-z0-9.-]*", fullmatch=True),
+    "instance": st.from_regex(r"i-[0-9a-f]{8,17}", fullmatch=True),
+    "worker": st.from_regex(r"[A-Z0-9]{4,20}:i-[0-9a-f]{8,17}", fullmatch=True),
+    "worker_file": PATHS,
     "job_file": NAMES | st.sampled_from([keys.JOB, keys.LOG, keys.RESULT, keys.FAILURE]),
     "number": st.integers(1, 10**9).map(str),
     "nightly": NIGHTLIES,

@@ -92,12 +92,15 @@ While the API server is down, a task's process fails before it can ask the polic
 
 
 class LogLink(BaseAwsLink):
-    """A link to the whole log of a job in the AWS console."""
+    """A link to the directory of an attempt in the AWS console, which has the whole log.
+
+    While the instance runs, the log is in the instance's own directory below it.
+    """
 
     name: ClassVar[str] = "Whole log"
     key: ClassVar[str] = "_whole_log"
     format_str: ClassVar[str] = (
-        BASE_AWS_CONSOLE_LINK + "/s3/object/{bucket}?region={region_name}&prefix={prefix}"
+        BASE_AWS_CONSOLE_LINK + "/s3/buckets/{bucket}?region={region_name}&prefix={prefix}"
     )
 
 
@@ -232,8 +235,8 @@ class JobOperator(BaseOperator):
             "region_name": region,
             "aws_partition": s3.meta.partition,
         }
-        log = keys.job_file(step.plan.subject, name, attempt, keys.LOG)
-        LogLink.persist(**common, bucket=step.store.scratch.name, prefix=log)
+        directory = keys.attempt(step.plan.subject, name, attempt)
+        LogLink.persist(**common, bucket=step.store.scratch.name, prefix=directory)
         if instance := self._launched or worker.instance(name, attempt):
             EC2InstanceLink.persist(**common, instance_id=instance)
 

@@ -119,7 +119,7 @@ class JobTrigger(BaseTrigger):
 
     def _record(self, job: Job) -> str | None:
         worker = connections.shared_worker()
-        if worker.to_upload(self.name, job) > self._limits.upload:
+        if worker.to_upload(self.name, job, self.attempt) > self._limits.upload:
             return None
         step = STEPS[job.script].load(self.plan, job.distro, connections.shared_store(), settings())
         return step.finish(worker, self.name, self.attempt, job)

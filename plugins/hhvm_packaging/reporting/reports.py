@@ -16,7 +16,6 @@ from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
 from hhvm_packaging.reporting import metrics
-from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts
 
@@ -197,7 +196,7 @@ class _Report:
         known, log = (last.failed(self.store), last.log(self.store)) if last else (None, None)
         lines = []
         if last and log:
-            text = self.store.scratch.get(last.key(keys.LOG)) or b""
+            text = self.store.scratch.get(last.log_key or "") or b""
             ending = text.decode(errors="replace").splitlines()[-attempts.LAST_LINES :]
             lines = [f"  log: {log}", "  its last lines:", *(f"  | {line}" for line in ending)]
         reason = f"{known.failure}: {known.reason}" if known else self._explain_state(step.task_id, index)

@@ -33,7 +33,9 @@ ACCEPTED = "accepted"
 PUBLIC_KEY_FILE = "hhvm.gpg.key"
 LISTING = "index.html"
 JOB, LOG, RESULT, FAILURE = "job.json", "log.txt", "result.json", "failure.json"
-"""In an attempt's directory: what it is to do, its log, its result, why it failed."""
+"""In an attempt's directory, by Airflow: what it is to do, its log, its result, why it failed."""
+MADE = "out/"
+"""In an instance's directory: the files that its job made. Its log and its result have the names above."""
 IN_RELEASE, RELEASE, RELEASE_GPG = "InRelease", "Release", "Release.gpg"
 """In a suite's directory."""
 _BY_HASH = "by-hash"
@@ -93,6 +95,7 @@ def _is_file(text: str) -> bool:
 
 
 _NUMBERS = "[0-9.]+"
+_INSTANCE = "i-[0-9a-f]+"
 # One part of a path: any name but those that mean a directory, without control characters.
 _NAME = r"(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f]+"
 _PATH = rf"(?:{_NAME}/)*{_NAME}"
@@ -108,6 +111,7 @@ _FIELDS: Mapping[str, _Field] = {
     "file": _Field(_PATH, _is_file),
     "hash": _Field("[A-Za-z0-9]+"),
     "index": _Field(_PATH, _is_index),
+    "instance": _Field(_INSTANCE),
     "job": _Field("[a-z0-9][a-z0-9.-]*"),
     "job_file": _Field(_NAME),
     "nightly": _Field(_NUMBERS, _is_nightly),
@@ -123,6 +127,8 @@ _FIELDS: Mapping[str, _Field] = {
     "suite": _Field(_NAME),
     "suite_kind": _Field(_NAME),
     "version": _Field(_NUMBERS, _is_version),
+    "worker": _Field(f"[A-Z0-9]+:{_INSTANCE}"),
+    "worker_file": _Field(_PATH),
 }
 
 
@@ -195,6 +201,9 @@ class Scratch(Template):
     CANDIDATE_FILE = "candidate/{version}/{distro}/{attempt}/{candidate_file}"
     CANDIDATE_ACCEPTED = f"candidate/{{version}}/{{distro}}/{{attempt}}/{ACCEPTED}"
     JOB_FILE = "jobs/{subject}/{job}/{attempt}/{job_file}"
+    LAUNCHED = "jobs/{subject}/{job}/{attempt}/launched/{instance}"
+    # All that an EC2 instance may write. The worker is its aws:userid, which no other instance has.
+    WORKER_FILE = "jobs/{subject}/{job}/{attempt}/{worker}/{worker_file}"
     HOLD = "holds/{version}/{sha256}.json"
     LIFTED = "holds/{version}/lifted/{sha256}.json"
     QUESTION = "questions/{dag_id}/{run_id}/{number}.json"
@@ -368,6 +377,18 @@ def attempt(subject: str, job: str, attempt: AttemptId) -> str:
 def job_file(subject: str, job: str, attempt: AttemptId, name: str) -> str:
     """A file of one attempt at a job: JOB, LOG, RESULT or FAILURE."""
     return Scratch.JOB_FILE.build(subject=subject, job=job, attempt=str(attempt), job_file=name)
+
+
+def launched(subject: str, job: str, attempt: AttemptId, instance: str) -> str:
+    """That Airflow launched an instance for an attempt at a job."""
+    return Scratch.LAUNCHED.build(subject=subject, job=job, attempt=str(attempt), instance=instance)
+
+
+def worker_file(subject: str, job: str, attempt: AttemptId, worker: str, name: str) -> str:
+    """What an instance wrote: LOG, RESULT, or a file below MADE. ``worker`` is its aws:userid."""
+    return Scratch.WORKER_FILE.build(
+        subject=subject, job=job, attempt=str(attempt), worker=worker, worker_file=name
+    )
 
 
 def held_versions() -> str:

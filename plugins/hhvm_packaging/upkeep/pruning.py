@@ -60,6 +60,8 @@ RULES = {
     Scratch.CANDIDATE_ACCEPTED: Rule.WITH_VERSION,
     # Those of the canary have no version: each is deleted scratch_days after it was written.
     Scratch.JOB_FILE: Rule.WITH_VERSION,
+    Scratch.LAUNCHED: Rule.WITH_VERSION,
+    Scratch.WORKER_FILE: Rule.WITH_VERSION,
     Scratch.HOLD: Rule.STAYS,
     Scratch.LIFTED: Rule.STAYS,
     Scratch.QUESTION: Rule.STAYS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.attempt_id import AttemptId
@@ -13,7 +13,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Failure, JobFailed, TryAgain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from hhvm_packaging.store.buckets import Store
     from hhvm_packaging.workers.job import Job
@@ -56,6 +56,13 @@ class Attempt:
     """The job's name."""
     id: AttemptId
     files: frozenset[str]
+    """Written by Airflow."""
+    instance: str | None = None
+    """The EC2 instance that was launched for it; None if there was none."""
+    worker: str | None = None
+    """The aws:userid of that instance; None until it writes something."""
+    worker_files: frozenset[str] = frozenset()
+    """Written by that instance, and by no other."""
 
     def failed(self, store: Store) -> Failed | None:
         """Read why it failed. Returns None if no failure is recorded."""
@@ -69,23 +76,70 @@ class Attempt:
             damaged = f"s3://{store.scratch.name}/{self.key(keys.FAILURE)} is damaged. Clear this task"
             return Failed(Failure.JOB, damaged)
 
+    @property
+    def log_key(self) -> str | None:
+        """The key of its log; None if there is none. While an instance runs, that is the instance's own."""
+        return self.key(keys.LOG) if keys.LOG in self.files else self.worker_key(keys.LOG)
+
     def log(self, store: Store) -> str | None:
         """The URL of its log; None if there is no log."""
-        return f"s3://{store.scratch.name}/{self.key(keys.LOG)}" if keys.LOG in self.files else None
+        return f"s3://{store.scratch.name}/{key}" if (key := self.log_key) else None
 
     def key(self, file: str) -> str:
         """The key of one of its files, such as keys.LOG."""
         return keys.job_file(self.subject, self.job, self.id, file)
 
+    def worker_key(self, file: str) -> str | None:
+        """The key of a file that its instance wrote; None if it did not."""
+        if self.worker is None or file not in self.worker_files:
+            return None
+        return keys.worker_file(self.subject, self.job, self.id, self.worker, file)
+
+    @property
+    def made(self) -> str | None:
+        """The prefix of what its instance made; None if the instance has written nothing."""
+        if self.worker is None:
+            return None
+        return keys.attempt(self.subject, self.job, self.id) + f"{self.worker}/{keys.MADE}"
+
 
 def of_job(store: Store, subject: str, job: str) -> list[Attempt]:
     """The attempts at one job, oldest first."""
+    return _read(store, subject, job, keys.attempts(subject, job))
+
+
+def read(store: Store, subject: str, job: str, attempt: AttemptId) -> Attempt:
+    """One attempt at a job, without files if nothing is stored of it."""
+    found = _read(store, subject, job, keys.attempt(subject, job, attempt))
+    return found[0] if found else Attempt(subject, job, attempt, frozenset())
+
+
+def _read(store: Store, subject: str, job: str, prefix: str) -> list[Attempt]:
+    """The attempts whose keys begin with the prefix, oldest first."""
     files: dict[AttemptId, set[str]] = defaultdict(set)
-    for key in store.scratch.keys(keys.attempts(subject, job)):
-        # Workers may write other keys here.
+    launched: dict[AttemptId, str] = {}
+    written: dict[tuple[AttemptId, str], set[str]] = defaultdict(set)
+    # Instances may write here what they like, below a name of their own: it counts only for the attempt that
+    # they were launched for, and makes no attempt.
+    for key in store.scratch.keys(prefix):
         if fields := keys.Scratch.JOB_FILE.match(key):
             files[AttemptId.parse(fields["attempt"])].add(fields["job_file"])
-    return [Attempt(subject, job, id_, frozenset(found)) for id_, found in sorted(files.items())]
+        elif fields := keys.Scratch.LAUNCHED.match(key):
+            launched[AttemptId.parse(fields["attempt"])] = fields["instance"]
+        elif fields := keys.Scratch.WORKER_FILE.match(key):
+            written[AttemptId.parse(fields["attempt"]), fields["worker"]].add(fields["worker_file"])
+    return [
+        _with_instance(Attempt(subject, job, id_, frozenset(files[id_]), launched.get(id_)), written)
+        for id_ in sorted({*files, *launched})
+    ]
+
+
+def _with_instance(attempt: Attempt, written: Mapping[tuple[AttemptId, str], set[str]]) -> Attempt:
+    """The attempt with what its own instance wrote, of what all instances did."""
+    for (id_, worker), names in written.items():
+        if id_ == attempt.id and worker.partition(":")[2] == attempt.instance:
+            return replace(attempt, worker=worker, worker_files=frozenset(names))
+    return attempt
 
 
 def failures(store: Store, known: Iterable[Attempt]) -> list[Failure]:
@@ -102,7 +156,7 @@ def final_failure(store: Store, job: Job, name: str, since: int) -> JobFailed | 
     failed = known[-1].failed(store) if known else None
     if failed is None or failed.failure in _LIMITS or failed.failure in _LATER:
         return None
-    key = known[-1].key(keys.LOG)
+    key = known[-1].log_key or known[-1].key(keys.LOG)
     message = _message(store, job, key, failed.failure, failed.reason, store.scratch.get(key))
     return JobFailed(message, failed.failure)
 

@@ -210,7 +210,8 @@ class DockerWorker(Worker):
             raise attempts.failed(store, job, name, attempt, Failure.JOB, reason) from error
         return f"container {name}"
 
-    def to_upload(self, name: str, job: Job) -> int:
+    @override
+    def to_upload(self, name: str, job: Job, attempt: AttemptId) -> int:
         """The size of the job's artifacts, in bytes."""
         return 0 if job.outputs is None else outputs.measure(self.directory(name) / "out")
 

@@ -3,6 +3,9 @@
 The instance's user data names the job. The instance runs it like the Docker worker, in a container of the
 job image. It uploads the log while the job runs, and the result last. The job and its result are in the
 store, so the job goes on while no process of Airflow watches it.
+
+An instance can write only below its own aws:userid, see docs/iam, which ends with its id. Airflow records the
+id of the instance that it launched for an attempt, and reads nothing that another one wrote.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from botocore.exceptions import ClientError
 from typing_extensions import override
 
 from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Changed
 from hhvm_packaging.workers import attempts, outputs
 from hhvm_packaging.workers.job import LARGEST_RESULT, Failure, Job, JobFailed, NotAResult, Result
 from hhvm_packaging.workers.outputs import BadOutputs
@@ -39,7 +43,7 @@ MAXIMUM_USER_DATA = 16 * 1024
 """Bytes, see "Instance user data" in the EC2 User Guide."""
 
 JOB_TAG = "hhvm.job"
-ATTEMPT_TAG = "hhvm.build"
+ATTEMPT_TAG = "hhvm.attempt"
 DIGEST_TAG = "hhvm.digest"
 WORK_TAG = "hhvm.scratch"
 """Identifies the deployment: several deployments may share an account."""
@@ -147,23 +151,28 @@ class Ec2Worker(Worker):
         self.settings = settings
         self.image = image
         self.launch = launch
-        self._states: dict[tuple[str, str], str] = {}
-        """The last known states of all instances, by job and attempt id."""
+        self._states: dict[tuple[str, str], tuple[str, str]] = {}
+        """The ids and last known states of all instances, by job and attempt id."""
         self._asked = 0.0
         self._asking = threading.Lock()
 
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Return whether the attempt's instance runs, has left a result, or is gone without one."""
-        alive = self._alive(name, attempt)
         # Look at the instance first: it uploads its result before it terminates.
-        if self._has_result(name, job, attempt):
+        instance, alive = self._look(name, attempt)
+        found = self._read(name, job, attempt)
+        if found.instance is None and instance:
+            # EC2's answer to the launch was lost, or the task died before it could record it.
+            self._record(name, job, attempt, instance)
+            found = self._read(name, job, attempt)
+        if keys.RESULT in found.worker_files:
             return "ended"
         return "running" if alive else "absent"
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
-        key = keys.job_file(job.version, name, attempt, keys.LOG)
-        return self.store.scratch.get_from(key, since, attempts.MOST_OF_A_LOG)
+        key = self._read(name, job, attempt).worker_key(keys.LOG)
+        return self.store.scratch.get_from(key, since, attempts.MOST_OF_A_LOG) if key else b""
 
     @override
     async def pause(self, name: str, seconds: float) -> None:
@@ -204,6 +213,7 @@ class Ec2Worker(Worker):
                 if failure is not Failure.CAPACITY:
                     break
             else:
+                self._record(name, job, attempt, instance)
                 with self._asking:
                     self._asked = 0.0
                 return f"instance {instance}"
@@ -212,24 +222,30 @@ class Ec2Worker(Worker):
         )
 
     @override
-    def to_upload(self, name: str, job: Job) -> int:
+    def to_upload(self, name: str, job: Job, attempt: AttemptId) -> int:
         """Return the size of the artifacts: the instance has uploaded them, and ``collect`` reads them."""
-        return outputs.measure_uploaded(job, self.store.scratch)
+        made = self._read(name, job, attempt).made
+        return outputs.measure_uploaded(made, job, self.store.scratch) if made else 0
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
-        """Return the job's result. Its artifacts and its log are in the store already.
+        """Copy the log, the artifacts, and last the result from the instance's directory. Return the result.
 
         Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
         """
+        found = self._read(name, job, attempt)
+        log = self._end_of_log(found)
+        if log is not None:
+            store.scratch.put(found.key(keys.LOG), log, "text/plain; charset=utf-8")
         try:
-            result = self._result(name, job, attempt)
-            if result is not None and result.exit_status == 0:
-                return outputs.find(job, result, store.scratch)
-            failure, reason = self._fault(name, attempt, job, result)
-        except (NotAResult, BadOutputs) as error:
-            failure, reason = Failure.JOB, str(error)
-        log = self._end_of_log(name, job, attempt)
-        raise attempts.failed(store, job, name, attempt, failure, reason, log)
+            result = self._result(found)
+            if result is None or found.made is None or result.exit_status:
+                failure, reason = self._fault(name, attempt, job, result)
+                raise attempts.failed(store, job, name, attempt, failure, reason, log)
+            result = outputs.take(found.made, job, result, store.scratch)
+        except (NotAResult, BadOutputs, Changed) as error:
+            raise attempts.failed(store, job, name, attempt, Failure.JOB, str(error), log) from error
+        store.scratch.put_json(found.key(keys.RESULT), result.model_dump(mode="json"))
+        return result
 
     def remove(self, name: str) -> None:
         """Terminate the instances of all attempts at the job."""
@@ -319,8 +335,8 @@ class Ec2Worker(Worker):
             parameters["InstanceMarketOptions"] = {"MarketType": "spot"}
         return parameters
 
-    def _alive(self, name: str, attempt: AttemptId) -> bool:
-        """Whether the attempt's instance is pending or running.
+    def _look(self, name: str, attempt: AttemptId) -> tuple[str | None, bool]:
+        """The id of the attempt's instance, and whether it is pending or running.
 
         All triggers of a process share one request to EC2 per poll interval.
         """
@@ -328,16 +344,19 @@ class Ec2Worker(Worker):
             now = time.monotonic()
             if not self._asked or now - self._asked >= self.settings.poll_interval:
                 self._states = {
-                    (tags.get(JOB_TAG, ""), tags.get(ATTEMPT_TAG, "")): instance["State"]["Name"]
+                    (tags.get(JOB_TAG, ""), tags.get(ATTEMPT_TAG, "")): (
+                        instance["InstanceId"],
+                        instance["State"]["Name"],
+                    )
                     for instance in self._instances(states=(*_LIVE, "terminated"))
                     if (tags := _tags(instance["Tags"]))
                 }
                 self._asked = now
-            state = self._states.get((name, str(attempt)))
-        if state is None:
+            instance, state = self._states.get((name, str(attempt)), (None, ""))
+        if instance is None:
             # EC2 does not list a new instance at once.
-            return time.time() < attempt.began.timestamp() + _SEEN_AFTER
-        return state in ("pending", "running")
+            return None, time.time() < attempt.began.timestamp() + _SEEN_AFTER
+        return instance, state in ("pending", "running")
 
     @property
     def _own(self) -> FilterTypeDef:
@@ -365,26 +384,29 @@ class Ec2Worker(Worker):
         known = self.store.scratch.get(last.key(keys.JOB)) or b"{}"
         if Job.model_validate_json(known).digest != job.digest:
             return False
-        # Look at the instance first: it uploads its result before it terminates.
-        return self._alive(last.job, last.id) or self._has_result(last.job, job, last.id)
+        return self.phase(last.job, job, last.id) != "absent"
 
-    def _has_result(self, name: str, job: Job, attempt: AttemptId) -> bool:
-        """Whether there is a result, whatever it says."""
-        return self.store.scratch.head(keys.job_file(job.version, name, attempt, keys.RESULT)) is not None
+    def _record(self, name: str, job: Job, attempt: AttemptId, instance: str) -> None:
+        """Record which instance's files count for the attempt."""
+        self.store.scratch.put(keys.launched(job.version, name, attempt, instance), b"", "text/plain")
 
-    def _result(self, name: str, job: Job, attempt: AttemptId) -> Result | None:
-        """The attempt's result; None if there is none. Raises NotAResult."""
-        if not self._has_result(name, job, attempt):
+    def _read(self, name: str, job: Job, attempt: AttemptId) -> attempts.Attempt:
+        """What is stored of an attempt."""
+        return attempts.read(self.store, job.version, name, attempt)
+
+    def _result(self, attempt: attempts.Attempt) -> Result | None:
+        """The result that the instance left; None if there is none. Raises NotAResult."""
+        key = attempt.worker_key(keys.RESULT)
+        return Result.parse(self.store.scratch.get_from(key, 0, LARGEST_RESULT + 1)) if key else None
+
+    def _end_of_log(self, attempt: attempts.Attempt) -> bytes | None:
+        """The last bytes of the instance's log; None if there is none."""
+        key = attempt.worker_key(keys.LOG)
+        if key is None or (head := self.store.scratch.head(key)) is None:
             return None
-        key = keys.job_file(job.version, name, attempt, keys.RESULT)
-        return Result.parse(self.store.scratch.get_from(key, 0, LARGEST_RESULT + 1))
-
-    def _end_of_log(self, name: str, job: Job, attempt: AttemptId) -> bytes | None:
-        """The last bytes of the log; None if there is none."""
-        key = keys.job_file(job.version, name, attempt, keys.LOG)
-        if (head := self.store.scratch.head(key)) is None:
-            return None
-        return self.store.scratch.get_from(key, max(0, head.size - attempts.MOST_OF_A_LOG))
+        return self.store.scratch.get_from(
+            key, max(0, head.size - attempts.MOST_OF_A_LOG), attempts.MOST_OF_A_LOG
+        )
 
     def _fault(self, name: str, attempt: AttemptId, job: Job, result: Result | None) -> tuple[Failure, str]:
         if result is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from hhvm_packaging.store.buckets import Bucket
+    from hhvm_packaging.store.buckets import Bucket, Entry
     from hhvm_packaging.workers.job import Job, Result
 
 MOST_FILES = 1_000
@@ -58,13 +58,21 @@ def upload(out: Path, job: Job, result: Result, scratch: Bucket) -> Result:
     return _seen(result, artifacts, left_out)
 
 
-def find(job: Job, result: Result, scratch: Bucket) -> Result:
-    """Read what the worker has uploaded itself. Returns the ``result`` with what was found.
+def take(made: str, job: Job, result: Result, scratch: Bucket) -> Result:
+    """Copy what an instance has uploaded below ``made``. Returns the ``result`` with what was found there.
 
-    Raises BadOutputs.
+    What is described are the copies, which the instance cannot change. Nothing is copied if there is a name
+    that the job must not use. Raises BadOutputs.
     """
+    destinations = {
+        entry: _destination(job, entry.key.removeprefix(made)) for entry in _uploaded(made, job, scratch)
+    }
     artifacts = []
-    for name, key in _uploaded(job, scratch):
+    for entry, key in destinations.items():
+        name = entry.key.removeprefix(made)
+        if (head := scratch.head(entry.key)) is None:
+            raise BadOutputs(f"{name} was removed while it was copied")
+        scratch.copy_from(scratch, entry.key, key, content_type="application/octet-stream", checked=head)
         size, sha256, md5 = scratch.digest(key)
         artifacts.append(Artifact(name=name, size=size, sha256=sha256, md5=md5))
     return _seen(result, artifacts, {})
@@ -82,10 +90,9 @@ def measure(out: Path) -> int:
         return sum(os.stat(name, dir_fd=directory, follow_symlinks=False).st_size for name in names)
 
 
-def measure_uploaded(job: Job, scratch: Bucket) -> int:
-    """How many bytes ``find`` would read. Raises BadOutputs."""
-    heads = (scratch.head(key) for _, key in _uploaded(job, scratch))
-    return sum(head.size for head in heads if head)
+def measure_uploaded(made: str, job: Job, scratch: Bucket) -> int:
+    """How many bytes ``take`` would copy and read. Raises BadOutputs."""
+    return sum(entry.size for entry in _uploaded(made, job, scratch))
 
 
 @contextmanager
@@ -161,19 +168,13 @@ def _digest(file: BinaryIO) -> tuple[int, str, str]:
     return size, sha256, md5
 
 
-def _uploaded(job: Job, scratch: Bucket) -> list[tuple[str, str]]:
-    """Name and key of every object that a worker has uploaded as an output of the job. Raises BadOutputs."""
+def _uploaded(made: str, job: Job, scratch: Bucket) -> list[Entry]:
+    """Every object that an instance has uploaded as an output of the job. Raises BadOutputs."""
     if job.outputs is None:
         return []
-    if job.output_names:
-        named = ((name, keys.output(job.outputs, name)) for name in job.output_names)
-        return [(name, key) for name, key in named if scratch.head(key)]
     found = []
-    for key in scratch.keys(job.outputs):
-        name = key.removeprefix(job.outputs)
-        # Others are not the worker's to make. A manifest is there if this was collected before.
-        if keys.Scratch.ARTIFACT.match(key):
-            found.append((name, key))
+    for entry in scratch.entries(made):
+        found.append(entry)
         if len(found) > MOST_FILES:
             raise BadOutputs(f"it left more than {MOST_FILES:,} files")
     return found

@@ -12,7 +12,7 @@ began=''
 leave() {
   if [ -z "$began" ]; then
     timeout 60 aws s3 cp --only-show-errors /var/log/cloud-init-output.log \
-      "s3://$HHVM_BUCKET/${HHVM_DIRECTORY}log.txt" || true
+      "s3://$HHVM_BUCKET/$HHVM_DIRECTORY${HHVM_WORKER-}/log.txt" || true
   fi
   shutdown -h now
 }
@@ -25,6 +25,10 @@ for tool in aws docker jq; do
     break
   }
 done
+
+# This machine's aws:userid, ROLE:INSTANCE: its role lets it write below that.
+HHVM_WORKER=$(aws sts get-caller-identity --query UserId --output text)
+export HHVM_WORKER
 
 work=/var/lib/hhvm-packaging/jobs/$HHVM_JOB
 mkdir -p "$work/packaging"

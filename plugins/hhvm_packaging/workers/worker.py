@@ -50,8 +50,8 @@ class Worker(Protocol):
     def start(self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], store: Store) -> str:
         """Start a worker for the job. Returns its kind and id, to be logged. Raises JobFailed or TryAgain."""
 
-    def to_upload(self, name: str, job: Job) -> int:
-        """Return how many bytes ``collect`` would upload for a job that has ended."""
+    def to_upload(self, name: str, job: Job, attempt: AttemptId) -> int:
+        """Return how many bytes ``collect`` would upload or read for a job that has ended."""
 
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """Record log, artifacts and result in the store. Raises JobFailed or TryAgain if the job failed."""
