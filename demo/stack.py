@@ -385,6 +385,12 @@ class Stack:
 
     # Stopping and looking
 
+    def restart(self, service: str) -> None:
+        """Stop a service, which has a few seconds to end, and start it again."""
+        with self._supervisor() as supervisor:
+            supervisor.supervisor.stopProcess(f"{_GROUP}:{service}")
+            supervisor.supervisor.startProcess(f"{_GROUP}:{service}", False)
+
     def down(self) -> None:
         """Stop every service, and end processes that a service left."""
         supervisors = self.processes(SUPERVISOR)

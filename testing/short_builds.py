@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +16,7 @@ import pytest
 from demo.driver import Demo
 from demo.progress import Progress
 from demo.stack import DOWNLOADS, SCRATCH
+from testing.build_control import BuildControl
 from testing.newcomer import ROOT, Newcomer
 from testing.without_debian import forget_debian
 
@@ -34,20 +32,25 @@ SHORT_BUILD = """#!/usr/bin/env bash
 # In place of hours: the same packages, from nothing.
 set -euo pipefail
 distro=/opt/hhvm-distro-packaging
-asked_to_wait() {
+read -r codename <"$distro/DISTRIBUTION"
+read -r edition <"$distro/EDITION"
+run=$RANDOM$RANDOM$RANDOM$RANDOM
+ask() {
   local answer
   exec 3<>"/dev/tcp/127.0.0.1/@PORT@"
-  printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$VERSION" >&3
+  printf 'GET /%s/%s/%s/%s/%s HTTP/1.0\\r\\n\\r\\n' "$1" "$VERSION" "$codename" "$edition" "$run" >&3
   read -r answer <&3
   [[ $answer == *' 200 '* ]]
 }
-printf 'building %s\\n' "$VERSION"
-while asked_to_wait; do sleep 0.3; done
-if grep -qxF "$VERSION" "$distro/FAILS"; then
+package_version=$VERSION-$(<"$distro/PKGVER")
+printf 'building %s, edition %s\\n' "$package_version" "$edition"
+ask begun
+while ask wait; do sleep 0.3; done
+if ask fail || grep -qxF "$VERSION" "$distro/FAILS"; then
   printf 'hhvm.cpp:1: error: no such thing in %s\\n' "$VERSION" >&2
+  ask failed
   exit 2
 fi
-package_version=$VERSION-$(<"$distro/PKGVER")
 for package in hhvm hhvm-dev; do
   tree=$(mktemp -d)
   chmod 0755 "$tree"
@@ -56,7 +59,7 @@ Package: $package
 Version: $package_version
 Architecture: amd64
 Maintainer: Tests <tests@hhvm.invalid>
-Description: $package
+Description: $package, edition $edition
 END
   if [ "$package" = hhvm ]; then
     install -D -m 0755 /dev/stdin "$tree/usr/bin/hhvm" <<<"#!/bin/sh
@@ -64,6 +67,7 @@ echo 'HipHop VM $VERSION (rel)'"
   fi
   dpkg-deb --root-owner-group --build "$tree" "/var/out/${package}_${package_version}_amd64.deb"
 done
+ask built
 """
 SHORT_GATE = """#!/usr/bin/env bash
 # In place of apt's reasons: only dpkg's.
@@ -81,13 +85,8 @@ class Deployment(Newcomer):
     def __init__(self, var: Path) -> None:
         super().__init__(var)
         self.packaging = var / "packaging"
-        self.held = var / "held"
-        self.held.mkdir()
-        server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(self.held))
-        )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self._make_packaging(server.server_port)
+        self.control = BuildControl()
+        self._make_packaging(self.control.server_port)
         (var / "settings.json").write_text(
             json.dumps({"PACKAGING_ROOT": str(self.packaging), "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY]})
         )
@@ -100,11 +99,21 @@ class Deployment(Newcomer):
         _script(self.packaging / "jobs/in-container/install-gate", SHORT_GATE)
         # What is made here depends on nothing that Debian has.
         forget_debian(self.packaging / "jobs/in-container/check-offer")
-        forky = shutil.copytree(self.distro(TRIXIE), self.distro(FORKY), symlinks=True)
-        (forky / "DISTRIBUTION").write_text("forky\n")
-        (forky / "PKGVER").write_text("1~forky\n")
-        for name in (BOOKWORM, TRIXIE, FORKY):
-            (self.distro(name) / "FAILS").touch()
+        for name in (BOOKWORM, TRIXIE):
+            self._make_short(name)
+        self.add_distro(FORKY)
+
+    def _make_short(self, name: str) -> None:
+        (self.distro(name) / "FAILS").touch()
+        (self.distro(name) / "EDITION").write_text("1\n")
+
+    def add_distro(self, name: str) -> None:
+        """Add a distribution of the name's codename, which is trixie under another name."""
+        codename = name.rpartition("-")[2]
+        made = shutil.copytree(self.distro(TRIXIE), self.distro(name), symlinks=True)
+        (made / "DISTRIBUTION").write_text(f"{codename}\n")
+        (made / "PKGVER").write_text(f"1~{codename}\n")
+        self._make_short(name)
 
     def distro(self, name: str) -> Path:
         """The directory of a distribution's packaging files."""
@@ -125,13 +134,21 @@ class Deployment(Newcomer):
 
     def keep_building(self, *versions: str) -> None:
         """Have builds of these versions go on until ``finish``."""
-        for version in versions:
-            (self.held / version).touch()
+        self.control.waiting.update(versions)
 
     def finish(self, *versions: str) -> None:
         """Let builds of these versions go on to their end."""
-        for version in versions:
-            (self.held / version).unlink()
+        self.control.waiting.difference_update(versions)
+
+    def up(self) -> None:
+        """Start the services, and wait until Airflow has the DAGs."""
+        demo = Demo(self.stack, Progress())
+        demo.services()
+        demo.api().wait_for_dags([MULTI])
+
+    def restart(self, service: str) -> None:
+        """Stop a service as an operator does, and start it again."""
+        self.stack.restart(service)
 
     def start(self, dag_id: str, run_id: str, **conf: Any) -> None:
         """Trigger a run."""
@@ -183,8 +200,8 @@ def deployment(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> I
     """The deployment that the tests of a file share; it is stopped at the end."""
     deployment = Deployment(tmp_path_factory.mktemp("releases"))
     deployment.tag("1.0.0")
-    demo = Demo(deployment.stack, Progress())
-    demo.services()
-    demo.api().wait_for_dags([MULTI])
-    yield deployment
-    deployment.make("down")
+    try:
+        deployment.up()
+        yield deployment
+    finally:
+        deployment.make("down")
