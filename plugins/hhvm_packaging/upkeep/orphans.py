@@ -91,12 +91,15 @@ def _why_orphan(api: AirflowApi, child: DagRun, waiting: Waiting) -> str:
     task = next((one for one in found if one.map_index == waiting.map_index), None)
     if task is None:
         return f"has no task {waiting.task_id} any more: somebody deleted it"
-    marked = "was marked failed. To go on with it, clear the failed tasks there"
+    marked = "was marked failed. To go on with it, clear"
     if task.state == "failed" and task.end_date and task.end_date > began:
-        return "" if _failed_by_itself(api, task) else f"or its task {task.name}, {marked}"
+        if _failed_by_itself(api, task):
+            return ""
+        return f"or its task {task.name}, {marked} the failed tasks there"
     # Airflow skips a task that is cleared and about to wait again, if a person marks its run failed then.
-    if task.state == "skipped" and parent.state == "failed":
-        return marked if api.events(*run, "patch_dag_run", after=began) else ""
+    skipped = task.state == "skipped" and parent.state == "failed"
+    if skipped and api.events(*run, "patch_dag_run", after=began):
+        return f"{marked} its task {task.name} and what follows"
     return ""
 
 
