@@ -71,6 +71,12 @@ test: lint gnupg promtool ## Run all the tests, lint first
 test-deployment: $(READY) gnupg ## Test docker-compose.yaml: release, kill and replace its services
 	$(BIN)/pytest tests/deployment
 
+.PHONY: soak-runs
+soak-runs: export HHVM_TEST_SEQUENCES = $(or $(value SEQUENCES),200)
+soak-runs: export HHVM_TEST_SEED = $(or $(value SEED),$(shell shuf -i 1-999000 -n 1))
+soak-runs: $(READY) gnupg ## Test what runs mean: the tables of docs/resume.md, 200 random sequences: SEED=1 SEQUENCES=1
+	$(BIN)/pytest -v tests/soak
+
 .PHONY: lint
 lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
 	$(BIN)/ruff check .

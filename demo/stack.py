@@ -368,7 +368,7 @@ class Stack:
         except CommandFailed as error:
             raise StackFailed(f"supervisord does not start: {error}") from error
 
-    def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 180) -> None:
+    def wait(self, say: Callable[[str], None] = lambda _: None, limit: float = 600) -> None:
         """Return when every service answers. Raises StackFailed if one does not within ``limit`` seconds."""
         deadline, missing = time.monotonic() + limit, set(self.services)
         with httpx.Client(base_url=self.ui_url, timeout=5) as airflow:
