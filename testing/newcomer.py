@@ -187,6 +187,28 @@ class Newcomer:
         self.api.clear_run(dag_id, run_id)
         self.until(lambda: self.state(dag_id, run_id) in ("running", "success"))
 
+    def mark(self, dag_id: str, run_id: str, task: Task, state: str) -> None:
+        """Mark a task instance, as a person does."""
+        mapped = f"/{task.map_index}" if task.map_index >= 0 else ""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}{mapped}"
+        self.api.call("PATCH", path, {"new_state": state})
+
+    def slots(self, count: int) -> None:
+        """Have so many jobs at once."""
+        self.api.ensure_pool("workers", count, include_deferred=True)
+
+    def reaped(self) -> list[str]:
+        """What the upkeep ends now that it looks at everything, workers and runs."""
+        run_id = f"now-{time.monotonic_ns()}"
+        self.api.trigger("hhvm_reap_workers", run_id, {})
+        assert self.ended("hhvm_reap_workers", run_id) == "success"
+        return [line for task in ("reap", "cancel_orphans") for line in self._returned(run_id, task)]
+
+    def _returned(self, run_id: str, task: str) -> list[str]:
+        path = f"/dags/hhvm_reap_workers/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value"
+        value = self.api.call("GET", path)["value"]
+        return list(json.loads(value) if isinstance(value, str) else value)
+
     def containers(self, *labels: str) -> list[Any]:
         """The workers' containers of this demo."""
         own = f"hhvm.work={self.stack.work_directory}"
