@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from demo.compose_stack import BROKER, POSTGRES
 from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import AIRFLOW, STORAGE, USER, Ports, Stack
 from hhvm_packaging.orchestration import connections
@@ -31,10 +29,10 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.job import Result
-from testing import room, s3
+from testing import executors, room, s3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator
 
 ROOT = Path(__file__).resolve().parents[1]
 DAG_FILE = Path(room.__file__).with_name("dags") / "some_builds.py"
@@ -46,8 +44,6 @@ EXECUTORS = (
 )
 FEW = 100
 """Without preloading no more jobs than these: each of them pays the same again."""
-AT_ONCE = 8
-"""Tasks' processes at once: the parallelism of LocalExecutor, or twice four of Celery's workers."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +74,9 @@ class Deployment:
             preferred_ports=Ports(0, 0, 0),
             dags_folder=self.dags,
         )
-        self._port = _free_port()
+        self.database = ""
+        """The address of PostgreSQL, as libpq has it; empty for SQLite."""
         self._built = 0
-
-    @property
-    def database(self) -> str:
-        """The address of PostgreSQL, as libpq has it."""
-        return f"postgresql://airflow:airflow@127.0.0.1:{self._port}/airflow"
 
     @contextmanager
     def running(self) -> Generator[None]:
@@ -92,28 +84,18 @@ class Deployment:
         with ExitStack() as running:
             variables: dict[str, str] = {}
             if "SQLite" not in self.executor:
-                environment = {f"POSTGRES_{name}": "airflow" for name in ("USER", "PASSWORD", "DB")}
-                running.enter_context(_container(POSTGRES, self._port, 5432, environment))
-                variables["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = self.database.replace(
-                    "://", "+psycopg2://"
-                )
-                _wait_for(self._database_answers)
+                self.database = running.enter_context(executors.postgres())
+                variables |= executors.on_postgres(self.database)
             if "Celery" in self.executor:
-                port = _free_port()
-                running.enter_context(_container(BROKER, port, 6379, {}))
-                variables["AIRFLOW__CORE__EXECUTOR"] = "CeleryExecutor"
-                variables["AIRFLOW__CELERY__BROKER_URL"] = f"redis://127.0.0.1:{port}/0"
-                if "nothing preloaded" not in self.executor:
-                    name = "deploy.compose.celery_config.CONFIG"
-                    variables["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"] = name
-                variables["AIRFLOW__CELERY__WORKER_CONCURRENCY"] = str(AT_ONCE // 2)
-                variables["AIRFLOW__CELERY__WORKER_PREFETCH_MULTIPLIER"] = "1"
+                url = running.enter_context(executors.broker())
+                preloading = "nothing preloaded" not in self.executor
+                variables |= executors.on_celery(url, preloading=preloading)
             self._prepare(variables)
             running.callback(self.stack.down)
             self.stack.up()
             if "Celery" in self.executor:
-                for number in (1, 2):
-                    running.enter_context(self._worker(number))
+                for number in range(executors.WORKERS):
+                    running.enter_context(executors.worker(self.stack, number + 1))
             yield
 
     def _prepare(self, variables: dict[str, str]) -> None:
@@ -126,30 +108,6 @@ class Deployment:
         with s3.rclone(self.stack.var / "s3") as endpoint:
             variables |= room.environment(Store(s3.client(endpoint), Settings()), packaging, self.jobs)
         (self.stack.var / "environment.json").write_text(json.dumps(variables))
-
-    @contextmanager
-    def _worker(self, number: int) -> Generator[None]:
-        queues = ("--queues", "default,workers,signing", "--celery-hostname", f"worker-{number}@%h")
-        environment = self.stack.environment(f"worker-{number}")
-        with (
-            (self.stack.log_directory / f"worker-{number}.log").open("w") as log,
-            subprocess.Popen(
-                [
-                    environment["PATH"].partition(":")[0] + "/airflow",
-                    "celery",
-                    "worker",
-                    "--skip-serve-logs",
-                    *queues,
-                ],
-                env=environment,
-                stdout=log,
-                stderr=log,
-            ) as worker,
-        ):
-            try:
-                yield
-            finally:
-                worker.terminate()
 
     def measure(self, count: int) -> Cost:
         """Run so many jobs."""
@@ -184,7 +142,7 @@ class Deployment:
         return total // 1_000_000
 
     def _connections(self) -> int:
-        if "SQLite" in self.executor:
+        if not self.database:
             return 0
         import psycopg
 
@@ -193,43 +151,6 @@ class Deployment:
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = 'airflow' AND pid <> pg_backend_pid()"
             ).fetchone()
         return int(row[0]) if row else 0
-
-    def _database_answers(self) -> bool:
-        import psycopg
-
-        try:
-            psycopg.connect(self.database, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-
-@contextmanager
-def _container(image: str, port: int, inner: int, environment: dict[str, str]) -> Generator[None]:
-    """A server in a container, which answers at a port of this machine."""
-    variables = [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
-    name = f"hhvm-bench-{port}"
-    published = f"127.0.0.1:{port}:{inner}"
-    command = ["docker", "run", "--detach", "--rm", "--name", name, "--publish", published, *variables, image]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, stdout=subprocess.DEVNULL)
-
-
-def _wait_for(condition: Callable[[], bool], limit: float = 60) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError("PostgreSQL does not answer")
-        time.sleep(0.5)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:
@@ -241,8 +162,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment = {**os.environ, "HHVM_DEMO_VAR": tempfile.gettempdir()}
     subprocess.run([ROOT / "demo/base-image", "debian:trixie"], check=True, env=environment)
-    images = [f"postgres={POSTGRES}", f"valkey={BROKER}"]
-    subprocess.run([ROOT / "demo/service-images", *images], check=True, env=environment)
+    executors.make_images()
     connections.docker_worker().job_image()
     print(f"{os.cpu_count()} cores, load average before: {os.getloadavg()[0]:.1f}")
     print("| jobs | executor | all started | a job | memory | connections |")
