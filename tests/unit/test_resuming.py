@@ -167,6 +167,15 @@ def test_clearing_the_one_task_that_failed_is_enough(monkeypatch: pytest.MonkeyP
     assert Airflow(states, monkeypatch).begin("build", 0) == ["all_published", ["publish", 0]]
 
 
+def test_publishing_waits_for_the_approval_that_was_not_asked_for_because_the_build_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = dict.fromkeys(ORDER, "success") | {"build": "failed", "all_published": "upstream_failed"}
+    states |= dict.fromkeys(("ready", "approve", "hold_until", "publish"), "skipped")
+    cleared = Airflow(states, monkeypatch).begin("build")
+    assert set(cleared) == {"ready", "approve", "hold_until", "may_publish", "publish", "all_published"}
+
+
 def test_what_waits_for_another_failed_task_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     states = dict.fromkeys(ORDER, "success") | {
         "is_held": "failed",

@@ -47,6 +47,10 @@ def run_what_did_not_run(context: Mapping[str, Any]) -> None:
         names = ", ".join(sorted({task.name for task in idle}))
         task_context.log.info("What did not run before runs after this task: %s", names)
         instances = [(task.task_id, task.map_index) if task.map_index >= 0 else task.task_id for task in idle]
+        waits = {task.task_id for task in idle}
+        if WrapperTask.MAY_PUBLISH in after - waits and waits & _OPTIONAL:
+            # It succeeded although they were skipped. Publishing would not wait for them.
+            instances.append(WrapperTask.MAY_PUBLISH)
         api.clear_tasks(ti.dag_id, ti.run_id, *instances)
 
 
