@@ -493,9 +493,7 @@ class Model:
             if held and not terms.free and (traces := self._traces(version)):
                 raise Violation(f"{version} is held, and public are {traces}; {terms}")
         for run, (state, conf) in runs.items():
-            # With SQLite, the scheduler may call a child successful while it is being marked failed.
-            marked_child = run.dag_id in (BUILD, PUBLISH) and self._is_marked(run)
-            if state == "success" and not (marked_child or run in self.settled_by_hand):
+            if state == "success" and run not in self.settled_by_hand:
                 self._check_green(run, conf, offers)
 
     def _check_green(self, run: RunId, conf: dict[str, Any], offers: set[Offer]) -> None:
