@@ -18,6 +18,8 @@ leave() {
 }
 trap leave EXIT
 export HOME=/root DEBIAN_FRONTEND=noninteractive
+# A machine that has just booted may wait for its role's credentials: aws asks once, for a second.
+export AWS_METADATA_SERVICE_TIMEOUT=5 AWS_METADATA_SERVICE_NUM_ATTEMPTS=12
 for tool in aws docker jq; do
   command -v "$tool" >/dev/null || {
     apt-get -o Acquire::Retries=5 update
