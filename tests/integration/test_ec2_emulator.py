@@ -111,15 +111,21 @@ def test_an_instance_uses_s3_with_its_role_and_learns_of_itself_by_imdsv2_only(e
         curl -s -o /dev/null -w 'without a token: %{http_code}\\n' $metadata/meta-data/instance-id
         token=$(curl -s -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' $metadata/api/token)
         id=$(curl -s -H "X-aws-ec2-metadata-token: $token" $metadata/meta-data/instance-id)
-        aws s3 cp - "s3://hhvm-scratch/jobs/$id/log.txt" <<<hello
+        own=$(aws sts get-caller-identity --query UserId --output text)
+        aws s3 cp - "s3://hhvm-scratch/jobs/$id/$own/log.txt" <<<hello
         shutdown -h now
         """,
         IamInstanceProfile={"Name": INSTANCE_PROFILE},
     )
     ec2.wait(instance, "terminated")
     assert "without a token: 401" in ec2.console(instance)
-    key = f"jobs/{instance}/log.txt"
-    assert ec2.client("s3").get_object(Bucket="hhvm-scratch", Key=key)["Body"].read() == b"hello\n"
+    s3 = ec2.client("s3")
+    [key] = [
+        found["Key"]
+        for found in s3.list_objects_v2(Bucket="hhvm-scratch", Prefix=f"jobs/{instance}/")["Contents"]
+    ]
+    assert key.endswith(f":{instance}/log.txt")
+    assert s3.get_object(Bucket="hhvm-scratch", Key=key)["Body"].read() == b"hello\n"
     assert Call(instance, "s3:PutObject", f"hhvm-scratch/{key}") in ec2.calls
 
 
