@@ -102,6 +102,8 @@ def suites(draw: st.DrawFn) -> Foreign:
         for architecture in architectures
     }
     fields = {name: f"the {name}" for name in draw(st.lists(st.sampled_from(IDENTITY), unique=True))}
+    for name in fields.keys() & {"Suite", "Codename"}:
+        fields[name] = draw(st.sampled_from(["stable", "stable/updates", "..", "a name", "\u00e4"]))
     date = datetime.now(UTC).replace(microsecond=0) - timedelta(days=draw(st.integers(0, 1000)))
     fields["Date"] = email.utils.format_datetime(date, usegmt=True)
     if draw(st.booleans()):

@@ -164,18 +164,23 @@ class Suite:
         if not named or self.suite in named:
             return
         snapshot = Snapshot.name_of(release.date, text)
-        histories = {suite: keys.snapshots(self.repository, suite) for suite in (self.suite, *named)}
-        knowing = [
-            suite for suite, known in histories.items() if self.scratch.head(f"{known}{snapshot}.json")
-        ]
-        if self.suite in knowing:
+        if self._knows(self.suite, snapshot):
             return
-        if knowing or any(True for _ in self.scratch.keys(histories[self.suite])):
+        has_history = any(True for _ in self.scratch.keys(keys.snapshots(self.repository, self.suite)))
+        if has_history or any(self._knows(suite, snapshot) for suite in named):
             raise NotNewest(
                 f"{self}: the InRelease is that of the suite {' or '.join(dict.fromkeys(named))}, which is "
                 f"another one: somebody copied it to s3://{self.downloads.name}/{self.directory}. "
                 f"{self._how_to_mend()}"
             )
+
+    def _knows(self, suite: str, snapshot: str) -> bool:
+        """Whether a suite has a snapshot in its history. No suite of ours has a name that is no directory."""
+        try:
+            key = keys.snapshot(self.repository, suite, snapshot)
+        except keys.InvalidField:
+            return False
+        return self.scratch.head(key) is not None
 
     def _check_newest(self, state: State) -> None:
         """Check that no later commit of the suite is known, which somebody has replaced by this state."""
