@@ -11,7 +11,6 @@ fetched for them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import queue
@@ -28,10 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from moto.backends import get_backend
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.settings import Settings
@@ -39,13 +35,12 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.ec2 import ATTEMPT_TAG, JOB_TAG, WORK_TAG
 from hhvm_packaging.workers.job import Job
-from testing.ec2.demands import ACCOUNT, REGION
-from testing.ec2.emulator import QuietHandler
+from testing.ec2.demands import REGION
+from testing.ec2.emulator import api_alone
 from testing.ec2.gateway import IMDS, Gateway
-from testing.ec2.metadata import Metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
 SIZES = (10, 100, 500)
 WINDOW = 60
@@ -127,28 +122,6 @@ class Measured:
     """Bytes that the waiting process has."""
     late: list[float]
     """Seconds from each result to its event."""
-
-
-@contextlib.contextmanager
-def aws() -> Generator[tuple[Gateway, str]]:
-    """moto, with its calls counted, and its address."""
-    backend: Any = get_backend("ec2")[ACCOUNT][REGION]
-    gateway = Gateway(
-        DomainDispatcherApplication(create_backend_app),
-        Metadata(backend),
-        threading.RLock(),
-        settle=lambda: None,
-        zone_of=lambda _: "",
-        alive=lambda: 0,
-    )
-    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=QuietHandler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield gateway, f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 def measure(gateway: Gateway, endpoint: str, system: str, size: int, libraries: str) -> Measured:
@@ -283,7 +256,7 @@ def main(sizes: list[int]) -> None:
     print("| instances | system | EC2 calls/min | S3 calls/min | memory, MB | result to event, s (range) |")
     print("|--:|---|--:|--:|--:|--:|")
     found: dict[tuple[str, int], Measured] = {}
-    with tempfile.TemporaryDirectory(prefix="aiobotocore-") as libraries, aws() as (gateway, endpoint):
+    with tempfile.TemporaryDirectory(prefix="aiobotocore-") as libraries, api_alone() as (gateway, endpoint):
         uv = Path(sys.executable).with_name("uv")
         subprocess.run([uv, "pip", "install", "--quiet", "--target", libraries, "aiobotocore"], check=True)
         for size in sizes:

@@ -70,6 +70,23 @@ def emulated_ec2(*, seconds_per_minute: float = 60, boots_at_once: int = 4) -> G
         yield ec2
 
 
+@contextlib.contextmanager
+def api_alone() -> Generator[tuple[Gateway, str]]:
+    """Serve the APIs alone: nothing runs on the instances. Yields what records the calls, and the address."""
+    backend: Any = get_backend("ec2")[ACCOUNT][REGION]
+    gateway = Gateway(
+        _MOTO,
+        Metadata(backend),
+        threading.RLock(),
+        settle=lambda: None,
+        zone_of=lambda _: "",
+        alive=lambda: 0,
+    )
+    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=QuietHandler)
+    with serving(server):
+        yield gateway, f"http://127.0.0.1:{server.server_port}"
+
+
 class EC2:
     """A running emulator, as ``emulated_ec2`` makes it."""
 

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import uuid
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from moto.backends import get_backend
 from moto.moto_api._internal.models import moto_api_backend
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import Scratch
-from testing.ec2.demands import ACCOUNT, REGION
-from testing.ec2.emulator import QuietHandler
-from testing.ec2.gateway import IMDS, Gateway
-from testing.ec2.metadata import Metadata
+from testing.ec2.demands import REGION
+from testing.ec2.emulator import api_alone
+from testing.ec2.gateway import IMDS
 from testing.ec2.policy import Demand, Policy
-from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,19 +127,8 @@ class Account:
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     moto_api_backend.reset()
-    backend: Any = get_backend("ec2")[ACCOUNT][REGION]
-    moto = DomainDispatcherApplication(create_backend_app)
-    gateway = Gateway(
-        moto,
-        Metadata(backend),
-        threading.RLock(),
-        settle=lambda: None,
-        zone_of=lambda _: "",
-        alive=lambda: 0,
-    )
-    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=QuietHandler)
-    with serving(server):
-        yield Account(f"http://127.0.0.1:{server.server_port}")
+    with api_alone() as (_, endpoint):
+        yield Account(endpoint)
     moto_api_backend.reset()
 
 
