@@ -19,7 +19,7 @@ from __future__ import annotations
 import datetime
 import time
 
-from airflow.sdk import dag, get_current_context, task
+from airflow.sdk import dag, task
 
 from hhvm_packaging.orchestration import (
     connections,
@@ -37,9 +37,9 @@ from hhvm_packaging.upkeep import orphans, reaping
 @task(queue=queues.WORKERS)
 def reap() -> list[str]:
     """End unused workers. Returns which and why, a line for each."""
-    read_state = task_context.task_state_reader(get_current_context())
-    ended = reaping.reap(connections.worker(), read_state, now=time.time())
-    return task_context.log_warnings(metric_sender.count_leaked(ended))
+    with connections.airflow_api() as api:
+        ended = reaping.reap(connections.worker(), api, now=time.time())
+        return task_context.log_warnings(metric_sender.count_leaked(ended))
 
 
 @task

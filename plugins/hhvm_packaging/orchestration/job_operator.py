@@ -248,6 +248,7 @@ class JobOperator(BaseOperator):
             "hhvm.run": ti.run_id,
             "hhvm.task": ti.task_id,
             "hhvm.map_index": str(ti.map_index),
+            **({"hhvm.distro": job.distro} if job.distro else {}),
             "hhvm.try": str(ti.try_number),
             "hhvm.expires": str(int(attempt.began.timestamp()) + settings().lifetime(job.time_limit)),
         }

@@ -16,11 +16,11 @@ from hhvm_packaging.planning import nightly_days, packaging_files
 from hhvm_packaging.planning.hold_records import Asker
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
-from hhvm_packaging.runs.run import FAILURE_REASON, Run, find_task_state
+from hhvm_packaging.runs.run import FAILURE_REASON, Run
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +30,6 @@ RequestJson: TypeAlias = dict[str, Any]
 """What the task ``plan`` of a wrapper returns, for each version: the JSON of a Request."""
 
 P = TypeVar("P", bound=Plan)
-
-
-def task_state_reader(context: Mapping[str, Any]) -> Callable[[str, str, str, int], str | None]:
-    """A function that returns the state of a task instance: empty if it has none yet, None if it is gone.
-
-    Its arguments are DAG id, run id, task id and map index, -1 for a task that is not mapped.
-    """
-
-    def read(dag_id: str, run_id: str, task_id: str, map_index: int) -> str | None:
-        states = context["ti"].get_task_states(dag_id=dag_id, run_ids=[run_id], task_ids=[task_id])
-        return find_task_state(states.get(run_id, {}), task_id, map_index)
-
-    return read
 
 
 def read_run(context: Mapping[str, Any]) -> Run:
