@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,6 +110,20 @@ def test_a_run_that_a_person_cleared_after_its_task_had_failed_goes_on(state: st
 def test_a_run_whose_task_failed_by_itself_goes_on() -> None:
     """Airflow lost its process, say, or the run was cleared in the second in which the task failed."""
     assert airflow(task("failed", AFTER), state="failed", failed=AFTER).cancelled() == []
+
+
+@pytest.mark.parametrize("event", ["post_clear_task_instances", "clear_dag_run"])
+def test_a_run_is_cancelled_whose_task_failed_by_itself_and_was_cleared_and_marked_failed(event: str) -> None:
+    """It was marked before it began again, so it has the number of the try that failed by itself."""
+    there = airflow(task("failed", AFTER), failed=THEN)
+    there.events_there.append((event, THEN + timedelta(minutes=1)))
+    assert there.cancelled() != []
+
+
+def test_a_run_goes_on_whose_task_failed_by_itself_before_others_of_its_run_were_cleared() -> None:
+    cleared = AFTER + timedelta(minutes=1)
+    there = airflow(task("failed", AFTER), failed=AFTER, post_clear_task_instances=cleared)
+    assert there.cancelled() == []
 
 
 @pytest.mark.parametrize("state", ["", "scheduled", "queued", "running", "deferred", "up_for_retry"])

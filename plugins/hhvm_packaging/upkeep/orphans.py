@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _WAITS_FOR = dict(zip(CHILDREN, (WrapperTask.BUILD, WrapperTask.PUBLISH), strict=True))
 """The task of a wrapper that waits for a child, by the child's DAG."""
+_CLEARED = ("post_clear_task_instances", "clear_dag_run")
+"""The events of Airflow's audit log for what a person cleared."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ def _why_orphan(api: AirflowApi, child: DagRun, waiting: Waiting) -> str:
 
 
 def _failed_by_itself(api: AirflowApi, task: Task) -> bool:
-    """Whether Airflow has recorded that this try failed. It does not record so what a person marks."""
-    events = api.events(task.dag_id, task.run_id, "failed", task=task)
-    return any(event.try_number == task.try_number for event in events)
+    """Whether the task failed and no person marked it failed after that.
+
+    Airflow records that a try failed by itself, and what people clear; not what they mark. Until a task that
+    was cleared begins again, it has the number of its last try.
+    """
+    run = task.dag_id, task.run_id
+    failures = api.events(*run, "failed", task=task)
+    failed = max((event.when for event in failures if event.try_number == task.try_number), default=None)
+    if failed is None:
+        return False
+    cleared = [each.when for event in _CLEARED for each in api.events(*run, event, after=failed)]
+    return not any(task.end_date and when < task.end_date for when in cleared)
