@@ -381,8 +381,8 @@ class Ec2Worker(Worker):
         """Whether the attempt runs this very job or has run it, and no failure is recorded."""
         if keys.JOB not in last.files or last.failed(self.store):
             return False
-        known = self.store.scratch.get(last.key(keys.JOB)) or b"{}"
-        if Job.model_validate_json(known).digest != job.digest:
+        known = self.store.scratch.read_model(Job, last.key(keys.JOB))
+        if known is None or known.digest != job.digest:
             return False
         return self.phase(last.job, job, last.id) != "absent"
 
