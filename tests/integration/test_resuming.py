@@ -24,6 +24,7 @@ from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.planning import plans, source_tarball
+from hhvm_packaging.planning.hold_records import Asker, Hold
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan, PublishPlan
 from hhvm_packaging.planning.request import Refused, Request
@@ -472,6 +473,26 @@ def test_every_package_of_a_build_is_built_and_what_is_none_is_left_out_by_name(
         "       left out: link, because it is a link",
         "       left out: notes.txt, because apt has no use for such a file",
     ]
+
+
+def test_the_report_of_a_build_says_what_holds_the_version_damaged_records_included(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    bench.make_packages(plan)
+    at = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
+    hold = Hold(
+        version=plan.version,
+        asker=Asker(dag_id=RUN.dag_id, run_id=RUN.run_id, by="anna", at=at),
+        needs_approval=True,
+    )
+    hold.write(bench.store)
+    said = reports.report_build(plan, bench.store, bench.settings, RUN)
+    assert said.splitlines()[-1] == f"held   an approval, asked for in {hold.asker}"
+    key = keys.hold(hold.version, hold.name)
+    bench.store.scratch.put(key, b"{}", "application/json")
+    said = reports.report_build(plan, bench.store, bench.settings, RUN)
+    assert f"held   s3://{bench.store.scratch.name}/{key} is damaged" in said
 
 
 def test_a_release_whose_tag_is_public_without_its_tarball_is_not_done(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import nightly_days, target_suites
-from hhvm_packaging.planning.hold_records import Holds
+from hhvm_packaging.planning.hold_records import DamagedRecord, Holds
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.request import PUBLISH
 from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
@@ -64,6 +64,7 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
             _add_left_out(report, plan, distro)
         else:
             report.add_failed_step(MakeBinaryPackage, distro, index)
+    report.lines += _describe_holds(plan, store, settings)
     return report.finish("all is built")
 
 
@@ -90,11 +91,19 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
     report.add_failed_distro_steps(VerifyPublished, [distro for distro in found if found[distro].accepted])
     if plan.release.nightly and plan.action == PUBLISH:
         report.lines += _name_gap(plan, store, settings)
-    report.lines += Holds.read(store, plan.version, settings).describe()
+    report.lines += _describe_holds(plan, store, settings)
     text = report.finish("this was a dry run" if plan.dry_run else "all is public")
     if not plan.dry_run and plan.action != "undo":
         metrics.record_publish(plan.release, store, settings)
     return text
+
+
+def _describe_holds(plan: BuildPlan | PublishPlan, store: Store, settings: Settings) -> list[str]:
+    """What holds the version, who approved it: lines for people. They are no reason to fail a report."""
+    try:
+        return Holds.read(store, plan.version, settings).describe()
+    except DamagedRecord as error:
+        return [f"held   {error}"]
 
 
 def _name_gap(plan: PublishPlan, store: Store, settings: Settings) -> list[str]:
