@@ -25,7 +25,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, schedules, task_context
 from hhvm_packaging.orchestration.task_context import fail_without_retry
-from hhvm_packaging.publishing import listings
+from hhvm_packaging.publishing import pages
 from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep.pruning import Pruning
 
@@ -53,10 +53,10 @@ def delete_files(dry_run: bool) -> list[str]:
 
 @task
 def update_indices(dry_run: bool) -> str:
-    """Update the directory listings of everything that is public."""
+    """Write the directory listings of everything that is public anew."""
     if dry_run:
         raise AirflowSkipException("This is a dry run: nothing changed")
-    return str(listings.update_indices(connections.store().downloads))
+    return str(pages.rebuild_pages(connections.store(), settings()))
 
 
 @task

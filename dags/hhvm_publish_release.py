@@ -31,7 +31,7 @@ from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_ret
 from hhvm_packaging.planning import plans
 from hhvm_packaging.planning.plans import PublishPlan
 from hhvm_packaging.planning.task_ids import PublishTask
-from hhvm_packaging.publishing import candidates, cdn, exposure, listings
+from hhvm_packaging.publishing import candidates, cdn, exposure, pages
 from hhvm_packaging.publishing.steps import PublishReleaseSource, VerifyCandidate, VerifyPublished
 from hhvm_packaging.reporting import reports
 from hhvm_packaging.settings import settings
@@ -77,9 +77,10 @@ def invalidate_cdn(plan: PlanJson) -> str:
 
 
 @task(task_id=PublishTask.UPDATE_INDICES)
-def update_indices() -> str:
-    """Update the directory listings of everything that is public."""
-    return str(listings.update_indices(connections.store().downloads))
+def update_indices(plan: PlanJson) -> str:
+    """Update the directory listings of what was published, the front page and the feed."""
+    parsed = parse_plan(PublishPlan, plan)
+    return str(pages.update_pages(parsed, connections.store(), settings()))
 
 
 @task(task_id=PublishTask.REPORT)
@@ -103,7 +104,7 @@ def hhvm_publish_release() -> None:
     # ALL_DONE: the plan says whether the other distributions are published if one fails.
     exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
     source = run_step(PublishReleaseSource, planned)
-    indices = update_indices()
+    indices = update_indices(planned)
     verified = run_step_for_each(VerifyPublished, planned, exposed)
     # ALL_DONE: it names every failure, and fails itself if there is one.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)

@@ -6,7 +6,7 @@ import pytest
 
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.plans import BuildPlan
-from hhvm_packaging.publishing import listings
+from hhvm_packaging.publishing import pages
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.exposure import Held
 from hhvm_packaging.store import keys
@@ -64,4 +64,5 @@ def test_a_stray_suite_keeps_no_other_from_being_published_pruned_and_listed(
     with pytest.raises(NotPruned, match="debian x"):
         pruning.age_out(bench.signer)
     assert "debian x" in "\n".join(pruning.delete_files())
-    assert "debian/dists/bookworm/index.html" in listings.update_indices(bench.store.downloads).written
+    written = pages.rebuild_pages(bench.store, bench.settings).written
+    assert "debian/dists/bookworm/index.html" in written

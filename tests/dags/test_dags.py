@@ -36,7 +36,9 @@ OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
 """The DAGs that are told a version and distributions."""
 OF_SEVERAL = "hhvm_build_and_publish_multi"
 WRAPPERS = {"hhvm_build_and_publish", OF_SEVERAL}
-DAG_IDS = OF_A_RELEASE | WRAPPERS | {"hhvm_canary", "hhvm_prune", "hhvm_reap_workers"}
+WITHOUT_FORM = {"hhvm_canary", "hhvm_reap_workers", "hhvm_update_indices"}
+"""The DAGs that are told nothing."""
+DAG_IDS = OF_A_RELEASE | WRAPPERS | WITHOUT_FORM | {"hhvm_prune"}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_the_canary_runs_hourly_beside_everything_else(dags: dict[str, DAG]) -> 
 
 def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[str, DAG]) -> None:
     public = [dag for dag in dags.values() if any(task.pool == "publish" for task in dag.tasks)]
-    assert len(public) == 2
+    assert len(public) == 3
     assert all("**To undo**" in str(dag.doc_md) for dag in public)
 
 
@@ -310,7 +312,7 @@ def test_the_form_takes_a_distribution_that_is_newer_than_the_form(dags: dict[st
 
 def test_a_refused_field_is_named_with_its_allowed_form_by_its_title(dags: dict[str, DAG]) -> None:
     forms = {dag_id: list(dag.params) for dag_id, dag in dags.items() if dag.params}
-    assert set(forms) == DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}
+    assert set(forms) == DAG_IDS - WITHOUT_FORM
     for dag_id, fields in forms.items():
         for name in fields:
             assert dags[dag_id].params.get_param(name).schema["title"].startswith(f"{name}: ")
@@ -384,7 +386,7 @@ def test_a_nightly_that_is_resumed_after_midnight_is_of_its_own_date(dags: dict[
         assert task_context.read_request(context(dags[child], conf, days_later)).version == "2024.11.23"
 
 
-@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - {"hhvm_canary", "hhvm_reap_workers"}))
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS - WITHOUT_FORM))
 def test_a_misspelt_parameter_is_refused(dags: dict[str, DAG], dag_id: str) -> None:
     given = {"versions": ["1.0.0"]} if dag_id == OF_SEVERAL else {}
     misspelt = context(dags[dag_id], {**given, "dryrun": True}, datetime.datetime.now(datetime.UTC))

@@ -22,7 +22,7 @@ from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.planning import packaging_files, source_tarball
 from hhvm_packaging.planning.manifests import SourceManifest
-from hhvm_packaging.publishing import cdn, listings
+from hhvm_packaging.publishing import cdn, pages
 from hhvm_packaging.release import Release
 from hhvm_packaging.settings import Machine, Settings
 from hhvm_packaging.store import keys
@@ -94,8 +94,9 @@ def publish_undo_and_prune(bench: Bench) -> None:
     store = bench.store
     for version in ("1.0.0", OLD, RECENT):
         sign_source(bench, version)
-        bench.update(bench.build(version))
-    listings.update_indices(store.downloads)
+        plan = bench.build(version)
+        bench.update(plan)
+        pages.update_pages(plan, store, bench.settings)
     bench.update(bench.build("1.0.0").model_copy(update={"action": "undo"}))
     for suite in ("bookworm", "trixie"):
         assert undo.read_notice(bench.suite(suite))
@@ -105,7 +106,7 @@ def publish_undo_and_prune(bench: Bench) -> None:
     Pruning(store, bench.settings, dry_run=False, now=NOW + timedelta(days=1000)).delete_scratch()
     # A listing goes with the last file of its directory.
     store.downloads.put("debian/pool/main/h/hhvm/empty/index.html", b"")
-    assert listings.update_indices(store.downloads, lambda *_: None).removed
+    assert pages.rebuild_pages(store, bench.settings).removed
 
 
 def sign_source(bench: Bench, version: str) -> None:

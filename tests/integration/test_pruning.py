@@ -11,7 +11,7 @@ import pytest
 from hhvm_packaging.apt import index, release_file, signing, undo
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.publishing import candidates, listings
+from hhvm_packaging.publishing import candidates, pages
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import Scratch
@@ -350,12 +350,12 @@ def test_a_tarball_goes_before_its_signature(archive: Archive) -> None:
 
 def test_listings_stay_and_forget_what_was_deleted(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
-    listings.update_indices(archive.store.downloads)
+    pages.rebuild_pages(archive.store, archive.settings)
     archive.age_out()
     for days in (KEPT + 1, KEPT + 2):
         archive.after(days).delete_files()
     assert OLD.name.encode() in (archive.store.downloads.get(f"{POOL}index.html") or b"")
-    listings.update_indices(archive.store.downloads)
+    pages.rebuild_pages(archive.store, archive.settings)
     listing = archive.store.downloads.get(f"{POOL}index.html") or b""
     assert RECENT.name.encode() in listing
     assert OLD.name.encode() not in listing

@@ -118,6 +118,7 @@ STORED: dict[Template, tuple[str, str]] = {
         "ubuntu/pool/main/h/hhvm/hhvm_4.172.1-1~noble_amd64.deb",
     ),
     Downloads.LISTING: (keys.listing("debian/dists/"), "debian/dists/index.html"),
+    Downloads.FEED: (keys.FEED, "releases.atom"),
 }
 """For each template: a key that a function builds, and the same key as deployed stores have it."""
 

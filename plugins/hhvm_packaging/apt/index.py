@@ -24,6 +24,8 @@ from hhvm_packaging.errors import PackagingError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from hhvm_packaging.store.buckets import Content
+
 COMPONENT = "main"
 """The only component of our suites."""
 
@@ -165,8 +167,13 @@ class Index(ABC, Generic[E]):
 
     @property
     @abstractmethod
+    def contents(self) -> Iterator[tuple[str, Content]]:
+        """The files that the index names: path relative to the repository, with size and SHA-256."""
+
+    @property
     def files(self) -> Iterator[tuple[str, int]]:
         """The files that the index names: path relative to the repository, and size in bytes."""
+        return ((path, content.size) for path, content in self.contents)
 
     @classmethod
     def parse(cls, content: bytes) -> Self:

@@ -77,9 +77,9 @@ class Packages(Index[Stanza]):
         return Stanza
 
     @property
-    def files(self) -> Iterator[tuple[str, int]]:
-        """Path and size of each .deb."""
-        return ((stanza.filename.removeprefix("./"), stanza.size) for stanza in self.stanzas)
+    def contents(self) -> Iterator[tuple[str, Stanza]]:
+        """Path of each .deb, with its size and SHA-256."""
+        return ((stanza.filename.removeprefix("./"), stanza) for stanza in self.stanzas)
 
     def find(self, package: str, version: str, architecture: str = ARCHITECTURE) -> Stanza | None:
         """The stanza of a package; None if it is not in the index."""

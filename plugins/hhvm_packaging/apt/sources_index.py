@@ -81,10 +81,10 @@ class Sources(Index[Source]):
         return Source
 
     @property
-    def files(self) -> Iterator[tuple[str, int]]:
-        """Path and size of each file of each source package."""
+    def contents(self) -> Iterator[tuple[str, SourceFile]]:
+        """Path of each file of each source package, with its size and SHA-256."""
         return (
-            (f"{source.directory}/{file.name}".removeprefix("./"), file.size)
+            (f"{source.directory}/{file.name}".removeprefix("./"), file)
             for source in self.stanzas
             for file in source.files
         )

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from hhvm_packaging.planning import request
-from hhvm_packaging.planning.task_ids import BuildTask, PublishTask
+from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.release import NIGHTLY, InvalidVersion, Release, is_same_version
 from hhvm_packaging.runs.api import AirflowApi, ApiError
 from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, Run
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 WRAPPER, MULTI = WRAPPERS
 BUILD, PUBLISH = CHILDREN
 DAGS = (*WRAPPERS, *CHILDREN)
+UPDATE_INDICES = "hhvm_update_indices"
 
 _POLL = 2.0
 """Seconds between two looks at a run."""
@@ -248,13 +249,8 @@ def retry(version: Version, *, wait: Wait = False, as_json: AsJson = False) -> N
 
 @app.command("update-indices")
 def update_indices(*, wait: Wait = False, as_json: AsJson = False) -> None:
-    """Write the directory listings anew, in the newest publish that ended well."""
-    with _api() as api:
-        runs = [run for run in api.newest_runs(PUBLISH) if run.state == "success"]
-        if not runs:
-            raise Refused("no publish has ended well yet, so there are no listings to write anew")
-        api.clear_tasks(PUBLISH, runs[0].run_id, PublishTask.UPDATE_INDICES)
-        _report(api, PUBLISH, runs[0].run_id, wait=wait, as_json=as_json)
+    """Write all directory listings anew. A publish updates those of what it changes by itself."""
+    _start(UPDATE_INDICES, {}, wait=wait, as_json=as_json)
 
 
 # What they share

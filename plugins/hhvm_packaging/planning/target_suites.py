@@ -31,6 +31,15 @@ def choose_suites(release: Release, distro: Distro, settings: Settings) -> tuple
     )
 
 
+def choose_main_suites(distro: Distro, settings: Settings) -> tuple[str, ...]:
+    """The names of the distribution's suites that have every release or nightly, not those of a series."""
+    templates = (template for kind in ("release", "nightly") for template in settings.suites[kind])
+    names = (
+        template.replace("DISTRO", distro.distribution) for template in templates if "x.y" not in template
+    )
+    return tuple(dict.fromkeys(names))
+
+
 def suite_kind(release: Release, settings: Settings) -> str:
     """The kind of the suites that the release is published in: a key of the setting ``suites``."""
     if release.nightly:

@@ -84,6 +84,8 @@ class Head:
 
     What an uploader says of an object, in its metadata for instance, is never here.
     """
+    modified: datetime
+    """When it was last written; with a time zone."""
 
 
 class Content(Protocol):
@@ -139,7 +141,12 @@ class Bucket:
             if not _is_absent(error):
                 raise
             return None
-        return Head(answer["ContentLength"], answer["ETag"].strip('"'), self._attested(answer))
+        return Head(
+            answer["ContentLength"],
+            answer["ETag"].strip('"'),
+            self._attested(answer),
+            answer["LastModified"],
+        )
 
     def holds(self, key: str, head: Head, content: Content) -> bool:
         """Whether the object, which ``head`` describes, has these bytes.

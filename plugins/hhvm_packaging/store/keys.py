@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from re import Pattern
 
 REPOSITORIES = ("debian", "ubuntu")
+PUBLIC_DIRECTORIES = ("conf/", *(f"{repository}/" for repository in REPOSITORIES), "source/")
+"""The directories of downloads that this project writes to. Others belong to somebody else."""
 CANARY = "canary"
 """What the jobs of the canary have in place of a version."""
 
@@ -232,6 +234,7 @@ class Downloads(Template):
     BY_HASH = f"{{repository}}/dists/{{suite}}/{{directory}}{_BY_HASH}/{{hash}}/{{digest}}"
     FILE = "{repository}/{file}"
     LISTING = f"{{directory}}{LISTING}"
+    FEED = "releases.atom"
 
 
 T = TypeVar("T", bound=Template)
@@ -261,6 +264,8 @@ def parse(bucket: type[T], key: str) -> Parsed[T] | None:
 
 
 PUBLIC_KEY = Downloads.PUBLIC_KEY.build()
+FRONT_PAGE = Downloads.LISTING.build(directory="")
+FEED = Downloads.FEED.build()
 CONDITIONAL_WRITES = Scratch.CONDITIONAL_WRITES.build()
 """In scratch: written only to find out whether the store supports conditional writes."""
 CHECKSUMS = Scratch.CHECKSUMS.build()
