@@ -104,7 +104,8 @@ def hhvm_publish_release() -> None:
     # ALL_DONE: the plan says whether the other distributions are published if one fails.
     exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
     source = run_step(PublishReleaseSource, planned)
-    indices = update_indices(planned)
+    # Pruning writes the same listings.
+    indices = update_indices.override(pool="publish")(planned)
     verified = run_step_for_each(VerifyPublished, planned, exposed)
     # ALL_DONE: it names every failure, and fails itself if there is one.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from testing.serving import serving
 
@@ -88,6 +89,11 @@ class Website(http.server.ThreadingHTTPServer):
     before_in_release: Callable[[], object] | None = None
     """Called once, at the next request for InRelease. The answer is InRelease as it was before the call."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.requests: list[str] = []
+        """The paths that were asked for."""
+
     @property
     def url(self) -> str:
         """The address of the server, without a trailing slash."""
@@ -110,6 +116,11 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+    def log_request(self, *_: Any) -> None:
+        """Keep the path."""
+        assert isinstance(self.server, Website)
+        self.server.requests.append(unquote(self.path))
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""

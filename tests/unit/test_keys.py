@@ -91,6 +91,7 @@ STORED: dict[Template, tuple[str, str]] = {
     ),
     Scratch.LAST_PUBLISH: (keys.last_publish("nightly"), "metrics/last-publish/nightly.json"),
     Scratch.CANARY_VERDICT: (keys.CANARY_VERDICT, "metrics/canary-verdict.json"),
+    Scratch.CANARY_TURN: (keys.CANARY_TURN, "metrics/canary-turn.json"),
     Scratch.CONDITIONAL_WRITES: (keys.CONDITIONAL_WRITES, "conditional-writes"),
     Scratch.CHECKSUMS: (keys.CHECKSUMS, "checksums"),
     Downloads.PUBLIC_KEY: (keys.PUBLIC_KEY, "conf/hhvm.gpg.key"),

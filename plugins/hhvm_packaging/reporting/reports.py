@@ -16,6 +16,7 @@ from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
 from hhvm_packaging.reporting import metrics
+from hhvm_packaging.reporting.canary_turn import Turn
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts
 
@@ -142,6 +143,8 @@ def report_canary(plan: CanaryPlan | None, findings: Sequence[str] | None, store
         metrics.record_verdict(len(report.failures), store)
     names = ", ".join(distro.name for distro in plan.distros)
     report.lines.append(f"checked with the apt of: {names or 'no distribution'}")
+    if findings is not None and (turn := Turn.read(store)).files:
+        report.lines.append(turn.describe())
     return report.finish("all is well")
 
 

@@ -216,6 +216,7 @@ class Scratch(Template):
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
+    CANARY_TURN = "metrics/canary-turn.json"
     UNDELIVERED = "undelivered/{sha256}.json"
     CONDITIONAL_WRITES = "conditional-writes"
     CHECKSUMS = "checksums"
@@ -443,6 +444,8 @@ def last_publish(suite_kind: str) -> str:
 
 CANARY_VERDICT = Scratch.CANARY_VERDICT.build()
 """What the canary found last."""
+CANARY_TURN = Scratch.CANARY_TURN.build()
+"""What the canary has asked for."""
 
 
 def undelivered(sha256: str) -> str:

@@ -18,6 +18,7 @@ import httpx
 
 from hhvm_packaging import distros
 from hhvm_packaging.apt import index, key_policy, release_file, signing
+from hhvm_packaging.apt.snapshots import Snapshot
 from hhvm_packaging.apt.state import parse_index
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.errors import PackagingError
@@ -25,6 +26,7 @@ from hhvm_packaging.planning import nightly_days, packaging_files, target_suites
 from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import Release
+from hhvm_packaging.reporting.canary_turn import Turn
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import PUBLIC_KEY
@@ -108,24 +110,34 @@ def check(
     now: datetime | None = None,
     patience: Patience = Patience(),
 ) -> list[str]:
-    """Check everything that is published. Returns a line for each finding.
+    """Check what is published: what is new or was wrong, and of the rest what is due in this turn.
 
-    If anything is wrong, it is checked again after ``canary_patience`` seconds: a publish may have been under
-    way. ``now`` is the current time by default.
+    Returns a line for each finding. If anything is wrong, it is checked again after ``canary_patience``
+    seconds: a publish may have been under way. ``now`` is the current time by default. See canary_turn.
     """
-    found = _check_once(plan, store, settings, now, patience)
+    turn = Turn.read(store)
+    found, done = _check_once(plan, store, settings, turn, now, patience)
     if found:
         log.warning("Checking again in %s s:\n%s", settings.canary_patience, "\n".join(found))
         time.sleep(settings.canary_patience)
-        found = _check_once(plan, store, settings, now, patience)
+        found, done = _check_once(plan, store, settings, turn, now, patience)
+    if done:
+        log.info("%s", done.describe())
+        done.write(store)
     return found
 
 
 def _check_once(
-    plan: CanaryPlan, store: Store, settings: Settings, now: datetime | None, patience: Patience
-) -> list[str]:
+    plan: CanaryPlan,
+    store: Store,
+    settings: Settings,
+    turn: Turn,
+    now: datetime | None,
+    patience: Patience,
+) -> tuple[list[str], Turn | None]:
+    """What is wrong, and how far the canary is then; None if it did not get to the end."""
     with _Website(settings, patience) as website:
-        check = _Check(website, now or datetime.now(UTC))
+        check = _Check(website, now or datetime.now(UTC), turn)
         try:
             check.fetch_public_keys()
             for suite in target_suites.list_suites(store, settings):
@@ -133,13 +145,13 @@ def _check_once(
             check.check_files()
         except _ServerDown as error:
             check.found.append(str(error))
-            return check.found
+            return check.found, None
         check.check_keys()
         if settings.nightly_schedule:
             for distro in plan.distros:
                 check.check_nightlies(distro, store, settings)
-        log.info("Checked %s suites and %s files", len(check.offered), len(check.sizes))
-        return check.found
+        log.info("Checked %s suites", len(check.offered))
+        return check.found, check.turn_done()
 
 
 class _Website:
@@ -199,11 +211,19 @@ class _Website:
 
 
 class _Check:
-    """One check of everything that is published. What is wrong is added to ``found``, a line each."""
+    """One check of what is published. What is wrong is added to ``found``, a line each."""
 
-    def __init__(self, website: _Website, now: datetime) -> None:
+    def __init__(self, website: _Website, now: datetime, turn: Turn) -> None:
         self.website = website
         self.now = now
+        self.turn = turn
+        self.states: dict[str, str] = {}
+        """For each suite: the name of its state."""
+        self.new: set[str] = set()
+        """The keys of files that the suite did not name when it was looked at last."""
+        self.wrong: list[str] = []
+        self.asked = 0
+        self.seconds = 0.0
         self.found: list[str] = []
         self.sizes: dict[str, tuple[str, int]] = {}
         """For the key of each file that an index names: the first suite that names it; the size in bytes."""
@@ -224,7 +244,17 @@ class _Check:
         self._public_keys = self._try(lambda: self.website.get(PUBLIC_KEY))
 
     def check_suite(self, suite: Suite) -> None:
-        """Check InRelease, its signature and its times, and every index in every form."""
+        """Check InRelease, its signature and its times.
+
+        Every index in every form, Release and Release.gpg are checked if the suite has changed, was wrong or
+        is due in this turn.
+        """
+        before = len(self.found)
+        self._check_suite(suite)
+        if len(self.found) > before or any(str(suite) in suites for suites in self.refused.values()):
+            self.wrong.append(suite.directory)
+
+    def _check_suite(self, suite: Suite) -> None:
         try:
             text = self._fetch_release(suite)
             if text is None:
@@ -234,9 +264,31 @@ class _Check:
             self.found.append(f"{suite}: InRelease: {error}")
             return
         self._check_times(suite, release)
-        self._check_release(suite, text)
-        contents = self._fetch_indices(suite, release)
+        state = Snapshot.name_of(release.date, text)
+        known = self.turn.suites.get(str(suite))
+        contents = None
+        if state == known and not self.turn.is_due(suite.directory, self.now):
+            contents = self._fetch_one_form(suite, release)
+        if contents is None:
+            self._check_release(suite, text)
+            contents = self._fetch_indices(suite, release)
+        named = set() if state == known else set(self.sizes)
         self.offered[str(suite)] = self._read_indices(suite, release, contents)
+        if state != known:
+            self.new |= set(self.sizes) - named - self._files_of(suite, known)
+        self.states[str(suite)] = state
+
+    def _files_of(self, suite: Suite, state: str | None) -> set[str]:
+        """The keys of the files of an earlier state of the suite; none if that is not known any more."""
+        try:
+            snapshot = Snapshot.read(suite.scratch, suite.repository, suite.suite, state) if state else None
+            if snapshot is None:
+                return set()
+            indices = suite.parse(index.encode(snapshot.in_release), None)
+            return {keys.in_repository(suite.repository, path) for path, _ in indices.files}
+        except (PackagingError, index.InvalidIndex) as error:
+            log.warning("%s: all of its files count as new: %s", suite, error)
+            return set()
 
     def _fetch_release(self, suite: Suite) -> bytes | None:
         """The text of InRelease; None if it is not there. Raises index.InvalidIndex.
@@ -332,6 +384,22 @@ class _Check:
             ]
         return contents
 
+    def _fetch_one_form(self, suite: Suite, release: release_file.Release) -> dict[str, bytes] | None:
+        """One form of each index, by name; None if one is not there with the digest in Release."""
+        contents: dict[str, bytes] = {}
+        for name in release.indices:
+            form = next(
+                (f"{name}{suffix}" for suffix in index.DECOMPRESS if f"{name}{suffix}" in release.sha256), ""
+            )
+            try:
+                key, digest = suite.key(form), release.sha256[form]
+                contents[form] = self._fetch_index(
+                    keys.by_hash(key, digest) if release.by_hash else key, digest
+                )
+            except (KeyError, keys.InvalidField, _Unavailable):
+                return None
+        return contents
+
     def _look(self, call: Callable[[], bytes]) -> bytes | _Unavailable:
         try:
             return call()
@@ -376,12 +444,30 @@ class _Check:
             self.found.append(f"{suite}: {self.website.url(key)} has {size} bytes, but {first} says {known}")
 
     def check_files(self) -> None:
-        """Check that every file that an index names exists and has the size in the index."""
-        calls = [
-            partial(self._try, partial(self._check_file, key, size), f"{suite}: ")
-            for key, (suite, size) in self.sizes.items()
-        ]
-        run_all(calls, at_once=AT_ONCE)
+        """Check that the files that are new or due exist and have the size in the index."""
+        asked = [key for key in self.sizes if key in self.new or self.turn.is_due(key, self.now)]
+        started = time.monotonic()
+        run_all((partial(self._check_named, key) for key in asked), at_once=AT_ONCE)
+        self.asked, self.seconds = len(asked), time.monotonic() - started
+
+    def _check_named(self, key: str) -> None:
+        suite, size = self.sizes[key]
+        try:
+            self._check_file(key, size)
+        except _Unavailable as error:
+            self.found.append(f"{suite}: {error}")
+            self.wrong.append(key)
+
+    def turn_done(self) -> Turn:
+        """How far the canary is after this check."""
+        return Turn(
+            until=self.now,
+            suites=self.states,
+            wrong=tuple(self.wrong),
+            files=len(self.sizes),
+            asked=self.asked,
+            seconds=self.seconds,
+        )
 
     def _check_file(self, key: str, size: int) -> None:
         """Check the size of one file. Raises _Unavailable."""

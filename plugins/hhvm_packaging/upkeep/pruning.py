@@ -71,6 +71,7 @@ RULES = {
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.LAST_PUBLISH: Rule.STAYS,
     Scratch.CANARY_VERDICT: Rule.STAYS,
+    Scratch.CANARY_TURN: Rule.STAYS,
     Scratch.UNDELIVERED: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
     Scratch.CHECKSUMS: Rule.STAYS,
