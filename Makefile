@@ -78,7 +78,7 @@ soak-runs: $(READY) gnupg ## Test what runs mean: the tables of docs/resume.md, 
 	$(BIN)/pytest -v tests/soak
 
 .PHONY: lint
-lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
+lint: $(READY) ## Check style, types, imports, shell, Dockerfiles and templates
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -88,6 +88,8 @@ lint: $(READY) ## Check style, types, imports, shell and Dockerfiles
 	@echo "shellcheck: no issues found"
 	@git ls-files -z -- '*Dockerfile' | xargs -0 $(BIN)/hadolint
 	@echo "hadolint: no issues found"
+	$(BIN)/cfn-lint deploy/aws/*.yaml
+	@echo "cfn-lint: no issues found"
 
 .PHONY: check-distros
 check-distros: $(READY) ## Say what is wrong with the directories under distros/

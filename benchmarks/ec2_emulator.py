@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from hhvm_packaging.settings import Settings
-from testing.ec2 import EC2, IMDS, INSTANCE_PROFILE, emulated_ec2
+from testing.account import worker_role
+from testing.ec2 import EC2, IMDS, emulated_ec2
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIVIAL = "#!/bin/sh\nshutdown -h now\n"
@@ -53,7 +54,7 @@ def run(ec2: EC2, user_data: str, instances: int) -> None:
             MinCount=1,
             MaxCount=1,
             UserData=user_data,
-            IamInstanceProfile={"Name": INSTANCE_PROFILE},
+            IamInstanceProfile={"Name": worker_role("build")},
             InstanceInitiatedShutdownBehavior="terminate",
             MetadataOptions=IMDS,
         )

@@ -14,7 +14,7 @@ import zoneinfo
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -61,6 +61,8 @@ _SCRIPTS = (
     "look-as-user",
 )
 Script = Annotated[str, _matches("|".join(_SCRIPTS), f"a script of jobs: {', '.join(_SCRIPTS)}")]
+JobKind: TypeAlias = Literal["source", "build", "look", "push"]
+"""What a job is for. On EC2 each kind has a role of its own."""
 Address = Annotated[str, _matches(r"[^@\s,]+@[^@\s,]+", "one mail address, such as releases@example.org")]
 Bucket = Annotated[str, _matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "a bucket's name, without s3://")]
 Login = Annotated[str, _matches(r"[^\s,]+", "one login id, without spaces and commas")]
@@ -176,7 +178,11 @@ class Ec2(_Part):
     region: Region = "us-west-2"
     image_parameter: NonEmpty = "/aws/service/debian/release/12/latest/amd64"
     """The SSM parameter that names the image."""
-    instance_profile: NonEmpty = "hhvm-worker"
+    instance_profile_prefix: NonEmpty = "hhvm-worker"
+    """How the names of the instance profiles begin. Each kind of job has one of its own, such as
+    ``hhvm-worker-build``, because each needs other rights."""
+    instance_profiles: dict[JobKind, NonEmpty] = {}
+    """The instance profiles that are called otherwise, by kind of job."""
     security_groups: list[NonEmpty] = []
     """Empty for the network's default."""
     subnets: list[NonEmpty] = []
@@ -189,6 +195,21 @@ class Ec2(_Part):
     Empty: none."""
     machines: dict[Script, Machine] = {"make-binary-package": _BUILDER}
     """By the job's script; other jobs run on the default, a small machine."""
+
+    @model_validator(mode="after")
+    def _one_profile_for_each_kind(self) -> Self:
+        kinds = get_args(JobKind)
+        for one, other in itertools.combinations(kinds, 2):
+            if self.instance_profile(one) == self.instance_profile(other):
+                raise ValueError(
+                    f"instance_profiles: {one} and {other} are both {self.instance_profile(one)}: each could "
+                    "read what only the other needs"
+                )
+        return self
+
+    def instance_profile(self, kind: JobKind) -> str:
+        """The instance profile of the instances that do this kind of job."""
+        return self.instance_profiles.get(kind, f"{self.instance_profile_prefix}-{kind}")
 
     def keys_for(self, *, pushes: bool) -> str:
         """The SSM path of the git keys for a job that needs some."""

@@ -13,13 +13,13 @@ What differs from EC2:
 
 - An instance has the host's network and engine. It sees others' containers, and container names are shared.
 - It shares only the volumes of ``instance/Dockerfile`` with its containers.
-- Airflow's role and the instances' may do what ``docs/iam/`` says, any other caller everything. Nothing is
-  launched without the metadata options ``IMDS``.
+- The account has the roles of ``deploy/aws/roles.yaml``. Airflow and the instances may do what their roles
+  say, any other caller everything. Nothing is launched without the metadata options ``IMDS``.
 - User data is a script with ``#!``; an instance without one ends at once. It boots once.
 """
 
 from testing.ec2.demands import REGION
-from testing.ec2.emulator import AMI_PARAMETER, EC2, INSTANCE_PROFILE, emulated_ec2, until
+from testing.ec2.emulator import AMI_PARAMETER, EC2, emulated_ec2, until
 from testing.ec2.gateway import AIRFLOW, IMDS, USER_DATA_LIMIT, Call, Launch
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "AMI_PARAMETER",
     "EC2",
     "IMDS",
-    "INSTANCE_PROFILE",
     "REGION",
     "USER_DATA_LIMIT",
     "Call",

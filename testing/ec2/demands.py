@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from moto.backends import get_backend
 
+from testing import account
 from testing.ec2.policy import Demand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ACCOUNT = "123456789012"  # moto's
-REGION = "us-west-2"
+ACCOUNT, REGION = account.ACCOUNT, account.REGION
 _EC2 = f"arn:aws:ec2:{REGION}:{ACCOUNT}:"
 
 

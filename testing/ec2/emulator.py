@@ -27,6 +27,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 from hhvm_packaging.settings import Settings
+from testing import account
 from testing.ec2.demands import ACCOUNT, REGION
 from testing.ec2.gateway import Call, Fault, Gateway, Launch
 from testing.ec2.machine import Host, Machine, exited, instance_image
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 AMI_PARAMETER = "/hhvm-packaging/worker-ami"
-INSTANCE_PROFILE = Settings().ec2.instance_profile
 
 _SECRET_KEY = "emulated"  # ruff: ignore[hardcoded-password-string]
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
@@ -229,16 +229,14 @@ class EC2:
     def start(self) -> None:
         """Make what an account has before anything is launched, and begin."""
         self._tasks.append(self._watching.submit(self._watch))
-        ec2, iam, s3 = (self.client(service) for service in ("ec2", "iam", "s3"))
+        ec2, s3 = self.client("ec2"), self.client("s3")
         self.image_id = ec2.register_image(Name="debian-12-docker", RootDeviceName="/dev/xvda")["ImageId"]
         self.client("ssm").put_parameter(Name=AMI_PARAMETER, Value=self.image_id, Type="String")
         for subnet in ec2.describe_subnets()["Subnets"]:
             self.subnets[subnet["AvailabilityZone"]] = subnet["SubnetId"]
         groups = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]
         self.security_group_id = groups[0]["GroupId"]
-        iam.create_role(RoleName=INSTANCE_PROFILE, AssumeRolePolicyDocument="{}")
-        iam.create_instance_profile(InstanceProfileName=INSTANCE_PROFILE)
-        iam.add_role_to_instance_profile(InstanceProfileName=INSTANCE_PROFILE, RoleName=INSTANCE_PROFILE)
+        account.deploy(self.client("cloudformation"), "roles")
         for bucket in (Settings().scratch_bucket, Settings().downloads_bucket):
             s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         self.gateway.calls.clear()

@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Request, Response
 
+from testing import account
 from testing.ec2 import demands, identity
 from testing.ec2.policy import Policy
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 USER_DATA_LIMIT = 16 * 1024
 AIRFLOW = "airflow"
-"""The caller that has the role of Airflow's connection, as ``docs/iam/airflow.json`` has it."""
+"""The caller that has Airflow's role."""
 IMDS: dict[str, Any] = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
 """Without these metadata options nothing is launched."""
 
@@ -129,8 +130,7 @@ class Gateway:
         self.calls: list[Call] = []
         self.launches: list[Launch] = []
         self.faults: list[Fault] = []
-        self.policies = {"airflow": Policy("airflow"), "worker": Policy("worker")}
-        """By role. Other callers than Airflow and the instances may do everything."""
+        self._policies: dict[str, Policy] = {}
         self.denied: list[Demand] = []
         """What no policy allowed."""
         self.account_limit = 1000
@@ -144,6 +144,12 @@ class Gateway:
         self._zone_of = zone_of
         self._alive = alive
         self._answered: dict[str, _Answered] = {}
+
+    def policy(self, role: str) -> Policy:
+        """What a role may do, as it was deployed when it was asked for first."""
+        if role not in self._policies:
+            self._policies[role] = Policy(role, identity.statements(role))
+        return self._policies[role]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -208,15 +214,17 @@ class Gateway:
     def _denial(
         self, caller: str, wanted: Iterable[Demand], error: Callable[[str, str], Response]
     ) -> Response | None:
-        """The answer, if the caller has a role and its policy does not allow all of that."""
-        role = "airflow" if caller == AIRFLOW else "worker" if caller.startswith("i-") else ""
-        if role:
+        """The answer, if the caller has a role and its policy does not allow all of that.
+
+        Other callers than Airflow and the instances may do everything.
+        """
+        if (role := _role(caller)) is not None:
             known = {"aws:userid": caller_id} if (caller_id := _user_id(caller)) else {}
             wanted = [replace(demand, context={**demand.context, **known}) for demand in wanted]
-            denied = [demand for demand in wanted if not self.policies[role].allows(demand)]
+            denied = [demand for demand in wanted if not self.policy(role).allows(demand)]
             self.denied += denied
             for demand in denied:
-                message = f"docs/iam/{role}.json does not allow {demand.action} on {demand.resource}"
+                message = f"{role} of deploy/aws does not allow {demand.action} on {demand.resource}"
                 return error("AccessDenied", message)
         return None
 
@@ -272,6 +280,16 @@ class Gateway:
         if token in self._answered and self._answered[token].parameters != parameters:
             return "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent"
         return None
+
+
+def _role(caller: str) -> str | None:
+    """The role of Airflow or of an instance, empty for one without; None for any other caller."""
+    if caller == AIRFLOW:
+        return account.AIRFLOW_ROLE
+    if not caller.startswith("i-"):
+        return None
+    found = identity.role(caller)
+    return str(found.name) if found else ""
 
 
 def _user_id(caller: str) -> str | None:

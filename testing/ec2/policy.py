@@ -1,20 +1,18 @@
-"""IAM's answer to a call: whether a policy document of ``docs/iam/`` allows it, and by which statement.
+"""IAM's answer to a call: whether a role's policy allows it, and by which statement.
 
-As much of the policy language as those documents use; what they do not use raises an error.
+As much of the policy language as ``deploy/aws/roles.yaml`` uses; what it does not use raises an error.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from testing import account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-DIRECTORY = Path(__file__).resolve().parents[2] / "docs/iam"
 
 
 @dataclass(frozen=True)
@@ -29,18 +27,16 @@ class Demand:
 
 
 class Policy:
-    """One of the documents."""
+    """What a role may do: the statements of its policies, by default those of the template."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.statements: list[dict[str, Any]] = json.loads((DIRECTORY / f"{name}.json").read_text())[
-            "Statement"
-        ]
+    def __init__(self, role: str, statements: list[dict[str, Any]] | None = None) -> None:
+        self.role = role
+        self.statements = account.statements()[role] if statements is None else statements
         for statement in self.statements:
             if unknown := set(statement) - {"Sid", "Effect", "Action", "Resource", "Condition"}:
-                raise NotImplementedError(f"{name}.json: {', '.join(sorted(unknown))}")
+                raise NotImplementedError(f"{role}: {', '.join(sorted(unknown))}")
             if statement["Effect"] == "Deny" and "Condition" in statement:
-                raise NotImplementedError(f"{name}.json: a Condition of a Deny")
+                raise NotImplementedError(f"{role}: a Condition of a Deny")
         self.used: set[str] = set()
         """What the allowed demands needed of it, each as "SID: ACTION" or "SID: RESOURCE"."""
 

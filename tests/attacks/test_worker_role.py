@@ -1,10 +1,10 @@
-"""An instance, with the role of docs/iam/worker.json, writes below its own aws:userid and nowhere else."""
+"""An instance, whatever its kind of job, writes below its own aws:userid and nowhere else."""
 
 from __future__ import annotations
 
 import itertools
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import boto3
 import pytest
@@ -12,9 +12,11 @@ from botocore.exceptions import ClientError
 from moto.moto_api._internal.models import moto_api_backend
 
 from hhvm_packaging.attempt_id import AttemptId
-from hhvm_packaging.settings import Settings
+from hhvm_packaging.settings import JobKind, Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import Scratch
+from testing import account
+from testing.account import worker_role
 from testing.ec2.demands import REGION
 from testing.ec2.emulator import api_alone
 from testing.ec2.gateway import IMDS
@@ -57,9 +59,10 @@ def writes(key: str, user_id: str | None = OWN) -> Demand:
     return Demand("s3:PutObject", f"arn:aws:s3:::hhvm-scratch/{key}", context)
 
 
+@pytest.mark.parametrize("kind", get_args(JobKind))
 @pytest.mark.parametrize("template", Scratch)
-def test_an_instance_writes_below_its_own_name_and_nothing_else(template: Scratch) -> None:
-    worker = Policy("worker")
+def test_an_instance_writes_below_its_own_name_and_nothing_else(template: Scratch, kind: JobKind) -> None:
+    worker = Policy(worker_role(kind))
     for values in itertools.product(*(FIELDS[field] for field in template.fields)):
         fields = dict(zip(template.fields, values, strict=True))
         key = template.build(**fields)
@@ -71,9 +74,9 @@ def test_a_caller_without_a_name_writes_nothing() -> None:
     key = Scratch.WORKER_FILE.build(
         subject="1.0.0", job="a-job", attempt=ATTEMPT, worker=OWN, worker_file=keys.RESULT
     )
-    assert Policy("worker").allows(writes(key))
-    assert not Policy("worker").allows(writes(key, None))
-    assert not Policy("worker").allows(writes(key.replace(OWN, "${aws:userid}"), None))
+    assert Policy(worker_role("build")).allows(writes(key))
+    assert not Policy(worker_role("build")).allows(writes(key, None))
+    assert not Policy(worker_role("build")).allows(writes(key.replace(OWN, "${aws:userid}"), None))
 
 
 # The same at the API: two instances of one role
@@ -84,11 +87,8 @@ class Account:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self.bucket, self.profile = Settings().scratch_bucket, Settings().ec2.instance_profile
-        iam = self.client("iam", "test")
-        iam.create_role(RoleName=self.profile, AssumeRolePolicyDocument="{}")
-        iam.create_instance_profile(InstanceProfileName=self.profile)
-        iam.add_role_to_instance_profile(InstanceProfileName=self.profile, RoleName=self.profile)
+        self.bucket = Settings().scratch_bucket
+        account.deploy(self.client("cloudformation", "test"), "roles")
         self.client("s3", "test").create_bucket(
             Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
@@ -102,14 +102,14 @@ class Account:
             aws_secret_access_key="emulated",  # ruff: ignore[hardcoded-password-func-arg]
         )
 
-    def launch(self) -> str:
+    def launch(self, kind: JobKind = "build") -> str:
         ec2 = self.client("ec2", "test")
         answer = ec2.run_instances(
             ImageId=ec2.register_image(Name=str(uuid.uuid4()), RootDeviceName="/dev/xvda")["ImageId"],
             MinCount=1,
             MaxCount=1,
             MetadataOptions=IMDS,
-            IamInstanceProfile={"Name": self.profile},
+            IamInstanceProfile={"Name": worker_role(kind)},
         )
         return str(answer["Instances"][0]["InstanceId"])
 
@@ -124,7 +124,7 @@ class Account:
 
 
 @pytest.fixture
-def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
     moto_api_backend.reset()
     with api_alone() as (_, endpoint):
@@ -132,10 +132,41 @@ def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     moto_api_backend.reset()
 
 
-def test_one_instance_cannot_leave_a_result_for_another_of_the_same_role(account: Account) -> None:
-    first, second = account.launch(), account.launch()
-    assert account.user_id(first).partition(":")[2] == first
-    account.write(first, account.user_id(first))
-    with pytest.raises(ClientError, match=r"docs/iam/worker\.json does not allow s3:PutObject"):
-        account.write(second, account.user_id(first))
-    account.write(second, account.user_id(second))
+def test_one_instance_cannot_leave_a_result_for_another_of_the_same_role(aws: Account) -> None:
+    first, second = aws.launch(), aws.launch()
+    assert aws.user_id(first).partition(":")[2] == first
+    aws.write(first, aws.user_id(first))
+    with pytest.raises(ClientError, match=r"hhvm-worker-build of deploy/aws does not allow s3:PutObject"):
+        aws.write(second, aws.user_id(first))
+    aws.write(second, aws.user_id(second))
+
+
+KEYS = {"source": "/hhvm-packaging/keys", "push": "/hhvm-packaging/push-keys"}
+
+
+@pytest.mark.parametrize("kind", get_args(JobKind))
+def test_an_instance_reads_the_git_key_of_its_own_kind_of_job_and_no_other(
+    aws: Account, kind: JobKind
+) -> None:
+    for path in KEYS.values():
+        aws.client("ssm", "test").put_parameter(Name=f"{path}/id_ed25519", Value="a key", Type="SecureString")
+    ssm = aws.client("ssm", aws.launch(kind))
+    for owner, path in KEYS.items():
+        if owner == kind:
+            assert ssm.get_parameters_by_path(Path=path, WithDecryption=True)["Parameters"]
+        else:
+            with pytest.raises(
+                ClientError, match=rf"hhvm-worker-{kind} .* does not allow ssm:GetParametersBy"
+            ):
+                ssm.get_parameters_by_path(Path=path, WithDecryption=True)
+
+
+def test_an_instance_without_a_role_may_do_nothing(aws: Account) -> None:
+    answer = aws.client("ec2", "test").run_instances(
+        ImageId=aws.client("ec2", "test").register_image(Name="bare", RootDeviceName="/dev/xvda")["ImageId"],
+        MinCount=1,
+        MaxCount=1,
+        MetadataOptions=IMDS,
+    )
+    with pytest.raises(ClientError, match="does not allow s3:GetObject"):
+        aws.client("s3", answer["Instances"][0]["InstanceId"]).get_object(Bucket=aws.bucket, Key="x")

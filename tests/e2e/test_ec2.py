@@ -38,7 +38,7 @@ from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing import room
-from testing.ec2 import AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.ec2 import AMI_PARAMETER, EC2, REGION, emulated_ec2
 from testing.serving import serving
 from testing.unhurried import DEADLINE, UNHURRIED
 
@@ -56,7 +56,6 @@ SETTINGS = {
     "POLL_INTERVAL": "1",
     "GRACE": "15",
     "EC2__REGION": REGION,
-    "EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
     "EC2__IMAGE_PARAMETER": AMI_PARAMETER,
 }
 ROOM = 10

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from testing.account import worker_role
 from testing.ec2 import (
     AIRFLOW,
     AMI_PARAMETER,
     IMDS,
-    INSTANCE_PROFILE,
     USER_DATA_LIMIT,
     Call,
     emulated_ec2,
@@ -115,7 +115,7 @@ def test_an_instance_uses_s3_with_its_role_and_learns_of_itself_by_imdsv2_only(e
         aws s3 cp - "s3://hhvm-scratch/jobs/$id/$own/log.txt" <<<hello
         shutdown -h now
         """,
-        IamInstanceProfile={"Name": INSTANCE_PROFILE},
+        IamInstanceProfile={"Name": worker_role("look")},
     )
     ec2.wait(instance, "terminated")
     assert "without a token: 401" in ec2.console(instance)
@@ -132,10 +132,12 @@ def test_an_instance_uses_s3_with_its_role_and_learns_of_itself_by_imdsv2_only(e
 def test_a_role_may_do_what_its_policy_says_and_nothing_else(ec2: EC2) -> None:
     s3 = ec2.client("s3", AIRFLOW)
     s3.put_object(Bucket="hhvm-downloads", Key="debian/dists/bookworm/InRelease", Body=b"")
-    with pytest.raises(ClientError, match=r"airflow\.json does not allow s3:PutObject on .*hhvm\.gpg\.key"):
+    with pytest.raises(
+        ClientError, match=r"hhvm-airflow of .* does not allow s3:PutObject on .*hhvm\.gpg\.key"
+    ):
         s3.put_object(Bucket="hhvm-downloads", Key="conf/hhvm.gpg.key", Body=b"")
     stranger = launch(ec2, STAYS)
-    with pytest.raises(ClientError, match=r"airflow\.json does not allow ec2:TerminateInstances"):
+    with pytest.raises(ClientError, match=r"hhvm-airflow of .* does not allow ec2:TerminateInstances"):
         ec2.client("ec2", AIRFLOW).terminate_instances(InstanceIds=[stranger])
     assert ec2.state(stranger) in ("pending", "running")
 

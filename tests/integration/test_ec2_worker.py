@@ -27,7 +27,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.job import Job, JobFailed, TryAgain
-from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, INSTANCE_PROFILE, REGION, emulated_ec2
+from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, REGION, emulated_ec2
 from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ class Bench:
             packaging_root=root,
             ec2=Ec2(
                 region=REGION,
-                instance_profile=INSTANCE_PROFILE,
                 keys_parameters="/hhvm-packaging/keys",
                 machines={SCRIPT: Machine(instance_types=["c7i.large", "c7a.large"], bigger=["c7i.xlarge"])},
             ),
@@ -157,12 +156,14 @@ def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: 
     bench.ec2.client("ssm").put_parameter(
         Name="/hhvm-packaging/keys/id_ed25519", Value="a key\n", Type="SecureString"
     )
-    job = bench.job('stat -c %a ~/.ssh/id_ed25519; cp ~/.ssh/id_ed25519 "$OUT"')
-    job = job.model_copy(update={"needs_keys": True})
+    tarball = "hhvm-1.0.0.tar.gz"
+    job = bench.job(f'stat -c %a ~/.ssh/id_ed25519; cp ~/.ssh/id_ed25519 "$OUT/{tarball}"')
+    # Only those that make the source tarball may read them.
+    job = job.model_copy(update={"needs_keys": True, "outputs": "", "output_names": (tarball,)})
     bench.start(job)
     bench.ended(job)
     bench.worker.collect(bench.name, FIRST, job, bench.store)
-    assert bench.store.scratch.get(f"{job.outputs}id_ed25519") == b"a key\n"
+    assert bench.store.scratch.get(tarball) == b"a key\n"
     assert bench.worker.log(bench.name, job, FIRST, 0) == b"600\n"
     assert "a key" not in bench.ec2.launches[-1].user_data
 
@@ -238,7 +239,6 @@ def deployed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         "HHVM_PACKAGING_PACKAGING_ROOT": str(bench.root),
         "HHVM_PACKAGING_POLL_INTERVAL": "1",
         "HHVM_PACKAGING_EC2__REGION": REGION,
-        "HHVM_PACKAGING_EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
         "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
     }
     for name, value in environment.items():

@@ -1,4 +1,4 @@
-"""The policies in ``docs/iam/``: all that Airflow and its instances do is covered, and nothing else.
+"""The roles in ``deploy/aws/roles.yaml``: all that Airflow and its instances do is covered, and nothing else.
 
 The tests' EC2 refuses what they do not allow, in every test that uses it. Here everything is done once that
 talks to AWS, so that what no call uses is found, too.
@@ -10,7 +10,7 @@ import contextlib
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from botocore.exceptions import ClientError
@@ -24,12 +24,14 @@ from hhvm_packaging.planning import packaging_files, source_tarball
 from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.publishing import cdn, pages
 from hhvm_packaging.release import Release
-from hhvm_packaging.settings import Machine, Settings
+from hhvm_packaging.settings import JobKind, Machine, Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.upkeep.pruning import Pruning
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.job import Artifact, Input, Job
+from testing import account
+from testing.account import ACCOUNT, AIRFLOW_ROLE, REGION, worker_role
 from testing.built import Bench
 from testing.ec2 import AIRFLOW, AMI_PARAMETER, emulated_ec2, until
 from testing.ec2.policy import Demand, Policy
@@ -44,18 +46,24 @@ ROOT = Path(__file__).resolve().parents[2]
 NOW = datetime.now(UTC)
 ATTEMPT = AttemptId.new()
 OLD, RECENT = (f"{NOW - timedelta(days=days):%Y.%m.%d}" for days in (40, 1))
+READ_KEYS, PUSH_KEYS = (account.parameters("roles")[name] for name in ("ReadKeysPath", "PushKeysPath"))
+PARAMETERS = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
+SCRIPTS = {
+    "packs": "echo source >$OUT/hhvm-1.0.1.tar.gz",
+    "builds": "cp $IN/* $OUT/",
+    "looks": "cat $IN/*",
+    "pushes": "true",
+}
 UNUSED = {
     "WriteScratch: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: s3:AbortMultipartUpload": "after a copy in parts that failed",
     "WriteOwnDirectory: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: arn:aws:s3:::hhvm-downloads/ubuntu/*": "what debian/ is for Debian's distributions",
     "EndWorkers: ec2:DeleteVolume": "the reaper's, for a volume that outlived its instance",
-    "EndWorkers: arn:aws:ec2:*:*:volume/*": "the reaper's, for a volume that outlived its instance",
-    "ReadGitKeys: ssm:GetParametersByPath": "where the settings name git keys for the jobs",
-    "ReadGitKeys: arn:aws:ssm:*:*:parameter/hhvm-packaging/keys": "where the settings name git keys",
-    "ReadGitKeys: arn:aws:ssm:*:*:parameter/hhvm-packaging/push-keys": "where the settings name git keys",
+    "EndWorkers: arn:aws:ec2:*:123456789012:volume/*": "the reaper's, likewise",
 }
 """Parts of the policies that nothing here uses, and what they are for."""
+ROLES = (AIRFLOW_ROLE, *map(worker_role, get_args(JobKind)))
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +82,8 @@ def test_the_policies_cover_every_call_and_have_nothing_that_no_call_uses(
         cdn.invalidate(ec2.client("cloudfront", AIRFLOW), distribution(ec2), ["debian"], "once", look=1)
         run_jobs(ec2, bench, tmp_path / "packaging")
     assert ec2.gateway.denied == []
-    for policy in ec2.gateway.policies.values():
-        assert policy.parts() - policy.used - set(UNUSED) == set(), f"of {policy.name}.json"
+    for policy in map(ec2.gateway.policy, ROLES):
+        assert policy.parts() - policy.used - set(UNUSED) == set(), f"of {policy.role}"
 
 
 def private_key(ec2: EC2, directory: Path) -> str:
@@ -132,6 +140,8 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
         answer = client.run_instances(MinCount=1, MaxCount=1, **parameters)
         return str(answer["Instances"][0]["InstanceId"])
 
+    for path in (READ_KEYS, PUSH_KEYS):
+        ec2.client("ssm").put_parameter(Name=f"{path}/id_ed25519", Value="a key", Type="SecureString")
     settings = bench.settings.model_copy(
         update={
             "ec2": bench.settings.ec2.model_copy(
@@ -139,6 +149,8 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
                     "security_groups": [ec2.security_group_id],
                     "subnets": list(ec2.subnets.values()),
                     "machines": {"packs": Machine(spot=True)},
+                    "keys_parameters": READ_KEYS,
+                    "push_keys_parameters": PUSH_KEYS,
                 }
             )
         }
@@ -163,52 +175,97 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
 
 
 def jobs(bench: Bench, root: Path) -> list[Job]:
-    """One that packs a source tarball, one that makes a package of one and looks at a candidate."""
+    """One of each kind: it packs a tarball, makes a package of one, looks at a candidate, or pushes."""
     if not root.exists():
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, root / part, symlinks=True)
-        for script, line in (("packs", "echo source >$OUT/hhvm-1.0.1.tar.gz"), ("builds", "cp $IN/* $OUT/")):
+        for script, line in SCRIPTS.items():
             (root / "jobs" / script).write_text(f"#!/bin/bash\n{line}\n")
             (root / "jobs" / script).chmod(0o755)
-    inputs = []
-    for key in ("hhvm-1.0.0.tar.gz", f"candidate/1.0.0/debian-12-bookworm/{ATTEMPT}/InRelease"):
+    tarball, candidate = "hhvm-1.0.0.tar.gz", f"candidate/1.0.0/debian-12-bookworm/{ATTEMPT}/InRelease"
+    inputs = {}
+    for key in (tarball, candidate):
         bench.store.scratch.put(key, b"input")
-        inputs.append(Input(key=key, name=key.rpartition("/")[2], sha256=sha256(b"input")))
+        inputs[key] = (Input(key=key, name="input", sha256=sha256(b"input")),)
     sha = packaging_files.upload(bench.store, root)
     common: dict[str, Any] = {"version": "1.0.0", "packaging": sha, "environment": {}, "time_limit": 600}
     build = f"1.0.0/debian-12-bookworm/{ATTEMPT}/"
     return [
-        Job(script="packs", outputs="", **common),
-        Job(script="builds", inputs=tuple(inputs), outputs=build, **common),
+        Job(script="packs", outputs="", needs_keys=True, **common),
+        Job(script="builds", inputs=inputs[tarball], outputs=build, **common),
+        Job(script="looks", inputs=inputs[candidate], **common),
+        Job(script="pushes", needs_keys=True, pushes=True, **common),
     ]
 
 
 ARN = "arn:aws:s3:::"
-HARM = [
-    ("worker", "s3:PutObject", "hhvm-downloads/debian/pool/main/h/hhvm/hhvm_1.0.0-1_amd64.deb"),
-    ("worker", "s3:PutObject", "hhvm-scratch/1.0.0/debian-12-bookworm/manifest.json"),
-    ("worker", "s3:PutObject", "hhvm-scratch/1.0.0/source.json"),
-    ("worker", "s3:PutObject", "hhvm-scratch/hhvm-1.0.0.tar.gz.sig"),
-    ("worker", "s3:PutObject", "hhvm-scratch/packaging/0.tar.gz"),
-    ("worker", "s3:PutObject", "hhvm-scratch/snapshots/debian/bookworm/20261124T000000Z-1.json"),
-    ("worker", "s3:DeleteObject", "hhvm-scratch/1.0.0/debian-12-bookworm/20261124T000000.000000Z/hhvm.deb"),
-    ("worker", "s3:ListBucket", "hhvm-scratch"),
-    ("airflow", "s3:PutObject", "hhvm-downloads/conf/hhvm.gpg.key"),
-    ("airflow", "s3:DeleteObject", "hhvm-downloads/debian/pool/main/h/hhvm/hhvm_1.0.0-1_amd64.deb"),
-    ("airflow", "s3:DeleteObject", "hhvm-downloads/debian/dists/bookworm/InRelease"),
-    ("airflow", "s3:DeleteObject", "hhvm-downloads/source/hhvm-1.0.0.tar.gz"),
+OF_ANY_WORKER = [
+    ("s3:PutObject", "hhvm-downloads/debian/pool/main/h/hhvm/hhvm_1.0.0-1_amd64.deb"),
+    ("s3:PutObject", "hhvm-scratch/1.0.0/debian-12-bookworm/manifest.json"),
+    ("s3:PutObject", "hhvm-scratch/1.0.0/source.json"),
+    ("s3:PutObject", "hhvm-scratch/hhvm-1.0.0.tar.gz.sig"),
+    ("s3:PutObject", "hhvm-scratch/packaging/0.tar.gz"),
+    ("s3:PutObject", "hhvm-scratch/snapshots/debian/bookworm/20261124T000000Z-1.json"),
+    ("s3:DeleteObject", "hhvm-scratch/1.0.0/debian-12-bookworm/20261124T000000.000000Z/hhvm.deb"),
+    ("s3:GetObject", "hhvm-scratch/1.0.0/debian-12-bookworm/20261124T000000.000000Z/hhvm.deb"),
+    ("s3:GetObject", "hhvm-scratch/holds/1.0.0/0.json"),
+    ("s3:ListBucket", "hhvm-scratch"),
 ]
+OF_AIRFLOW = [
+    ("s3:PutObject", "hhvm-downloads/conf/hhvm.gpg.key"),
+    ("s3:DeleteObject", "hhvm-downloads/debian/pool/main/h/hhvm/hhvm_1.0.0-1_amd64.deb"),
+    ("s3:DeleteObject", "hhvm-downloads/debian/dists/bookworm/InRelease"),
+    ("s3:DeleteObject", "hhvm-downloads/source/hhvm-1.0.0.tar.gz"),
+]
+KINDS = get_args(JobKind)
 
 
-@pytest.mark.parametrize(("role", "action", "resource"), HARM)
-def test_what_would_harm_users_is_not_allowed(role: str, action: str, resource: str) -> None:
-    assert not Policy(role).allows(Demand(action, ARN + resource))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("action", "resource"), OF_ANY_WORKER)
+def test_no_worker_does_what_would_harm_users(kind: JobKind, action: str, resource: str) -> None:
+    assert not Policy(worker_role(kind)).allows(Demand(action, ARN + resource))
 
 
+@pytest.mark.parametrize(("action", "resource"), OF_AIRFLOW)
+def test_airflow_does_not_do_what_only_people_may(action: str, resource: str) -> None:
+    assert not Policy(AIRFLOW_ROLE).allows(Demand(action, ARN + resource))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("action", ["kms:Decrypt", "ec2:RunInstances", "iam:PassRole", "ssm:GetParameter"])
-def test_a_worker_reaches_neither_the_signing_key_nor_other_machines(action: str) -> None:
+def test_a_worker_reaches_neither_the_signing_key_nor_other_machines(kind: JobKind, action: str) -> None:
     context = {"kms:ResourceAliases": "alias/hhvm-signing", "iam:PassedToService": "ec2.amazonaws.com"}
-    assert not Policy("worker").allows(Demand(action, "*", context))
+    assert not Policy(worker_role(kind)).allows(Demand(action, "*", context))
+
+
+OWN = {
+    "source": [Demand("ssm:GetParametersByPath", f"{PARAMETERS}{READ_KEYS}")],
+    "build": [Demand("s3:GetObject", f"{ARN}hhvm-scratch/hhvm-1.0.0.tar.gz")],
+    "look": [Demand("s3:GetObject", f"{ARN}hhvm-scratch/candidate/1.0.0/debian-12-bookworm/1/InRelease")],
+    "push": [Demand("ssm:GetParametersByPath", f"{PARAMETERS}{PUSH_KEYS}")],
+}
+"""What each kind of worker reads and no other does."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_reads_what_its_kind_of_job_needs_and_nothing_that_another_kind_needs(kind: JobKind) -> None:
+    policy = Policy(worker_role(kind))
+    for other, demands in OWN.items():
+        assert all(policy.allows(demand) == (other == kind) for demand in demands), other
+
+
+@pytest.mark.parametrize("path", [READ_KEYS, PUSH_KEYS])
+@pytest.mark.parametrize("action", ["ssm:GetParameter", "ssm:GetParametersByPath"])
+def test_airflow_reads_no_git_key(path: str, action: str) -> None:
+    for parameter in (path, f"{path}/id_ed25519"):
+        assert not Policy(AIRFLOW_ROLE).allows(Demand(action, f"{PARAMETERS}{parameter}"))
+
+
+def test_airflow_gives_instances_the_roles_of_workers_and_no_other() -> None:
+    airflow, context = Policy(AIRFLOW_ROLE), {"iam:PassedToService": "ec2.amazonaws.com"}
+    for role in (*map(worker_role, KINDS), AIRFLOW_ROLE, "hhvm-worker", "hhvm-worker-other", "administrator"):
+        demand = Demand("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{role}", context)
+        assert airflow.allows(demand) == (role in map(worker_role, KINDS)), role
 
 
 @pytest.mark.parametrize(
@@ -228,10 +285,12 @@ def test_airflow_launches_no_instance_that_gives_its_role_away_or_is_not_marked(
         "aws:RequestTag/hhvm.scratch": "hhvm-scratch",
     }
     instance = "arn:aws:ec2:us-west-2:123456789012:instance/*"
-    assert Policy("airflow").allows(Demand("ec2:RunInstances", instance, good))
-    assert not Policy("airflow").allows(Demand("ec2:RunInstances", instance, {**good, **options}))
+    assert Policy(AIRFLOW_ROLE).allows(Demand("ec2:RunInstances", instance, good))
+    assert not Policy(AIRFLOW_ROLE).allows(Demand("ec2:RunInstances", instance, {**good, **options}))
 
 
 def test_a_call_that_is_refused_says_which_policy_lacks_what(ec2: EC2) -> None:
-    with pytest.raises(ClientError, match=r"docs/iam/airflow\.json does not allow s3:PutObject on .*/conf/x"):
+    with pytest.raises(
+        ClientError, match=r"hhvm-airflow of deploy/aws does not allow s3:PutObject on .*/conf/x"
+    ):
         ec2.client("s3", AIRFLOW).put_object(Bucket="hhvm-downloads", Key="conf/x", Body=b"")

@@ -160,7 +160,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
     """By script."""
     inputs = []
     for number, (name, content) in enumerate(INPUTS.items()):
-        key = f"candidate/1.0.0/debian-12-bookworm/{ATTEMPT}/{number}"
+        key = f"hhvm-1.0.{number}.tar.gz"  # What a build may read.
         store.scratch.put(key, content)
         inputs.append(Input(key=key, name=name, sha256=sha256(content)))
     sha = packaging_files.upload(store, settings.packaging_root)

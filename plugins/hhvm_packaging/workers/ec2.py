@@ -4,8 +4,9 @@ The instance's user data names the job. The instance runs it like the Docker wor
 job image. It uploads the log while the job runs, and the result last. The job and its result are in the
 store, so the job goes on while no process of Airflow watches it.
 
-An instance can write only below its own aws:userid, see docs/iam, which ends with its id. Airflow records the
-id of the instance that it launched for an attempt, and reads nothing that another one wrote.
+The instance has the role of the kind of its job, see deploy/aws/roles.yaml. It can write only below its own
+aws:userid, which ends with its id. Airflow records the id of the instance that it launched for an attempt,
+and reads nothing that another one wrote.
 """
 
 from __future__ import annotations
@@ -278,7 +279,7 @@ class Ec2Worker(Worker):
         """The parameters of RunInstances for each option, in order of preference."""
         directory = keys.attempt(job.version, name, attempt)
         script, image = user_data(job, name, directory, job_sha256, self.settings), self.image()
-        machine = self.settings.ec2.machine(job.script)
+        machine, profile = self.settings.ec2.machine(job.script), self.settings.ec2.instance_profile(job.kind)
         known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
         tags = {
             **labels,
@@ -290,10 +291,10 @@ class Ec2Worker(Worker):
         }
         for option in options(machine, self.settings.ec2.subnets, known):
             disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
-            yield self._parameters(option, image, disk, script, tags)
+            yield self._parameters(option, image, disk, script, profile, tags)
 
     def _parameters(
-        self, option: Option, image: str, disk: int, script: str, tags: Mapping[str, str]
+        self, option: Option, image: str, disk: int, script: str, profile: str, tags: Mapping[str, str]
     ) -> dict[str, Any]:
         """The parameters of RunInstances for one option."""
         token = hashlib.sha256("\0".join((*tags.values(), repr(option))).encode()).hexdigest()
@@ -313,7 +314,7 @@ class Ec2Worker(Worker):
                 "HttpPutResponseHopLimit": 1,
                 "HttpEndpoint": "enabled",
             },
-            "IamInstanceProfile": {"Name": self.settings.ec2.instance_profile},
+            "IamInstanceProfile": {"Name": profile},
             "BlockDeviceMappings": [
                 {
                     "DeviceName": "/dev/xvda",

@@ -6,11 +6,14 @@ import datetime
 import hashlib
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hhvm_packaging.errors import PackagingError
+
+if TYPE_CHECKING:
+    from hhvm_packaging.settings import JobKind
 
 NO_RESULT = 28
 """The exit status of jobs/run if there was no room even for its result; see jobs/runner.py."""
@@ -66,6 +69,16 @@ class Job(BaseModel):
     def title(self) -> str:
         """The version, distribution and step, for people. Error messages begin with it."""
         return ", ".join(filter(None, [f"HHVM {self.version}", self.distro, self.script]))
+
+    @property
+    def kind(self) -> JobKind:
+        """What the job is for. On EC2 it decides which role the instance has, and so what it may read."""
+        if self.pushes:
+            return "push"
+        if self.outputs is None:
+            return "look"
+        # Source tarballs go to the top of scratch.
+        return "build" if self.outputs else "source"
 
     @property
     def digest(self) -> str:
