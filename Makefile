@@ -99,6 +99,10 @@ check-distros: $(READY) ## Say what is wrong with the directories under distros/
 bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
 	@$(BIN)/python -m benchmarks.publish
 
+.PHONY: bench-site
+bench-site: $(READY) gnupg ## Count what a publish and the canary ask of a large store, and of a tenth of it
+	@$(BIN)/python -m benchmarks.site
+
 .PHONY: bench-room
 bench-room: $(READY) ## Run 56 builds on emulated EC2 with room for 10
 	@$(BIN)/python -m benchmarks.room

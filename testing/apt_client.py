@@ -64,6 +64,30 @@ class Machine:
             raise AptFailed(f"{self.suite}: {done.stdout}")
         return done.stdout.split()[-1]
 
+    def run(self, script: str) -> str:
+        """What a shell script says that runs as root on the machine. Raises AptFailed if it fails."""
+        done = subprocess.run(
+            [
+                "docker",
+                "exec",
+                "-i",
+                "-e",
+                "DEBIAN_FRONTEND=noninteractive",
+                self.container,
+                "sh",
+                "-e",
+                "-s",
+            ],
+            check=False,
+            input=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if done.returncode:
+            raise AptFailed(f"{self.suite}: {done.stdout}")
+        return done.stdout
+
 
 @contextlib.contextmanager
 def machine(suite: str, public_key: str) -> Generator[Machine]:

@@ -81,12 +81,21 @@ def s3_directory(s3: S3Client, s3_server: Server) -> Path:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """The endpoint of moto's server, which all tests of one process share."""
+    with strict_moto() as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def strict_moto() -> Generator[str]:
+    """The endpoint of a server of moto's, in this process, that checks digests as Amazon S3 does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(S3Response, "_get_checksum", _checked_checksum(S3Response._get_checksum))  # ruff: ignore[private-member-access]
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
-        yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
-        server.stop()
+        try:
+            yield f"http://127.0.0.1:{server.get_host_and_port()[1]}"
+        finally:
+            server.stop()
 
 
 def _checked_checksum(original: Callable[..., Any]) -> Callable[..., Any]:

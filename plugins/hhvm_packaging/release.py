@@ -16,6 +16,9 @@ PACKAGE = "hhvm"
 NIGHTLY_PACKAGE = "hhvm-nightly"
 """The package of nightlies. A nightly's other packages are named ``hhvm-nightly-...``."""
 
+KEYRING_PACKAGE = "hhvm-archive-keyring"
+"""The package with the keys that sign the repositories. It has no version of HHVM's."""
+
 ALLOWED_FORM = (
     "X.Y.Z (a release, such as 4.172.1 or 26.09.29; Y and Z from 1 to 9 may be written 01 to 09), "
     "YYYY.MM.DD (a nightly) or the word nightly"

@@ -36,7 +36,7 @@ OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
 """The DAGs that are told a version and distributions."""
 OF_SEVERAL = "hhvm_build_and_publish_multi"
 WRAPPERS = {"hhvm_build_and_publish", OF_SEVERAL}
-WITHOUT_FORM = {"hhvm_canary", "hhvm_reap_workers", "hhvm_update_indices"}
+WITHOUT_FORM = {"hhvm_canary", "hhvm_publish_keyring", "hhvm_reap_workers", "hhvm_update_indices"}
 """The DAGs that are told nothing."""
 DAG_IDS = OF_A_RELEASE | WRAPPERS | WITHOUT_FORM | {"hhvm_prune"}
 
@@ -127,7 +127,7 @@ def test_the_canary_runs_hourly_beside_everything_else(dags: dict[str, DAG]) -> 
 
 def test_a_page_of_what_changes_something_public_says_how_to_undo_it(dags: dict[str, DAG]) -> None:
     public = [dag for dag in dags.values() if any(task.pool == "publish" for task in dag.tasks)]
-    assert len(public) == 3
+    assert len(public) == 4
     assert all("**To undo**" in str(dag.doc_md) for dag in public)
 
 
@@ -492,6 +492,7 @@ def test_the_tasks_that_sign_have_a_queue_and_those_with_a_worker_another(dags: 
     assert tasks[queues.SIGNING] == {
         "hhvm_build sign_source_tarball",
         "hhvm_prune remove_old_nightlies",
+        "hhvm_publish_keyring publish_keyring",
         "hhvm_publish_release candidate",
         "hhvm_publish_release update_repositories",
     }

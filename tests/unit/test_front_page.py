@@ -9,7 +9,7 @@ from xml.etree import ElementTree  # ruff: ignore[suspicious-xml-etree-import] -
 from typing_extensions import override
 
 from hhvm_packaging.publishing import front_page
-from hhvm_packaging.publishing.apt_source import AptSource, keyring_path
+from hhvm_packaging.publishing.apt_source import AptSource
 from hhvm_packaging.publishing.front_page import Offer, Tarball
 from hhvm_packaging.publishing.listings import Row
 from hhvm_packaging.settings import Settings
@@ -46,13 +46,15 @@ def offer(
     nightly: str = "",
     withdrawn: tuple[tuple[str, str, str], ...] = (),
     expires: datetime | None = None,
+    has_keyring: bool = False,
 ) -> Offer:
     return Offer(
         title="Debian 12 (bookworm)",
-        source=AptSource("https://dl.hhvm.com/debian", ("bookworm",), KEYRING),
+        source=AptSource("https://dl.hhvm.com/debian", ("bookworm",)),
         versions=frozenset({"1.0.1"}),
         release=release,
         nightly=nightly,
+        has_keyring=has_keyring,
         withdrawn=withdrawn,
         downgrade="apt-get install --allow-downgrades hhvm=1.0.0-1~bookworm" if withdrawn else "",
         signers={"ABCD" * 10: expires},
@@ -82,9 +84,11 @@ def test_it_says_what_to_put_into_sources_list_in_both_formats() -> None:
     assert f"deb [signed-by={KEYRING}] https://dl.hhvm.com/debian bookworm main" in page
 
 
-def test_the_keys_file_is_named_for_its_form() -> None:
-    assert keyring_path(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") == KEYRING
-    assert keyring_path(b"\x99\x01") == KEYRING.replace(".asc", ".gpg")
+def test_it_says_to_install_the_keyring_package_where_there_is_one() -> None:
+    assert "sudo apt-get install hhvm</pre>" in front_page.render([offer()], [], [], Settings())
+    page = front_page.render([offer(has_keyring=True)], [], [], Settings())
+    Balanced(page)
+    assert "sudo apt-get install hhvm-archive-keyring hhvm</pre>" in page
 
 
 def test_it_has_the_keys_fingerprint_and_expiry() -> None:

@@ -83,6 +83,10 @@ STORED: dict[Template, tuple[str, str]] = {
         ),
         "approvals/4.172.1/hhvm_build_and_publish/manual__2026-11-28T07:26:19+00:00.json",
     ),
+    Scratch.KEYRING: (
+        keys.keyring("debian-12-bookworm", "hhvm-archive-keyring_20261129+debian12_all.deb"),
+        "keyring/debian-12-bookworm/hhvm-archive-keyring_20261129+debian12_all.deb",
+    ),
     Scratch.UNDELIVERED: (keys.undelivered(SHA256), f"undelivered/{SHA256}.json"),
     Scratch.PACKAGING: (keys.packaging(SHA256), f"packaging/{SHA256}.tar.gz"),
     Scratch.SNAPSHOT: (
@@ -177,6 +181,7 @@ FIELDS: dict[str, SearchStrategy[str]] = {
     "instance": st.from_regex(r"i-[0-9a-f]{8,17}", fullmatch=True),
     "worker": st.from_regex(r"[A-Z0-9]{4,20}:i-[0-9a-f]{8,17}", fullmatch=True),
     "worker_file": PATHS,
+    "keyring_file": NAMES,
     "job_file": NAMES | st.sampled_from([keys.JOB, keys.LOG, keys.RESULT, keys.FAILURE]),
     "number": st.integers(1, 10**9).map(str),
     "nightly": NIGHTLIES,

@@ -12,43 +12,33 @@ if TYPE_CHECKING:
     from hhvm_packaging.settings import Settings
 
 SOURCES_FILE = "/etc/apt/sources.list.d/hhvm.sources"
-_KEYRING = "/usr/share/keyrings/hhvm-archive-keyring"
-_ARMOR = b"-----BEGIN PGP"
+"""Also where hhvm-archive-keyring has it: a user's file with the same content is no conflict."""
+KEYRING_FILE = "/usr/share/keyrings/hhvm-archive-keyring.asc"
+"""The public keys, armored."""
 
 
 @dataclass(frozen=True)
 class AptSource:
-    """A repository's suites, and the file with the keys that sign them."""
+    """Suites of a repository, which the keys in KEYRING_FILE sign."""
 
     url: str
     """The repository."""
     suites: tuple[str, ...]
-    keyring: str
-    """The path of the file with the public keys."""
 
     @classmethod
-    def of(cls, distro: Distro, public_keys: bytes, settings: Settings) -> AptSource:
+    def of(cls, distro: Distro, settings: Settings) -> AptSource:
         """What users of the distribution need for releases and nightlies."""
-        return cls(
-            settings.published(distro.repository),
-            target_suites.choose_main_suites(distro, settings),
-            keyring_path(public_keys),
-        )
+        return cls(settings.published(distro.repository), target_suites.choose_main_suites(distro, settings))
 
     @property
     def deb822(self) -> str:
         """The content of SOURCES_FILE, see sources.list(5)."""
         return (
             f"Types: deb\nURIs: {self.url}\nSuites: {' '.join(self.suites)}\nComponents: main\n"
-            f"Signed-By: {self.keyring}\n"
+            f"Signed-By: {KEYRING_FILE}\n"
         )
 
     @property
     def lines(self) -> str:
         """The same in the one-line format, which older programs read, too."""
-        return "\n".join(f"deb [signed-by={self.keyring}] {self.url} {suite} main" for suite in self.suites)
-
-
-def keyring_path(public_keys: bytes) -> str:
-    """The path of the keys' file. Apt tells by its suffix whether it is armored: see apt-key(8)."""
-    return f"{_KEYRING}.{'asc' if public_keys.lstrip().startswith(_ARMOR) else 'gpg'}"
+        return "\n".join(f"deb [signed-by={KEYRING_FILE}] {self.url} {suite} main" for suite in self.suites)

@@ -18,8 +18,8 @@ from hhvm_packaging.apt.sources_index import ARCHITECTURE as SOURCE
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.publishing import listings
-from hhvm_packaging.publishing.apt_source import SOURCES_FILE, AptSource
-from hhvm_packaging.release import NIGHTLY_PACKAGE, PACKAGE, Release
+from hhvm_packaging.publishing.apt_source import KEYRING_FILE, SOURCES_FILE, AptSource
+from hhvm_packaging.release import KEYRING_PACKAGE, NIGHTLY_PACKAGE, PACKAGE, Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import CACHE_BRIEFLY
 from hhvm_packaging.store.concurrently import run_all
@@ -55,6 +55,8 @@ class Offer:
     """The newest package of a release, as apt names its version; empty if there is none."""
     nightly: str
     """The newest package of a nightly, likewise."""
+    has_keyring: bool
+    """Whether it is offered the package that keeps the keys up to date."""
     withdrawn: tuple[Identity, ...]
     """The binary packages that users must not use."""
     downgrade: str
@@ -121,7 +123,7 @@ def _read_offer(distro: Distro, public_keys: bytes, store: Store, settings: Sett
     withdrawn: set[Identity] = set()
     signers: dict[str, datetime | None] = {}
     downgrade = ""
-    source = AptSource.of(distro, public_keys, settings)
+    source = AptSource.of(distro, settings)
     for name in source.suites:
         suite = target_suites.open_suite(store, distro, name, settings)
         try:
@@ -141,6 +143,7 @@ def _read_offer(distro: Distro, public_keys: bytes, store: Store, settings: Sett
         versions=frozenset(undo.upstream(each) for each in identities if each[0] == PACKAGE),
         release=_newest(identities, PACKAGE),
         nightly=_newest(identities, NIGHTLY_PACKAGE),
+        has_keyring=any(each[0] == KEYRING_PACKAGE for each in identities),
         withdrawn=tuple(sorted(identity for identity in withdrawn if identity[2] != SOURCE)),
         downgrade=downgrade,
         signers=signers,
@@ -209,6 +212,8 @@ def render(
         public_key=settings.published(keys.PUBLIC_KEY),
         feed=settings.published(keys.FEED) if tarballs else "",
         sources_file=SOURCES_FILE,
+        keyring_file=KEYRING_FILE,
+        keyring_package=KEYRING_PACKAGE,
         directories=directories,
         package=PACKAGE,
         nightly_package=NIGHTLY_PACKAGE,

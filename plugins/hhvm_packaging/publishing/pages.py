@@ -17,11 +17,12 @@ from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import PUBLIC_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hhvm_packaging.apt.suite import Suite
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import PublishPlan
+    from hhvm_packaging.publishing.keyring import Added
     from hhvm_packaging.publishing.listings import Updated
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Content, Store
@@ -35,6 +36,16 @@ def update_pages(plan: PublishPlan, store: Store, settings: Settings) -> Updated
     Raises buckets.Conflict.
     """
     changed = list_changed(plan, store, settings)
+    updated = listings.update(store.downloads, changed, at_once=settings.requests_at_once)
+    return updated.and_written(front_page.write(store, settings))
+
+
+def update_keyring_pages(added: Iterable[Added], store: Store, settings: Settings) -> Updated:
+    """The same after the package with the signing keys was added to suites."""
+    changed: dict[str, Content | None] = {}
+    for each in added:
+        changed |= _list_of_suite(each.suite)
+        changed[each.pool_key] = each.artifact
     updated = listings.update(store.downloads, changed, at_once=settings.requests_at_once)
     return updated.and_written(front_page.write(store, settings))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hhvm_packaging.attempt_id import AttemptId, InvalidAttemptId
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.release import NIGHTLY_PACKAGE, PACKAGE, Release
+from hhvm_packaging.release import KEYRING_PACKAGE, NIGHTLY_PACKAGE, PACKAGE, Release
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,6 +117,7 @@ _FIELDS: Mapping[str, _Field] = {
     "job": _Field("[a-z0-9][a-z0-9.-]*"),
     "job_file": _Field(_NAME),
     "nightly": _Field(_NUMBERS, _is_nightly),
+    "keyring_file": _Field(_NAME),
     "number": _Field("[1-9][0-9]*"),
     "release": _Field(_NUMBERS, _is_release),
     "release_file": _Field("InRelease|Release|Release[.]gpg"),
@@ -217,6 +218,7 @@ class Scratch(Template):
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
     CANARY_TURN = "metrics/canary-turn.json"
+    KEYRING = "keyring/{distro}/{keyring_file}"
     UNDELIVERED = "undelivered/{sha256}.json"
     CONDITIONAL_WRITES = "conditional-writes"
     CHECKSUMS = "checksums"
@@ -453,6 +455,11 @@ def undelivered(sha256: str) -> str:
     return Scratch.UNDELIVERED.build(sha256=sha256)
 
 
+def keyring(distro: str, name: str) -> str:
+    """A distribution's package with the signing keys, before it is published."""
+    return Scratch.KEYRING.build(distro=distro, keyring_file=name)
+
+
 def packaging(sha256: str) -> str:
     """The packaging files of one revision, as workers unpack them."""
     return Scratch.PACKAGING.build(sha256=sha256)
@@ -541,6 +548,11 @@ def in_repository(repository: str, filename: str) -> str:
 def pool(release: Release) -> str:
     """The directory of a release's packages, relative to the repository: as an index names it."""
     return f"{_POOL}{release.package}/"
+
+
+def keyring_pool() -> str:
+    """The directory of the packages with the signing keys, relative to the repository."""
+    return f"{_POOL}{KEYRING_PACKAGE}/"
 
 
 def packages(release: Release, repository: str, package_version: str) -> str:

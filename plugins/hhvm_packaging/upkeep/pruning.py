@@ -72,6 +72,7 @@ RULES = {
     Scratch.LAST_PUBLISH: Rule.STAYS,
     Scratch.CANARY_VERDICT: Rule.STAYS,
     Scratch.CANARY_TURN: Rule.STAYS,
+    Scratch.KEYRING: Rule.STAYS,
     Scratch.UNDELIVERED: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
     Scratch.CHECKSUMS: Rule.STAYS,
