@@ -65,6 +65,7 @@ def on_celery(broker_url: str, *, preloading: bool = True) -> dict[str, str]:
     }
     if preloading:
         variables["AIRFLOW__CELERY__CELERY_CONFIG_OPTIONS"] = "deploy.compose.celery_config.CONFIG"
+        variables["PYTHONPATH"] = f"{ROOT}:{ROOT / 'plugins'}"
     return variables
 
 
