@@ -23,8 +23,10 @@ from rich.table import Table
 from hhvm_packaging.planning import request
 from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.release import NIGHTLY, InvalidVersion, Release, is_same_version
+from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.api import AirflowApi, ApiError
-from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, Run
+from hhvm_packaging.runs.run import ASKING, CHILDREN, OVER, UNFINISHED, WRAPPERS, Run
+from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -84,6 +86,9 @@ def release(
     require_approval: Annotated[
         bool, typer.Option("--require-approval", help="Nothing is public before somebody approves it.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say which run would be started, and start none.")
+    ] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,10 +103,12 @@ def release(
     }
     for version in versions:
         _check(version)
-    if len(versions) == 1:
-        _start(WRAPPER, {"version": versions[0], **asked}, wait=wait, as_json=as_json)
-    else:
-        _start(MULTI, {"versions": versions, **asked}, wait=wait, as_json=as_json)
+    dag_id = WRAPPER if len(versions) == 1 else MULTI
+    which = {"version": versions[0]} if dag_id == WRAPPER else {"versions": versions}
+    if dry_run:
+        _print_json({"dag_id": dag_id, "conf": _conf({**which, **asked})})
+        return
+    _start(dag_id, {**which, **asked}, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -214,26 +221,114 @@ def check(
 
 
 @app.command()
-def logs(version: Version, distro: Annotated[str, typer.Argument(help="A directory of distros/.")]) -> None:
+def logs(
+    version: Version,
+    distro: Annotated[str, typer.Argument(help="A directory of distros/.")],
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the build ends, and end with its status.")
+    ] = False,
+) -> None:
     """Print the log of a distribution's newest build."""
     _check(version)
     with _api() as api:
         for run in api.newest_runs(BUILD):
-            if not _is_of(run, version):
-                continue
-            for task in api.tasks(BUILD, run.run_id):
-                if task.task_id == BuildTask.MAKE_BINARY_PACKAGE and task.label == distro and task.try_number:
-                    for line in api.log(task):
-                        out.print(line)
-                    return
+            if _is_of(run, version) and (task := _find_build(api, run, distro)):
+                _print_log(api, run, task, follow=follow)
+                return
     raise Refused(f"{version}, {distro}: no build of it was started, as far as Airflow knows")
+
+
+@app.command()
+def names(version: Version, *, as_json: AsJson = False) -> None:
+    """Say what a version means: its package, its tag, and where its source is. Asks nobody."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    found = Release.parse(version, today=today)
+    facts = {
+        "version": found.version,
+        "kind": "nightly" if found.nightly else "release",
+        "package": found.package,
+        "tag": "" if found.nightly else found.tag,
+        "source": keys.tarball(found),
+        "public source": keys.public_tarball(found),
+    }
+    if as_json:
+        _print_json(facts)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, value or "-")
+    out.print(table)
+
+
+# Deciding
+
+
+@app.command()
+def approve(
+    version: Version,
+    *,
+    reject: Annotated[bool, typer.Option("--reject", help="Reject it instead.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Approve a version that waits for it, after showing what is to be approved."""
+    _check(version)
+    with _api() as api:
+        asking = [
+            task
+            for dag_id, run in _find(api, version)
+            if dag_id in WRAPPERS and run.state in UNFINISHED
+            for task in api.tasks(dag_id, run.run_id, states=[ASKING])
+        ]
+        if not asking:
+            raise Refused(f"{version}: no run of it waits for an approval")
+        if len(asking) > 1:
+            pages = "\n".join(f"  {api.url}{task.page}" for task in asking)
+            raise Refused(f"{version}: several runs wait for an approval. Answer on their pages:\n{pages}")
+        question = api.question(asking[0])
+        out.print(question.subject)
+        out.print(markdown.unescape(question.body))
+        option = "Reject" if reject else "Approve"
+        if not yes:
+            _confirm(f"{option} HHVM {version}?", "approve")
+        api.answer(asking[0], option)
+        out.print(f"HHVM {version}: {'rejected' if reject else 'approved'}")
+
+
+@app.command()
+def cancel(
+    version: Version, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """End the runs of a version that go on, with their workers. What is built stays."""
+    _check(version)
+    with _api() as api:
+        going = [
+            (dag_id, run)
+            for dag_id, run in _find(api, version)
+            if run.state in UNFINISHED and not _has_parent(run)
+        ]
+        if not going:
+            raise Refused(f"{version}: no run of it goes on")
+        for dag_id, run in going:
+            out.print(f"{dag_id}: {_page(api, dag_id, run.run_id)}")
+        if not yes:
+            _confirm("End these runs?", "cancel")
+        for dag_id, run in going:
+            api.fail_run(dag_id, run.run_id)
+        out.print(f"HHVM {version}: {len(going)} ended; hhvm_reap_workers ends what they triggered")
 
 
 # Again
 
 
 @app.command()
-def retry(version: Version, *, wait: Wait = False, as_json: AsJson = False) -> None:
+def retry(
+    version: Version,
+    distro: Annotated[str | None, typer.Argument(help="Only the failed tasks of this distribution.")] = None,
+    *,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the failed tasks of a version's newest run again. What is done passes."""
     _check(version)
     with _api() as api:
@@ -243,8 +338,28 @@ def retry(version: Version, *, wait: Wait = False, as_json: AsJson = False) -> N
         dag_id, run = found[0]
         if run.state != "failed":
             raise Refused(f"{version}: its newest run is {run.state}: {_page(api, dag_id, run.run_id)}")
-        api.clear_run(dag_id, run.run_id)
+        if distro:
+            _clear_distro(api, dag_id, run.run_id, version, distro)
+        else:
+            api.clear_run(dag_id, run.run_id)
         _report(api, dag_id, run.run_id, wait=wait, as_json=as_json)
+
+
+def _clear_distro(api: AirflowApi, dag_id: str, run_id: str, version: str, distro: str) -> None:
+    """Clear a distribution's failed tasks and what follows them, then the wrapper that waited for them."""
+    failed = [
+        task
+        for _, task in _tasks(api, dag_id, run_id)
+        if task.label == distro and task.state in ("failed", "upstream_failed")
+    ]
+    if not failed:
+        raise Refused(f"{version}, {distro}: no task of it failed in {_page(api, dag_id, run_id)}")
+    for task in failed:
+        cleared = (task.task_id, task.map_index)
+        api.clear_tasks(task.dag_id, task.run_id, cleared, downstream=True)
+    # Its children go on already, so it waits for them.
+    if dag_id in WRAPPERS:
+        api.clear_run(dag_id, run_id)
 
 
 @app.command("update-indices")
@@ -266,6 +381,56 @@ def _api() -> Generator[AirflowApi]:
         yield api
 
 
+def _confirm(question: str, command: str) -> None:
+    """Ask before something that cannot be taken back. Raises Refused if nobody is there, typer.Abort."""
+    if not sys.stdin.isatty():
+        raise Refused(f"{command}: nobody is there to be asked. Add --yes to do it.")
+    typer.confirm(question, abort=True, err=True)
+
+
+def _find_build(api: AirflowApi, run: DagRun, distro: str) -> Task | None:
+    """The task that builds the distribution in a run of hhvm_build; None if it has not started."""
+    tasks = api.tasks(BUILD, run.run_id, BuildTask.MAKE_BINARY_PACKAGE)
+    return next((task for task in tasks if task.label == distro and task.try_number), None)
+
+
+def _print_log(api: AirflowApi, run: DagRun, task: Task, *, follow: bool) -> None:
+    """Print the log of a task's last try; to ``follow``, what comes until it ends, also in other tries."""
+    printed, tried = 0, task.try_number
+    lost = False
+    while True:
+        try:
+            # Before its log: what it says last must not be missed.
+            task = _find_build(api, run, task.label) or task
+            lines = api.log(task)
+            lost = False
+        except ApiError as error:
+            if not follow or not _is_outage(error):
+                raise
+            if not lost:
+                err.print(f"{error}; still trying")
+            lost = True
+            time.sleep(_POLL)
+            continue
+        if task.try_number != tried:
+            printed, tried = 0, task.try_number
+        for line in lines[printed:]:
+            out.print(line)
+        printed = max(printed, len(lines))
+        if not follow:
+            return
+        if task.state in OVER:
+            break
+        time.sleep(_POLL)
+    if task.state != "success":
+        raise typer.Exit(1)
+
+
+def _is_outage(error: ApiError) -> bool:
+    """Whether Airflow did not answer, or failed. It may be restarting."""
+    return error.status is None or error.status >= httpx.codes.INTERNAL_SERVER_ERROR
+
+
 def _check(version: str) -> None:
     """Refuse what is no version, before anybody is asked."""
     today = datetime.datetime.now(datetime.UTC).date()
@@ -273,7 +438,7 @@ def _check(version: str) -> None:
 
 
 def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> None:
-    conf = {name: value for name, value in asked.items() if value is not None}
+    conf = _conf(asked)
     # Its own name, by which Airflow knows it.
     run_id = f"manual__{datetime.datetime.now(datetime.UTC).isoformat()}"
     with _api() as api:
@@ -282,6 +447,10 @@ def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> 
         except ApiError as error:
             raise Refused(_explain(api, dag_id, conf, error)) from error
         _report(api, dag_id, run_id, wait=wait, as_json=as_json)
+
+
+def _conf(asked: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _explain(api: AirflowApi, dag_id: str, conf: dict[str, Any], error: ApiError) -> str:
@@ -322,7 +491,7 @@ def _follow(api: AirflowApi, dag_id: str, run_id: str, *, quiet: bool) -> str:
                     _show(live, _tasks(api, dag_id, run_id), shown)
                 lost = False
             except ApiError as error:
-                if error.status is not None and error.status < httpx.codes.INTERNAL_SERVER_ERROR:
+                if not _is_outage(error):
                     raise
                 if not lost:
                     err.print(f"{error}; still trying")

@@ -64,6 +64,20 @@ class Event(BaseModel):
     """Of what a task reported."""
 
 
+class Question(BaseModel):
+    """What a task asks a person."""
+
+    subject: str
+    body: str = ""
+    """In Markdown."""
+    options: list[str]
+
+    @field_validator("body", mode="before")
+    @classmethod
+    def _no_body(cls, value: str | None) -> str:
+        return value or ""
+
+
 class Task(BaseModel):
     """A task instance of a run, in its last try."""
 
@@ -282,6 +296,16 @@ class AirflowApi:
             lines += [entry] if isinstance(entry, str) else _lines(entry)
         return [line for line in lines if not line.startswith(("::group::", "::endgroup::"))]
 
+    # Questions
+
+    def question(self, task: Task) -> Question:
+        """What a task asks that waits for a person."""
+        return Question.model_validate(self.call("GET", _question(task)))
+
+    def answer(self, task: Task, option: str) -> None:
+        """Answer a task's question with one of its options, as a person does under Required Actions."""
+        self.call("PATCH", _question(task), {"chosen_options": [option], "params_input": {}})
+
     # Events
 
     def events(
@@ -343,6 +367,11 @@ class AirflowApi:
 
 def _run(dag_id: str, run_id: str) -> str:
     return f"/dags/{dag_id}/dagRuns/{_quote(run_id)}"
+
+
+def _question(task: Task) -> str:
+    run = _run(task.dag_id, task.run_id)
+    return f"{run}/taskInstances/{task.task_id}/{task.map_index}/hitlDetails"
 
 
 def _quote(run_id: str) -> str:

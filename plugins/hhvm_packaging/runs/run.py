@@ -24,6 +24,8 @@ CHILDREN = ("hhvm_build", "hhvm_publish_release")
 
 UNFINISHED = ("queued", "running")
 """The states of a run that has not ended."""
+ASKING = "awaiting_input"
+"""The state of a task instance that waits for a person's answer."""
 OVER = ("success", "failed", "upstream_failed", "skipped", "removed")
 """The states of a task instance that only a person changes. In any other, or in none yet, it goes on."""
 

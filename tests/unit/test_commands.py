@@ -1,0 +1,307 @@
+"""The commands of bin/hhvm-packaging, over an API that says what the test wants: what they ask and say.
+
+Against a real API server they are in tests/integration/test_airflow_api.py.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from hhvm_packaging.cli import hhvm_packaging
+from hhvm_packaging.runs.run import CHILDREN, WRAPPERS, child_run_prefix
+from testing.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WRAPPER, BUILD = WRAPPERS[0], CHILDREN[0]
+BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
+PARENT = "manual__1"
+CHILD = f"{child_run_prefix(WRAPPER, PARENT, '1.0.0')}12345678"
+
+
+@dataclass
+class Airflow:
+    """What the API answers, and what it was asked to change."""
+
+    runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By DAG."""
+    tasks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """By run."""
+    logs: list[list[str]] = field(default_factory=list)
+    """What the log has when it is asked for the first time, the second time and so on."""
+    question: dict[str, Any] = field(default_factory=dict)
+    changes: list[tuple[str, str, Any]] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, method: str, path: str, body: Any) -> Any:
+        if path == "/auth/token":
+            return {"access_token": "token"}
+        path = path.removeprefix("/api/v2")
+        if method != "GET":
+            self.changes.append((method, path, body))
+            return {}
+        _, _, dag_id, _, *rest = path.split("/", 4)
+        runs = self.runs.get(dag_id, [])
+        if not rest:
+            return {"dag_runs": runs}
+        run_id, _, rest_of_path = rest[0].partition("/")
+        if not rest_of_path:
+            return next(run for run in runs if run["dag_run_id"] == run_id)
+        if rest_of_path.endswith("hitlDetails"):
+            return self.question
+        if "/logs/" in rest_of_path:
+            lines = self.logs.pop(0) if len(self.logs) > 1 else self.logs[0]
+            if len(self.logs) == 1:
+                for task in self.tasks[run_id]:
+                    task["state"] = task.pop("then", task["state"])
+            return {"content": lines}
+        return {"task_instances": self.tasks.get(run_id, [])}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    airflow: Airflow
+
+    def do_GET(self) -> None:
+        size = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(size)) if size else None
+        found = self.airflow.answer(self.command, unquote(urlsplit(self.path).path), body)
+        content = json.dumps(found).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PATCH(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture
+def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
+    airflow = Airflow()
+    handler = type("TheHandler", (Handler,), {"airflow": airflow})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with serving(server):
+        airflow.url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("AIRFLOW_API_URL", airflow.url)
+        monkeypatch.setenv("AIRFLOW_API_USER", "alice")
+        monkeypatch.setenv("AIRFLOW_API_PASSWORD", "secret")
+        monkeypatch.setenv("COLUMNS", "80")
+        yield airflow
+
+
+class Command:
+    """Runs commands, and has what the last one said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+        self.said = self.refused = ""
+
+    def __call__(self, *arguments: str) -> int:
+        """Returns the exit status."""
+        self._monkeypatch.setattr("sys.argv", ["hhvm-packaging", *arguments])
+        try:
+            status = hhvm_packaging.main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        self.said, self.refused = self._capsys.readouterr()
+        return status
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+def run(run_id: str, state: str) -> dict[str, Any]:
+    return {"dag_run_id": run_id, "state": state, "conf": {"version": "1.0.0"}}
+
+
+def task(dag_id: str, run_id: str, task_id: str, state: str, label: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "dag_id": dag_id,
+        "dag_run_id": run_id,
+        "task_id": task_id,
+        "map_index": {BOOKWORM: 0, TRIXIE: 1}.get(label, -1),
+        "rendered_map_index": label,
+        "state": state,
+        "try_number": 1,
+        "duration": 1.0,
+        "start_date": None,
+        **more,
+    }
+
+
+@pytest.fixture
+def failed(airflow: Airflow) -> Airflow:
+    """A release whose build failed for both distributions."""
+    airflow.runs = {WRAPPER: [run(PARENT, "failed")], BUILD: [run(CHILD, "failed")]}
+    airflow.tasks = {
+        PARENT: [task(WRAPPER, PARENT, "build", "failed")],
+        CHILD: [
+            task(BUILD, CHILD, "make_binary_package", "failed", BOOKWORM),
+            task(BUILD, CHILD, "make_binary_package", "failed", TRIXIE),
+        ],
+    }
+    airflow.logs = [["compiling", "error: no space"]]
+    return airflow
+
+
+# Again
+
+
+def test_one_distribution_is_built_again_and_the_wrapper_waits_for_it(
+    failed: Airflow, command: Command
+) -> None:
+    assert command("retry", "1.0.0", TRIXIE) == 0
+    (_, task_path, cleared), (_, run_path, _) = failed.changes
+    assert task_path == f"/dags/{BUILD}/clearTaskInstances"
+    assert cleared["task_ids"] == [["make_binary_package", 1]]
+    assert cleared["include_downstream"] is True
+    assert run_path == f"/dags/{WRAPPER}/dagRuns/{PARENT}/clear"
+
+
+def test_a_distribution_of_which_nothing_failed_is_refused(failed: Airflow, command: Command) -> None:
+    assert command("retry", "1.0.0", "debian-11-bullseye") == 1
+    assert "1.0.0, debian-11-bullseye: no task of it failed in http" in command.refused
+    assert failed.changes == []
+
+
+# Logs
+
+
+def test_a_log_is_followed_to_its_end_without_a_line_twice(
+    failed: Airflow, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    failed.tasks[CHILD] = [task(BUILD, CHILD, "make_binary_package", "running", BOOKWORM, then="success")]
+    failed.logs = [["one"], ["one", "two"], ["one", "two", "three"]]
+    assert command("logs", "1.0.0", BOOKWORM, "--follow") == 0
+    assert command.said.splitlines() == ["one", "two", "three"]
+
+
+def test_following_a_build_that_fails_ends_with_its_status(failed: Airflow, command: Command) -> None:
+    assert command("logs", "1.0.0", BOOKWORM, "--follow") == 1
+    assert "error: no space" in command.said
+    assert command("logs", "1.0.0", BOOKWORM) == 0
+
+
+# Deciding
+
+
+@pytest.fixture
+def asking(airflow: Airflow) -> Airflow:
+    """A release that waits for an approval."""
+    airflow.runs = {WRAPPER: [run(PARENT, "running")]}
+    airflow.tasks = {PARENT: [task(WRAPPER, PARENT, "approve", "awaiting_input")]}
+    airflow.question = {
+        "subject": "Publish HHVM 1.0.0?",
+        "body": r"hhvm\_1\.0\.0\-1\~bookworm\_amd64\.deb",
+        "options": ["Approve", "Reject"],
+    }
+    return airflow
+
+
+@pytest.mark.parametrize(("arguments", "option"), [([], "Approve"), (["--reject"], "Reject")])
+def test_an_approval_shows_what_it_is_for_and_is_given_to_the_task_that_asks(
+    asking: Airflow, command: Command, arguments: list[str], option: str
+) -> None:
+    assert command("approve", "1.0.0", "--yes", *arguments) == 0
+    assert "hhvm_1.0.0-1~bookworm_amd64.deb" in command.said
+    [(method, path, body)] = asking.changes
+    assert (method, path) == (
+        "PATCH",
+        f"/dags/{WRAPPER}/dagRuns/{PARENT}/taskInstances/approve/-1/hitlDetails",
+    )
+    assert body["chosen_options"] == [option]
+
+
+def test_a_version_that_goes_on_is_cancelled_by_its_wrapper_alone(asking: Airflow, command: Command) -> None:
+    asking.runs[BUILD] = [run(CHILD, "running")]
+    assert command("cancel", "1.0.0", "--yes") == 0
+    assert [(path, body) for _, path, body in asking.changes] == [
+        (f"/dags/{WRAPPER}/dagRuns/{PARENT}", {"state": "failed"})
+    ]
+
+
+# Saying
+
+
+def test_a_dry_run_of_a_release_starts_nothing_and_says_what_it_would_start(
+    airflow: Airflow, command: Command
+) -> None:
+    assert command("release", "1.0.0", "--dry-run", "--distro", TRIXIE) == 0
+    assert json.loads(command.said) == {
+        "dag_id": WRAPPER,
+        "conf": {"version": "1.0.0", "distros": [TRIXIE]},
+    }
+    assert airflow.changes == []
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "source"),
+    [
+        ("4.172.1", "release", "source/hhvm-4.172.1.tar.gz"),
+        ("2026.11.22", "nightly", "source/nightlies/hhvm-nightly-2026.11.22.tar.gz"),
+    ],
+)
+def test_what_a_version_means_is_said_without_asking_anybody(
+    command: Command, version: str, kind: str, source: str
+) -> None:
+    assert command("names", version, "--json") == 0
+    facts = json.loads(command.said)
+    assert (facts["version"], facts["kind"], facts["public source"]) == (version, kind, source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("approve 1.0.0", "1.0.0: no run of it waits for an approval"),
+        ("cancel 1.0.0", "1.0.0: no run of it goes on"),
+        (f"retry 1.0.0 {TRIXIE}", "Airflow knows no run of 1.0.0"),
+        (f"logs 1.0.0 {TRIXIE} --follow", f"1.0.0, {TRIXIE}: no build of it was started"),
+        ("approve 4.26", "version: '4.26' is not allowed. Allowed: X.Y.Z"),
+        ("cancel 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
+        ("names 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_words(
+    airflow: Airflow, command: Command, arguments: str, said: str
+) -> None:
+    assert command(*arguments.split()) == 1
+    assert said in command.refused
+    assert airflow.changes == []
+
+
+def test_nothing_is_decided_where_nobody_can_be_asked(asking: Airflow, command: Command) -> None:
+    for name in ("approve", "cancel"):
+        assert command(name, "1.0.0") == 1
+        assert f"{name}: nobody is there to be asked. Add --yes to do it." in command.refused
+    assert asking.changes == []
+
+
+def test_the_help_of_every_command_fits_into_80_columns(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    names = [
+        each.name or getattr(each.callback, "__name__", "") for each in hhvm_packaging.app.registered_commands
+    ]
+    assert {"retry", "logs", "approve", "cancel", "names"} <= set(names)
+    for arguments in ([], *([name] for name in names)):
+        assert command(*arguments, "--help") == 0
+        assert max(map(len, command.said.splitlines())) <= 80
