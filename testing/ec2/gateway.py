@@ -19,7 +19,7 @@ from xml.sax.saxutils import escape
 from werkzeug.wrappers import Request, Response
 
 from testing import account
-from testing.ec2 import demands, identity
+from testing.ec2 import account_api, demands, identity
 from testing.ec2.policy import Policy
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ class Gateway:
         self.calls.append(Call(caller, f"{service}:{action}"))
         if action == "GetCallerIdentity" and (caller_id := _user_id(caller)):
             return Response(identity.describe(caller_id), mimetype="text/xml")(environ, start_response)
+        if told := account_api.answer(service, action, form, content):
+            return told(environ, start_response)
         if service != "ec2":
             wanted = [] if "Action" in form else list(demands.of_json(service, action, content))
             answer = self._denial(caller, wanted, _json_error) or self._moto
