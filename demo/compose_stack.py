@@ -208,6 +208,7 @@ class ComposeDemo(Demo):
 
     def _set_up(self, release: Release) -> None:
         """The images first: the services run in them."""
+        self._engine()
         self._images()
         self._repositories(release)
         self.deployment.prepare()

@@ -115,15 +115,19 @@ class Demo:
     # The parts
 
     def _set_up(self, release: Release) -> None:
+        # The services need it too: one of them listens on the jobs' network.
+        self._engine()
         with ThreadPoolExecutor() as pool:
             parts = [pool.submit(self._images), pool.submit(self._repositories, release)]
             parts.append(pool.submit(self.services))
         for part in parts:
             part.result()
 
-    def _images(self) -> None:
+    def _engine(self) -> None:
         with self.progress.part("Docker engine") as say:
             run([str(REPOSITORY / "demo" / "docker-engine"), "ensure"], env=self._environment(), say=say)
+
+    def _images(self) -> None:
         with self.progress.part("images") as say:
             images = sorted({distro.docker_base for distro in self.distros})
             run([str(REPOSITORY / "demo" / "base-image"), *images], env=self._marked_environment(), say=say)
@@ -265,7 +269,7 @@ class Demo:
             }
             output = run(
                 [
-                    *("docker", "run", "--rm", "--network", "host", "--label", self._label),
+                    *("docker", "run", "--rm", "--network", self._network, "--label", self._label),
                     *("--volume", f"{REPOSITORY}:/opt/hhvm-packaging:ro"),
                     *(word for name, value in environment.items() for word in ("--env", f"{name}={value}")),
                     *(distro.docker_base, "/opt/hhvm-packaging/demo/install-package"),
@@ -309,6 +313,11 @@ Next          make demo VERSION={next_version(release):<9}another release beside
         return self.stack.var / "run" / "lock"
 
     @property
+    def _network(self) -> str:
+        """The network of the jobs, from which a user's machine sees what they see."""
+        return Settings().docker_network
+
+    @property
     def _label(self) -> str:
         """The label of the demo's containers; the workers use the same."""
         return f"hhvm.work={self.stack.work_directory}"
@@ -348,7 +357,7 @@ Next          make demo VERSION={next_version(release):<9}another release beside
         volume, image = f"{self.stack.var}:/data", self.distros[0].docker_base
         command = ["chown", "--recursive", "--no-dereference", owner, "/data"]
         try:
-            run(["docker", "run", "--rm", "--volume", volume, image, *command])
+            run(["docker", "run", "--rm", "--network", "none", "--volume", volume, image, *command])
         except CommandFailed as error:
             raise DemoFailed(
                 f"{self.stack.var} has files of root, which containers wrote, and none can be started to "
@@ -387,4 +396,4 @@ def _at_work(task: Task) -> bool:
 
 
 def _fetch(url: str) -> str:
-    return httpx.get(url, timeout=30).raise_for_status().text
+    return httpx.get(url, timeout=30, trust_env=False).raise_for_status().text

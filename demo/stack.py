@@ -23,7 +23,7 @@ import httpx
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from demo import signing_key
+from demo import jobs_network, signing_key
 from demo.commands import CommandFailed, run
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class StackFailed(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports of the services on 127.0.0.1. As a preference, 0 means any free port."""
+    """The ports of the services. As a preference, 0 means any free port."""
 
     ui: int = 8080
     downloads: int = 8081
@@ -133,7 +133,7 @@ class Stack:
     @property
     def public_url(self) -> str:
         """The public bucket, as users see it."""
-        return f"http://127.0.0.1:{self.ports.downloads}"
+        return f"http://{self._downloads_address}:{self.ports.downloads}"
 
     @property
     def s3_url(self) -> str:
@@ -161,7 +161,6 @@ class Stack:
             "SIGNING_KEY_FILE": str(self._private_key),
             "DOCKER_WORK_DIRECTORY": str(self.work_directory),
             "DOCKER_VOLUMES": json.dumps([f"{git}:{git}"]),
-            "DOCKER_NETWORK": "host",
             "POLL_INTERVAL": "2",
             "BUILD_PROFILES": json.dumps([MINIATURE]),
             # By itself the demo does what it is told to; trigger these to see them.
@@ -283,7 +282,9 @@ class Stack:
             # With it, kernel and psutil see the environment of processes that changed their title.
             "SPT_NOENV": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-            "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
+            "NO_PROXY": ",".join(
+                filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost", self._downloads_address))
+            ),
         }
         if service:
             own[MARK] = self.mark(service)
@@ -303,7 +304,7 @@ class Stack:
                 *("--addr", f"127.0.0.1:{self.ports.s3}"),
             ]
         if service == "downloads":
-            address = ("127.0.0.1", str(self.ports.downloads))
+            address = (self._downloads_address, str(self.ports.downloads))
             return [sys.executable, "-m", "deploy.downloads", *address, str(s3 / DOWNLOADS)]
         # Logs are files on this machine; their servers would listen on every address.
         skip = ["--skip-serve-logs"] if service in {"scheduler", "triggerer"} else []
@@ -338,8 +339,19 @@ class Stack:
         self.prepare()
         if set(self.services) & set(AIRFLOW):
             self.migrate()
+            self._open_to_jobs()
         self.supervise()
         self.wait(say)
+
+    def _open_to_jobs(self) -> None:
+        """Have the public bucket served where jobs see it, and nothing else: on their network's gateway."""
+        if "downloads" not in self.services:
+            return
+        address = jobs_network.gateway()
+        if address != self._downloads_address:
+            if self.supervised():
+                self.down()
+            _write(self._gateway, address)
 
     def supervised(self) -> bool:
         """Whether the supervisor answers."""
@@ -438,6 +450,15 @@ class Stack:
         return self.var / "hhvm.gpg.key"
 
     @property
+    def _gateway(self) -> Path:
+        return self.var / "run" / "gateway"
+
+    @property
+    def _downloads_address(self) -> str:
+        """Where the public bucket is served: before there are jobs, to this machine alone."""
+        return self._gateway.read_text() if self._gateway.exists() else "127.0.0.1"
+
+    @property
     def _socket(self) -> Path:
         return self.var / "run" / "supervisor.sock"
 
@@ -486,8 +507,9 @@ class Stack:
 
     def _answering(self, airflow: httpx.Client) -> set[str]:
         answering = set()
-        for service, port in (("s3", self.ports.s3), ("downloads", self.ports.downloads)):
-            with suppress(OSError), closing(socket.create_connection(("127.0.0.1", port), timeout=1)):
+        downloads = (self._downloads_address, self.ports.downloads)
+        for service, address in (("s3", ("127.0.0.1", self.ports.s3)), ("downloads", downloads)):
+            with suppress(OSError), closing(socket.create_connection(address, timeout=1)):
                 answering.add(service)
         with suppress(httpx.HTTPError, ValueError):
             health = airflow.get("/api/v2/monitor/health").json()

@@ -121,7 +121,7 @@ class Website(http.server.ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """The address of the server, without a trailing slash."""
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_address[0]!s}:{self.server_port}"
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -151,8 +151,8 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def website(directory: Path) -> Generator[Website]:
+def website(directory: Path, address: str = "127.0.0.1") -> Generator[Website]:
     """A server of the directory, for as long as the ``with`` statement takes."""
-    server = Website(("127.0.0.1", 0), partial(_Handler, directory=str(directory)))
+    server = Website((address, 0), partial(_Handler, directory=str(directory)))
     with serving(server):
         yield server

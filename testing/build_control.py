@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 
+from demo import jobs_network
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -30,7 +32,9 @@ class Build:
 
 
 class BuildControl(ThreadingHTTPServer):
-    """Answers builds at a port of this machine. They ask ``/WORD/VERSION/CODENAME/EDITION/RUN``.
+    """Answers builds, at this machine's address on their network.
+
+    They ask ``/WORD/VERSION/CODENAME/EDITION/RUN``.
 
     ``begun``, ``built`` and ``failed`` are news of the build RUN. ``wait`` and ``fail`` are questions: 200 is
     yes, 404 is no.
@@ -39,7 +43,7 @@ class BuildControl(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((jobs_network.gateway(), 0), _Handler)
         self.waiting: set[str] = set()
         """The versions whose builds go on until they are no longer in it."""
         self.failing: set[tuple[str, str]] = set()

@@ -37,7 +37,7 @@ read -r edition <"$distro/EDITION"
 run=$RANDOM$RANDOM$RANDOM$RANDOM
 ask() {
   local answer
-  exec 3<>"/dev/tcp/127.0.0.1/@PORT@"
+  exec 3<>"/dev/tcp/@ADDRESS@"
   printf 'GET /%s/%s/%s/%s/%s HTTP/1.0\\r\\n\\r\\n' "$1" "$VERSION" "$codename" "$edition" "$run" >&3
   read -r answer <&3
   [[ $answer == *' 200 '* ]]
@@ -86,16 +86,16 @@ class Deployment(Newcomer):
         super().__init__(var)
         self.packaging = var / "packaging"
         self.control = BuildControl()
-        self._make_packaging(self.control.server_port)
+        self._make_packaging(f"{self.control.server_address[0]!s}/{self.control.server_port}")
         (var / "settings.json").write_text(
             json.dumps({"PACKAGING_ROOT": str(self.packaging), "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY]})
         )
 
-    def _make_packaging(self, port: int) -> None:
+    def _make_packaging(self, address: str) -> None:
         """A copy of the checkout's packaging files with three distributions and short builds."""
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, self.packaging / part, symlinks=True)
-        _script(self.packaging / "bin/make-debianish-package", SHORT_BUILD.replace("@PORT@", str(port)))
+        _script(self.packaging / "bin/make-debianish-package", SHORT_BUILD.replace("@ADDRESS@", address))
         _script(self.packaging / "jobs/in-container/install-gate", SHORT_GATE)
         # What is made here depends on nothing that Debian has.
         forget_debian(self.packaging / "jobs/in-container/check-offer")

@@ -264,6 +264,7 @@ read_release() { # DIRECTORY
 # HHVM_MEMORY  in Docker's form, such as 8g, or none (default: seven eighths of
 #              the engine's, so that the engine and its neighbours have the rest)
 # HHVM_PIDS    how many processes and threads, or none (default: 16384)
+# HHVM_CGROUP  if set, the cgroup that containers are below
 set_confinement() {
   local capability memory=${HHVM_MEMORY:-} pids=${HHVM_PIDS:-16384}
   confinement=(--init --log-driver none --security-opt no-new-privileges --cap-drop ALL)
@@ -276,6 +277,7 @@ set_confinement() {
   fi
   if [ "$memory" != none ]; then confinement+=(--memory "$memory"); fi
   if [ "$pids" != none ]; then confinement+=(--pids-limit "$pids"); fi
+  if [ -n "${HHVM_CGROUP-}" ]; then confinement+=(--cgroup-parent "$HHVM_CGROUP"); fi
 }
 
 # What every container of ours is given; fills the array container_options.
@@ -286,7 +288,25 @@ set_container_options() {
   if [ -n "${HHVM_JOB-}" ]; then container_options+=(--label "hhvm.job=$HHVM_JOB"); fi
   # And whose job it is, where several share an engine.
   if [ -n "${HHVM_WORK-}" ]; then container_options+=(--label "hhvm.work=$HHVM_WORK"); fi
-  if [ -n "${HHVM_DOCKER_NETWORK-}" ]; then container_options+=(--network "$HHVM_DOCKER_NETWORK"); fi
+  choose_network
+  container_options+=(--network "$network")
+}
+
+# Sets network to HHVM_DOCKER_NETWORK, or to the one that jobs have for
+# themselves, which is made if it is missing: a bridge, whose containers reach
+# neither each other nor what listens on this machine's 127.0.0.1.
+# plugins/hhvm_packaging/workers/docker.py makes the same.
+choose_network() {
+  network=${HHVM_DOCKER_NETWORK:-hhvm-jobs}
+  if [ -n "${HHVM_DOCKER_NETWORK-}" ]; then return; fi
+  for _ in 1 2 3 4 5; do
+    if docker network inspect hhvm-jobs >/dev/null 2>&1 ||
+      docker network create --driver bridge --opt com.docker.network.bridge.enable_icc=false \
+        --opt com.docker.network.bridge.name=hhvm-jobs hhvm-jobs >/dev/null; then return; fi
+    # Another process may be about to make it.
+    sleep 1
+  done
+  die "there is no network hhvm-jobs, and Docker cannot make it; see its message above"
 }
 
 # The three mounts that a distribution's make-package relies on, after

@@ -93,6 +93,13 @@ PackagingRef = Annotated[
         "HEAD for the default branch, or refs/heads/… or refs/tags/… with * for any characters",
     ),
 ]
+NetworkName = Annotated[
+    str,
+    _matches(
+        r"(?!(bridge|default|host|none)$)[A-Za-z0-9][A-Za-z0-9_.-]+",
+        "the name of a Docker network that jobs have for themselves, so neither host nor bridge",
+    ),
+]
 Schedule = Annotated[str, AfterValidator(cron.check)]
 
 KEYS_IN_JOB = "/root/.ssh"
@@ -372,8 +379,9 @@ class Settings(BaseSettings):
     docker_push_keys: Directory | None = None
     """The same for the job that reads a release from the staging repository and pushes it to the public
     one."""
-    docker_network: str = ""
-    """The network of all containers of a job. Empty: the engine's default."""
+    docker_network: NetworkName = "hhvm-jobs"
+    """The network of all containers of a job. If the engine does not have it, it is made: a bridge whose
+    containers do not reach each other."""
 
     notify: list[Channel] = []
     """Who is notified of failed runs, of missing nightlies and of releases that wait for approval."""

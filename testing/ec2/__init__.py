@@ -11,7 +11,8 @@ termination mean what they mean on EC2, for the containers that the user data st
 
 What differs from EC2:
 
-- An instance has the host's network and engine. It sees others' containers, and container names are shared.
+- An instance has the host's network and engine. It sees others' containers, and the names of containers and
+  the jobs' network are shared.
 - It shares only the volumes of ``instance/Dockerfile`` with its containers.
 - The account has the roles of ``deploy/aws/roles.yaml``. Airflow and the instances may do what their roles
   say, any other caller everything. Nothing is launched without the metadata options ``IMDS``.

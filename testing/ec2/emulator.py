@@ -27,6 +27,7 @@ from moto.moto_server.werkzeug_app import (
 from werkzeug.serving import make_server
 
 from hhvm_packaging.settings import Settings
+from hhvm_packaging.workers.docker import ensure_network
 from testing import account
 from testing.ec2.demands import ACCOUNT, REGION
 from testing.ec2.gateway import Call, Fault, Gateway, Launch
@@ -61,6 +62,8 @@ def emulated_ec2(*, seconds_per_minute: float = 60, boots_at_once: int = 4) -> G
         moto_api_backend.reset()
         stack.callback(moto_api_backend.reset)
         engine = stack.enter_context(contextlib.closing(docker.APIClient(f"unix://{socket}", timeout=120)))
+        # What an instance makes, goes with it, but the instances share this.
+        ensure_network(engine, Settings().docker_network)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ec2-")))
         host = Host(engine, socket, directory, stack.enter_context(_event_loop()))
         ec2 = EC2(host, seconds_per_minute, boots_at_once)

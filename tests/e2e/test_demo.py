@@ -18,6 +18,7 @@ import httpx
 import psutil
 import pytest
 
+from demo import jobs_network
 from demo.stack import DOWNLOADS, SCRATCH, USER
 from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER, Newcomer
 from testing.secret_search import SecretSearch
@@ -311,6 +312,20 @@ def test_a_command_follows_its_run_to_the_end(newcomer: Newcomer) -> None:
     for task in ("plan", *(f"make_binary_package {distro}" for distro in DISTROS), "build_report"):
         assert f"success      {task}\n" in done.stdout
     assert done.stdout.endswith(f"{BUILD}: success\n")
+
+
+def test_services_listen_to_this_machine_alone_and_the_public_bucket_to_jobs(newcomer: Newcomer) -> None:
+    stack = newcomer.stack
+    listening = {
+        connection.laddr[:2]
+        for process in stack.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    jobs = jobs_network.gateway()
+    assert (jobs, stack.ports.downloads) in listening
+    assert {address for address, port in listening if port != stack.ports.downloads} == {"127.0.0.1"}
+    assert {address for address, port in listening if port == stack.ports.downloads} == {jobs}
 
 
 # After releases, failures, notifications and commands, and while the services run.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import HttpUrl
 
-from demo import signing_key
+from demo import jobs_network, signing_key
 from hhvm_packaging.apt import index
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.attempt_id import AttemptId
@@ -59,7 +59,6 @@ class Public:
                 "suites": {"nightly": ["DISTRO"], "release": ["DISTRO"]},
                 "nightly_schedule": "",
                 "canary_patience": 0,
-                "docker_network": "host",
             }
         )
 
@@ -89,10 +88,10 @@ class Public:
 
 
 @pytest.fixture
-def public(bench: Bench, s3_directory: Path) -> Iterator[Public]:
+def public(bench: Bench, s3_directory: Path, docker_engine: None) -> Iterator[Public]:
     """1.0.0, published for both distributions."""
     directory = s3_directory / bench.settings.downloads_bucket
-    with website(directory) as site:
+    with website(directory, jobs_network.gateway()) as site:
         public = Public(bench, site, directory)
         bench.update(bench.build("1.0.0"))
         yield public

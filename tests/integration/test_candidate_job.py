@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo import signing_key
+from demo import jobs_network, signing_key
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.publishing.candidates import Candidate
@@ -86,10 +86,8 @@ def test_all_packages_of_a_build_are_offered_in_its_suite_and_can_be_had(
     bench.propose(plan)
     verify(worker, bench, plan, BOOKWORM)
     bench.update(plan)
-    with website(s3_directory / bench.settings.downloads_bucket) as public:
-        worker.settings = worker.settings.model_copy(
-            update={"public_url": public.url, "docker_network": "host"}
-        )
+    with website(s3_directory / bench.settings.downloads_bucket, jobs_network.gateway()) as public:
+        worker.settings = worker.settings.model_copy(update={"public_url": public.url})
         verify(worker, bench, plan, BOOKWORM, VerifyPublished)
     offered = {stanza.package for stanza in bench.suite("bookworm").read().packages["amd64"].stanzas}
     assert offered == {"hhvm", *(deb.package for deb in build_all("1"))}

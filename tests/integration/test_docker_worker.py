@@ -6,9 +6,9 @@ import asyncio
 import shutil
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -17,7 +17,7 @@ from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Store
-from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker
+from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker, ensure_network
 from hhvm_packaging.workers.job import Input, Job, JobFailed, TryAgain
 
 if TYPE_CHECKING:
@@ -120,13 +120,33 @@ def test_a_job_that_leaves_a_file_with_a_name_that_no_artifact_may_have_fails(be
     assert list(bench.store.scratch.keys(str(job.outputs))) == []
 
 
-def test_a_job_is_in_the_network_that_the_settings_name(bench: Bench) -> None:
-    settings = bench.settings.model_copy(update={"docker_network": "host"})
-    bench.worker = DockerWorker(bench.worker.engine, settings)
-    own = urlsplit(bench.store.scratch.s3.meta.endpoint_url)
-    job = bench.job(f"exec 3<>/dev/tcp/{own.hostname}/{own.port}")
-    bench.run(job)
-    assert bench.worker.collect(bench.name, ATTEMPT, job, bench.store).exit_status == 0
+@pytest.mark.parametrize("length", [12, 40])
+def test_a_job_is_in_the_network_that_the_settings_name_which_is_made(bench: Bench, length: int) -> None:
+    name = f"hhvm-{uuid.uuid4().hex}"[:length]
+    engine = bench.worker.engine
+    bench.worker = DockerWorker(engine, bench.settings.model_copy(update={"docker_network": name}))
+    try:
+        bench.start(bench.job("sleep 600"))
+        container = engine.inspect_container(bench.name)
+        [network] = engine.networks(names=[name])
+        assert list(container["NetworkSettings"]["Networks"]) == [name]
+        assert network["Driver"] == "bridge"
+        assert network["Options"]["com.docker.network.bridge.enable_icc"] == "false"
+    finally:
+        bench.worker.remove(bench.name)
+        engine.remove_network(name)
+
+
+def test_processes_that_miss_the_network_at_once_make_one(docker_engine: None) -> None:
+    name = f"hhvm-{uuid.uuid4().hex}"[:15]
+    engines = [connections.docker_worker().engine for _ in range(4)]
+    try:
+        with ThreadPoolExecutor() as pool:
+            made = [pool.submit(ensure_network, engine, name) for engine in engines]
+        assert len({future.result()["Id"] for future in made}) == 1
+        assert len(engines[0].networks(names=[name])) == 1
+    finally:
+        engines[0].remove_network(name)
 
 
 def test_a_pause_is_over_with_the_job(bench: Bench) -> None:

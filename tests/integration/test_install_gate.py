@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo import signing_key
+from demo import jobs_network, signing_key
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.apt.suite import Suite
 from hhvm_packaging.settings import Settings
@@ -93,11 +93,11 @@ class Website(http.server.ThreadingHTTPServer):
     broken = False
 
     def __init__(self, directory: Path) -> None:
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+        super().__init__((jobs_network.gateway(), 0), partial(Handler, directory=str(directory)))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return f"http://{self.server_address[0]!s}:{self.server_port}"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -164,7 +164,6 @@ class Bench:
             PUBLIC_URL=f"{self.website.url}/",
             REPOSITORY="debian",
             SUITE=suite,
-            HHVM_DOCKER_NETWORK="host",
         )
         return self.worker.log
 

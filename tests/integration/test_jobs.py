@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from demo import jobs_network
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -48,10 +50,10 @@ def git(repository: Path, *arguments: str) -> str:
 def served(directory: Path) -> Generator[str]:
     """The URL of a web server over ``directory``, for as long as the ``with`` statement takes."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer((jobs_network.gateway(), 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http://{server.server_address[0]!s}:{server.server_port}"
         finally:
             server.shutdown()
 
@@ -70,14 +72,12 @@ class Worker:
     def command(self, job: str, *options: str, **env: str) -> list[str]:
         """What the worker runs. Variables for the engine are the container's, the others are the job's."""
         files = {"expected": env.pop("EXPECTED")} if "EXPECTED" in env else {}
-        network = env.pop("HHVM_DOCKER_NETWORK", "")
         limit = int(env.pop("HHVM_TIME_LIMIT", "1200"))
         content = {"script": job, "environment": env, "files": files, "time_limit": limit}
         (self.work / "job.json").write_text(json.dumps(content))
         mounts = [f"--volume={SOCKET}:{SOCKET}", f"--volume={self.work}:{self.work}"]
-        variables = [f"--env=HHVM_DOCKER_NETWORK={network}"]
         runner = [str(self.work / "packaging/jobs/run"), str(self.work)]
-        return ["docker", "run", "--rm", "--init", *mounts, *variables, *options, self.image, *runner]
+        return ["docker", "run", "--rm", "--init", *mounts, *options, self.image, *runner]
 
     def run(self, job: str, **env: str) -> subprocess.CompletedProcess[str]:
         return run(*self.command(job, **env))
@@ -268,7 +268,6 @@ def make_input(worker: Worker, repositories: Path, public_url: str = "http://127
         "PUBLIC_URL": public_url,
         "REPOSITORY": "debian",
         "SUITE": "bookworm",
-        "HHVM_DOCKER_NETWORK": "host",
     }
 
 
@@ -462,7 +461,6 @@ def verify(published: Path, expected: str) -> subprocess.CompletedProcess[str]:
             PUBLIC_URL=url,
             REPOSITORY="debian",
             IN=str(expects),
-            HHVM_DOCKER_NETWORK="host",
         )
 
 

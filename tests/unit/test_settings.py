@@ -104,6 +104,10 @@ def test_no_variable_with_the_prefix_is_ignored(name: str) -> None:
         ("EC2__MACHINES", '{"make-package": {}}', "Allowed: a script of jobs"),
         ("EC2__REGION", "Oregon", "Allowed: an AWS region"),
         ("DOCKER_URL", "/var/run/docker.sock", "Allowed: an engine's URL"),
+        ("DOCKER_NETWORK", "", "Allowed: the name of a Docker network"),
+        ("DOCKER_NETWORK", "host", "neither host nor bridge"),
+        ("DOCKER_NETWORK", "bridge", "neither host nor bridge"),
+        ("DOCKER_NETWORK", "container:hhvm-job", "Allowed: the name of a Docker network"),
         ("AWS_CONN_ID", "aws://key:secret@", "Allowed: the id of an Airflow connection"),
     ],
 )

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,6 +70,10 @@ _LARGEST_LABELS = 64 << 10
 """Bytes."""
 _WAITING = ThreadPoolExecutor(8, thread_name_prefix="end-of-a-job")
 """The threads that wait for containers to end. While all are in use, other jobs are polled."""
+_LONGEST_INTERFACE = 15
+"""Characters of the name of a network interface (Linux's IFNAMSIZ, without the NUL)."""
+_LONGEST_MAKING = 5
+"""Seconds for which another process may have begun to make the network, which is not there yet."""
 _LEAST_PAUSE = 0.1
 """Seconds. While a container is being removed, the engine answers at once that it has ended."""
 
@@ -193,6 +198,7 @@ class DockerWorker(Worker):
             raise attempts.failed(store, job, name, attempt, Failure.JOB, damaged)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
+            ensure_network(self.engine, self.settings.docker_network)
             self._create(
                 name,
                 job,
@@ -328,7 +334,7 @@ class DockerWorker(Worker):
                 **self.settings.container_limits.variables(),
             },
             host_config=self.engine.create_host_config(
-                binds=volumes, network_mode=self.settings.docker_network or None, **self._confinement()
+                binds=volumes, network_mode=self.settings.docker_network, **self._confinement()
             ),
         )
 
@@ -372,13 +378,43 @@ class DockerWorker(Worker):
             container: dict[str, Any] = self.engine.create_container(
                 self.job_image(),
                 command=["rm", "-rf", "--", str(directory)],
-                host_config=self.engine.create_host_config(binds=[f"{parent}:{parent}"]),
+                host_config=self.engine.create_host_config(binds=[f"{parent}:{parent}"], network_mode="none"),
             )
             try:
                 self.engine.start(container["Id"])
                 self.engine.wait(container["Id"])
             finally:
                 self._remove_container(container["Id"])
+
+
+def ensure_network(engine: APIClient, name: str) -> dict[str, Any]:
+    """Return the engine's description of the jobs' network, which is made if it is missing.
+
+    It is a bridge, so what listens on the machine's loopback addresses is out of reach, and its containers do
+    not reach each other. Raises docker.errors.APIError.
+    """
+    options = {
+        "com.docker.network.bridge.enable_icc": "false",
+        # Two networks may have one name, but not one interface: of several processes, one makes it.
+        "com.docker.network.bridge.name": _interface(name),
+    }
+    deadline = time.monotonic() + _LONGEST_MAKING
+    while True:
+        with suppress(NotFound):
+            return dict(engine.inspect_network(name))
+        try:
+            engine.create_network(name, driver="bridge", options=options, check_duplicate=True)
+        except APIError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LEAST_PAUSE)
+
+
+def _interface(network: str) -> str:
+    """The name of the network's interface on the engine's machine: a firewall's rules may name it."""
+    if len(network) <= _LONGEST_INTERFACE:
+        return network
+    return f"hhvm-{hashlib.sha256(network.encode()).hexdigest()[:10]}"
 
 
 def _fetch(item: Input, directory: Path, store: Store) -> str | None:
