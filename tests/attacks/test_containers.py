@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from testing.escapes import escape, surroundings
 from testing.hostile_build import HostileBuild
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ def test_a_build_has_no_engine_and_no_credentials(build: HostileBuild) -> None:
         *("/opt/hhvm-distro-packaging", "/opt/hhvm-packaging", "/opt/hhvm-packaging/bin"),
         *("/opt/hhvm-packaging/distros", "/var/out"),
     }
+
+
+def test_a_build_gets_at_no_service_no_other_container_and_no_file_of_its_machine(
+    tmp_path: Path, s3: S3Client, job_image: str
+) -> None:
+    with surroundings(tmp_path) as around:
+        assert around.judge(escape(around, s3, seed=1, seconds=3)) == []
 
 
 def test_every_container_of_a_job_has_limits(build: HostileBuild) -> None:
