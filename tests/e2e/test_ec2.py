@@ -39,6 +39,7 @@ from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers.ec2 import JOB_TAG
 from testing import room
 from testing.ec2 import AMI_PARAMETER, EC2, REGION, emulated_ec2
+from testing.secret_search import SecretSearch
 from testing.serving import serving
 from testing.unhurried import DEADLINE, UNHURRIED
 
@@ -499,3 +500,15 @@ def test_airflow_is_stopped_altogether_and_the_reaper_runs_later(deployment: Dep
     assert f"ended instance {instance}" in said
     assert "is failed" in said
     deployment.nothing_is_left("Airflow stopped altogether", since, by="the reaper")
+
+
+# After all the others.
+def test_no_launch_and_nothing_that_an_instance_left_has_a_secret(deployment: Deployment) -> None:
+    search, scratch = SecretSearch(deployment.stack), deployment.store.scratch
+    seen = {f"launch of {launch.instances}": launch for launch in deployment.ec2.launches}
+    texts = {name: f"{launch.user_data}{launch.parameters}" for name, launch in seen.items()}
+    assert all("HHVM_DIRECTORY" in text for text in texts.values())
+    left = {key: scratch.get(key) or b"" for key in scratch.keys("jobs/")}
+    assert any(key.endswith(keys.LOG) for key in left)
+    found = {name: search.text(text) for name, text in (texts | left).items()}
+    assert {name: secrets for name, secrets in found.items() if secrets} == {}
