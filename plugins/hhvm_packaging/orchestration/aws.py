@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import boto3
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.exceptions import NoRegionError
 
 from hhvm_packaging import environment
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.settings import Settings, settings
 
 if TYPE_CHECKING:
     from botocore.config import Config
 
 
+class NoRegion(PackagingError):
+    """A connection to AWS does not say in which region. The message says what to set."""
+
+    def __init__(self, conn_id: str, service: str) -> None:
+        super().__init__(
+            f"The connection {conn_id} has no region for {service}. Add region_name to its extra fields, "
+            f'such as {{"region_name": "{settings().ec2.region}"}}, or set AWS_DEFAULT_REGION'
+        )
+
+
 def client(service: str, *, region: str | None = None, config: Config | None = None) -> Any:
     """A boto3 client of a service. Region and configuration are the connection's, unless they are given.
 
-    Raises InvalidSettings if an extra field of the connection is one of our settings.
+    Raises InvalidSettings if an extra field of the connection is one of our settings, NoRegion if the service
+    needs a region and there is none.
     """
     conn_id = settings().aws_conn_id
     hook = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region, config=config)
     environment.refuse_in_extra(conn_id, hook.conn_config.extra_config, Settings)
-    return hook.get_conn()
+    try:
+        made: Any = hook.get_conn()
+    except NoRegionError as error:
+        raise NoRegion(conn_id, service) from error
+    is_amazons_store = service == "s3" and "amazonaws" in made.meta.endpoint_url
+    # Without one boto3 asks S3 in us-east-1, which redirects. Other stores have no regions.
+    if is_amazons_store and not (region or hook.region_name or boto3.Session().region_name):
+        raise NoRegion(conn_id, service)
+    return made
