@@ -36,10 +36,11 @@ from hhvm_packaging.upkeep import orphans, reaping
 
 @task(queue=queues.WORKERS)
 def reap() -> list[str]:
-    """End unused workers. Returns which and why, a line for each."""
+    """End unused workers, and remove old images. Returns which and why, a line for each."""
+    worker = connections.worker()
     with connections.airflow_api() as api:
-        ended = reaping.reap(connections.worker(), api, now=time.time())
-        return task_context.log_warnings(metric_sender.count_leaked(ended))
+        ended = reaping.reap(worker, api, now=time.time())
+        return [*task_context.log_warnings(metric_sender.count_leaked(ended)), *worker.tidy()]
 
 
 @task

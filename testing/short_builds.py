@@ -88,7 +88,12 @@ class Deployment(Newcomer):
         self.control = BuildControl()
         self._make_packaging(f"{self.control.server_address[0]!s}/{self.control.server_port}")
         (var / "settings.json").write_text(
-            json.dumps({"PACKAGING_ROOT": str(self.packaging), "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY]})
+            json.dumps({
+                "PACKAGING_ROOT": str(self.packaging),
+                "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY],
+                # Such a build depends on nothing.
+                "DEPENDENCIES_IMAGE_DAYS": 0,
+            })
         )
 
     def _make_packaging(self, address: str) -> None:

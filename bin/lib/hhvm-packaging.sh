@@ -280,6 +280,14 @@ set_confinement() {
   if [ -n "${HHVM_CGROUP-}" ]; then confinement+=(--cgroup-parent "$HHVM_CGROUP"); fi
 }
 
+# Prints the id of an image, which is fetched if the engine does not have it.
+find_image() { # NAME
+  if ! docker image inspect --format '{{.Id}}' "$1" 2>/dev/null; then
+    docker pull --quiet "$1" >&2 || die "Docker cannot pull the image $1; see its message above"
+    docker image inspect --format '{{.Id}}' "$1"
+  fi
+}
+
 # What every container of ours is given; fills the array container_options.
 set_container_options() {
   set_confinement

@@ -370,6 +370,9 @@ class Settings(BaseSettings):
     """Job directories; the Docker engine must see them at the same path."""
     docker_job_image: NonEmpty = "hhvm-packaging-job"
     """The image of the jobs' own containers, built from jobs/Dockerfile."""
+    dependencies_image_days: Annotated[int, Field(ge=0)] = 7
+    """How many days an image with a distribution's build dependencies is used on a Docker engine. Then it is
+    made again, with the packages that the distribution has by then. 0: each build installs them itself."""
     docker_volumes: list[NonEmpty] = []
     """Further volumes of the containers of all jobs, in the form of ``docker run --volume``: mirrors, local
     repositories. Git keys do not belong here."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import io
+import json
 import shutil
+import tarfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +16,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration import connections
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store.buckets import Store
-from hhvm_packaging.workers.docker import JOB_LABEL, DockerWorker, ensure_network
+from hhvm_packaging.workers.docker import (
+    DEPENDENCIES_LABEL,
+    JOB_LABEL,
+    DockerWorker,
+    ensure_network,
+)
 from hhvm_packaging.workers.job import Input, Job, JobFailed, TryAgain
 
 if TYPE_CHECKING:
@@ -316,3 +326,41 @@ def test_only_a_job_that_asks_for_it_reaches_the_engine(bench: Bench) -> None:
     bench.run(job)
     with pytest.raises(JobFailed, match="exit status 1"):
         bench.worker.collect(bench.name, ATTEMPT, job, bench.store)
+
+
+def image_of(created: str) -> bytes:
+    """An image with a label as those with build dependencies have, of that time."""
+    layer = io.BytesIO()
+    tarfile.open(fileobj=layer, mode="w").close()
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": created,
+        "config": {"Labels": {DEPENDENCIES_LABEL: "debian-12-bookworm"}},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(layer.getvalue())}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [], "Layers": ["layer.tar"]}]
+    image = io.BytesIO()
+    with tarfile.open(fileobj=image, mode="w") as tar:
+        for name, content in (
+            ("layer.tar", layer.getvalue()),
+            ("config.json", json.dumps(config).encode()),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return image.getvalue()
+
+
+def test_images_with_build_dependencies_that_are_too_old_are_removed_and_named(bench: Bench) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    old, young = (
+        bench.worker.engine.load_image(image_of((now - datetime.timedelta(days=days)).isoformat()))
+        for days in (8, 6)
+    )
+    ids = [next(iter(loaded))["stream"].strip().rpartition("Loaded image ID: ")[2] for loaded in (old, young)]
+    said = "\n".join(bench.worker.tidy())
+    assert f"removed image {ids[0]}: build dependencies of 'debian-12-bookworm', 8.0 days old" in said
+    assert ids[1] not in said
+    bench.worker.engine.remove_image(ids[1])

@@ -22,7 +22,7 @@ import pytest
 from demo import jobs_network
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSED_ON = {"PATH", "HOME", "DOCKER_HOST"}
@@ -64,6 +64,7 @@ class Worker:
     def __init__(self, work: Path, image: str) -> None:
         self.work = work
         self.image = image
+        self.made: set[str] = set()
         for name in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / name, work / "packaging" / name, symlinks=True)
         (work / "in").mkdir()
@@ -295,6 +296,84 @@ def test_a_pkgver_copied_from_another_distribution_is_refused(worker: Worker, re
     (worker.work / "packaging/distros/debian-12-bookworm/PKGVER").write_text("1~trixie\n")
     worker.run("make-binary-package", **env)
     assert "PKGVER must be N~bookworm, as DISTRIBUTION says; it says 1~trixie" in worker.log
+
+
+# Build dependencies
+
+
+@pytest.fixture
+def dependencies(worker: Worker) -> Iterator[Worker]:
+    """A worker whose images with build dependencies hold a file in place of packages; they are removed."""
+    worker.write("packaging/jobs/in-container/install-dependencies", f"echo {uuid.uuid4()} >/made")
+    yield worker
+    run("docker", "image", "rm", "--force", *worker.made)
+
+
+def image(worker: Worker, days: int = 7) -> str:
+    """The id of the image for bookworm, which is made if need be."""
+    script = """
+      . "$(dirname "$0")/../bin/lib/hhvm-packaging.sh"
+      export TMPDIR=${OUT%/*}
+      "$(dirname "$0")/dependencies-image" "$(find_image debian:bookworm)" >"${OUT%/*}/image"
+    """
+    worker.run_script(script, DISTRO="debian-12-bookworm", HHVM_DEPENDENCIES_DAYS=str(days))
+    assert worker.result["exit_status"] == 0, worker.log
+    made = (worker.work / "image").read_text().strip()
+    worker.made.add(made)
+    return made
+
+
+def test_an_image_with_build_dependencies_is_made_once_for_what_a_build_needs(dependencies: Worker) -> None:
+    control = dependencies.work / "packaging/distros/debian-12-bookworm/debian/control"
+    first = image(dependencies)
+    assert "making an image" in dependencies.log
+    control.write_text(control.read_text() + " More words.\n")
+    assert image(dependencies) == first
+    assert "making an image" not in dependencies.log
+    control.write_text(control.read_text().replace(" cmake,\n", " cmake, meson,\n"))
+    assert image(dependencies) != first
+
+
+def test_an_image_with_build_dependencies_that_is_too_old_is_made_again(dependencies: Worker) -> None:
+    assert image(dependencies, days=1) != image(dependencies, days=0)
+
+
+def test_an_image_with_build_dependencies_belongs_to_no_job(dependencies: Worker) -> None:
+    # Else whoever ends the job that made it would end the containers that use it.
+    made = image(dependencies)
+    labels = json.loads(run("docker", "image", "inspect", "--format", "{{json .Config.Labels}}", made).stdout)
+    assert labels["hhvm.dependencies"] == "debian-12-bookworm"
+    assert not labels["hhvm.job"]
+
+
+def test_a_build_has_the_image_with_its_dependencies_and_its_install_test_has_not(
+    dependencies: Worker, repositories: Path
+) -> None:
+    env = make_input(dependencies, repositories)
+    made = image(dependencies)
+    dependencies.write("packaging/jobs/check-packages", ':>"$3"')
+    dependencies.write("packaging/jobs/in-container/install-gate", "! cat /made && echo none in the gate")
+    make_package = dependencies.work / "packaging/distros/debian-12-bookworm/make-package"
+    make_package.unlink()
+    dependencies.write("packaging/distros/debian-12-bookworm/make-package", "cat /made && touch /var/out/a")
+    dependencies.run("make-binary-package", HHVM_DEPENDENCIES_DAYS="7", **env)
+    assert dependencies.result["exit_status"] == 0, dependencies.log
+    assert f"the build dependencies are those of the image {made}" in dependencies.log
+    assert dependencies.log.count("none in the gate") == 2
+
+
+def test_a_build_whose_dependencies_cannot_be_installed_beforehand_goes_on_without(
+    dependencies: Worker, repositories: Path
+) -> None:
+    env = make_input(dependencies, repositories)
+    dependencies.write("packaging/jobs/in-container/install-dependencies", "echo no such package; exit 100")
+    make_package = dependencies.work / "packaging/distros/debian-12-bookworm/make-package"
+    make_package.unlink()
+    dependencies.write("packaging/distros/debian-12-bookworm/make-package", "touch /var/out/a")
+    del env["REPOSITORY"]
+    dependencies.run("make-binary-package", HHVM_DEPENDENCIES_DAYS="7", **env)
+    assert dependencies.result["exit_status"] == 0, dependencies.log
+    assert "there is no image with the build dependencies, for the reason above" in dependencies.log
 
 
 # Publishing a release's source

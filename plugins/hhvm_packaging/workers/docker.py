@@ -60,10 +60,17 @@ if TYPE_CHECKING:
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
 
+DEPENDENCIES_LABEL = "hhvm.dependencies"
+"""The label of images with build dependencies, which jobs/dependencies-image makes."""
+MOST_DEPENDENCIES = 12
+"""So many such images stay, the newest ones: each has hundreds of megabytes."""
+
 _ATTEMPT_LABEL = "hhvm.build"
 _CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID"]
 """What root may do in a job's container: as much as in those that the job starts; see bin/lib."""
 _DIGEST_LABEL = "hhvm.digest"
+_DAY, _HOUR = 86_400, 3_600
+"""Seconds."""
 _ENGINE_SOCKET = "unix://"
 _LABELS = "labels.json"
 _LARGEST_LABELS = 64 << 10
@@ -289,6 +296,22 @@ class DockerWorker(Worker):
         """Remove the job's containers and its work directory."""
         self.remove(found.name)
 
+    def tidy(self) -> Iterator[str]:
+        """Remove the images with build dependencies that are too old, or too many. No container uses them."""
+        images = self.engine.images(filters={"label": DEPENDENCIES_LABEL})
+        # An hour more: a job that found one young enough starts its container by then.
+        days = self.settings.dependencies_image_days
+        since = time.time() - (days * _DAY + _HOUR if days else 0)
+        for number, image in enumerate(sorted(images, key=lambda image: image["Created"], reverse=True)):
+            if image["Created"] >= since and number < MOST_DEPENDENCIES:
+                continue
+            try:
+                self.engine.remove_image(image["Id"])
+            except APIError:
+                continue  # It is used, or another client has removed it.
+            age, distro = (time.time() - image["Created"]) / _DAY, image["Labels"][DEPENDENCIES_LABEL]
+            yield f"removed image {image['Id']}: build dependencies of {distro!a}, {age:.1f} days old"
+
     def _labels(self, name: str) -> dict[str, str]:
         """The labels that the job was started with, read from its work directory; empty if they are lost."""
         try:
@@ -331,6 +354,7 @@ class DockerWorker(Worker):
                 "HHVM_JOB": name,
                 "HHVM_WORK": str(self.settings.docker_work_directory),
                 "HHVM_DOCKER_NETWORK": self.settings.docker_network,
+                "HHVM_DEPENDENCIES_DAYS": str(self.settings.dependencies_image_days),
                 **self.settings.container_limits.variables(),
             },
             host_config=self.engine.create_host_config(

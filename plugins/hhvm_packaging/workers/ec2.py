@@ -273,6 +273,11 @@ class Ec2Worker(Worker):
             if error.response["Error"]["Code"] != "InvalidVolume.NotFound":
                 raise
 
+    @override
+    def tidy(self) -> Iterator[str]:
+        """Do nothing: an instance keeps nothing for another one."""
+        return iter(())
+
     def _ways(
         self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], job_sha256: str
     ) -> Iterator[dict[str, Any]]:

@@ -67,3 +67,6 @@ class Worker(Protocol):
 
     def end(self, found: Found) -> None:
         """End what was found, and nothing of another attempt."""
+
+    def tidy(self) -> Iterator[str]:
+        """Remove what it keeps for later jobs and nobody needs any more. Yields what, a line for each."""
