@@ -6,7 +6,7 @@ Runs in the job image, with Debian's Python and python-debian. The result has
 - ``timed_out``, ``started``, ``finished``,
 - ``fault``: ``memory`` or ``disk`` if the job failed and lacked that; else empty. Facts decide: what the
   kernel killed, and the least space that was free while the job ran. What a log says decides nothing,
-- ``artifacts`` and ``left_out``, after success: see jobs/artifacts.py.
+- ``artifacts`` and ``left_out``, after success: see jobs/artifacts.py; ``facts``, which the script wrote.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Runner:
         return int(self.result["exit_status"]) if self._write() else NO_RESULT
 
     def _run(self) -> None:
-        for name in ("result.json", self.oom_mark.name):
+        for name in ("result.json", "facts.json", self.oom_mark.name):
             (self.work / name).unlink(missing_ok=True)
         self.log.write_bytes(b"")
         self.space.measure()
@@ -187,6 +187,7 @@ class Runner:
             **environment,
             "IN": str(self.work / "in"),
             "OUT": str(self.work / "out"),
+            "FACTS": str(self.work / "facts.json"),
             "HHVM_OOM_MARK": str(self.oom_mark),
             # Nobody is there to answer a question.
             "GIT_TERMINAL_PROMPT": "0",
@@ -247,7 +248,15 @@ class Runner:
         except artifacts.Unusable as error:
             self._fail(f"{name} succeeded, but what it left cannot be used: {error}")
         else:
-            self.result |= {"artifacts": found.artifacts, "left_out": found.left_out}
+            self.result |= {"artifacts": found.artifacts, "left_out": found.left_out, "facts": self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        """What the script wrote of how it worked."""
+        try:
+            facts: dict[str, Any] = json.loads((self.work / "facts.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        return facts
 
     def _fail(self, reason: str) -> None:
         self.result |= {"exit_status": self.result["exit_status"] or 1}

@@ -373,6 +373,11 @@ class Settings(BaseSettings):
     dependencies_image_days: Annotated[int, Field(ge=0)] = 7
     """How many days an image with a distribution's build dependencies is used on a Docker engine. Then it is
     made again, with the packages that the distribution has by then. 0: each build installs them itself."""
+    ccache_size: Annotated[int, Field(ge=0)] = 4096
+    """In MiB: how large a distribution's compiler cache may become, on Docker workers. 0: builds compile
+    everything."""
+    ccache_days: Annotated[int, Field(gt=0)] = 30
+    """How old the build may be whose compiler cache is used."""
     docker_volumes: list[NonEmpty] = []
     """Further volumes of the containers of all jobs, in the form of ``docker run --volume``: mirrors, local
     repositories. Git keys do not belong here."""

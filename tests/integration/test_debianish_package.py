@@ -21,6 +21,14 @@ pytestmark = pytest.mark.timeout(600)
 
 NAME = "debian-12-bookworm"
 VERSIONS = {"hhvm": "1.0.0", "hhvm-nightly": "2018.06.12"}
+CACHES = {
+    "hhvm": "echo cut >/opt/hhvm-ccache/ccache.tar",
+    "hhvm-nightly": (
+        "mkdir /tmp/cache; echo another >/tmp/cache/compiler; "
+        "tar -cf /opt/hhvm-ccache/ccache.tar -C /tmp/cache ."
+    ),
+}
+"""The compiler cache that each build gets."""
 
 CONTROL = """\
 Source: hhvm-nightly
@@ -48,6 +56,7 @@ Architecture: any
 Depends: hhvm-nightly:any (= ${binary:Version}), ${misc:Depends}
 Description: Header files for HHVM
 """
+BEFORE = "export CCACHE_MAXSIZE=50M\nmkdir /opt/hhvm-ccache\n"
 RULES = """\
 #!/usr/bin/make -f
 include /usr/share/dpkg/pkg-info.mk
@@ -146,9 +155,10 @@ def built(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Built:
     distros.load(root, NAME)
     (directory / "make-package").unlink()
     each = "".join(
-        f"VERSION={version} /opt/hhvm-packaging/bin/make-debianish-package\n" for version in VERSIONS.values()
+        f"{CACHES[kind]}\nVERSION={version} /opt/hhvm-packaging/bin/make-debianish-package\n"
+        for kind, version in VERSIONS.items()
     )
-    write(directory, {"make-package": f"#!/bin/sh\nset -e\n{each}"})
+    write(directory, {"make-package": f"#!/bin/sh\nset -e\n{BEFORE}{each}"})
     for path in ("make-package", "make-package.prebuild", "debian/rules", "../build-deps/build-a-tool"):
         (directory / path).chmod(0o755)
     out = root / "out"
@@ -202,3 +212,11 @@ def test_maintainer_scripts_ask_for_their_own_package(built: Built, kind: str, t
 def test_the_hook_and_the_upstream_directory_are_in_the_log(built: Built, kind: str) -> None:
     assert f"hook of {kind},\n" in built.log
     assert "the source has a debian/ of its own, which ours replaces" in built.log
+
+
+def test_a_compiler_cache_that_is_cut_or_of_another_compiler_is_ignored_and_the_log_says_so(
+    built: Built,
+) -> None:
+    assert "1.0.0, bookworm: the compiler cache is ignored: it is no whole tar file" in built.log
+    assert "2018.06.12, bookworm: the compiler cache is ignored: it is of another compiler" in built.log
+    assert (built.out / "ccache.tar").stat().st_size

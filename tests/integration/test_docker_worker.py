@@ -364,3 +364,17 @@ def test_images_with_build_dependencies_that_are_too_old_are_removed_and_named(b
     assert f"removed image {ids[0]}: build dependencies of 'debian-12-bookworm', 8.0 days old" in said
     assert ids[1] not in said
     bench.worker.engine.remove_image(ids[1])
+
+
+@pytest.mark.parametrize("stored", [b"poisoned", None])
+def test_a_cache_that_was_changed_or_is_gone_is_left_out_and_the_job_is_told_why(
+    bench: Bench, stored: bytes | None
+) -> None:
+    key = f"1.0.0/debian-12-bookworm/{ATTEMPT}/ccache.tar"
+    if stored is not None:
+        bench.store.scratch.put(key, stored)
+    cache = Input(key=key, name="ccache.tar", sha256=EMPTY_SHA256)
+    job = bench.job('ls "$IN"; cat "$IN/ccache.tar.refused"; ! cat "$IN/ccache.tar"')
+    bench.run(job.model_copy(update={"cache": cache}))
+    assert bench.worker.result(bench.name).exit_status == 0  # type: ignore[union-attr]
+    assert f"s3://{bench.store.scratch.name}/{key}" in bench.worker.log_file(bench.name).read_text()

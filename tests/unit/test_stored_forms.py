@@ -9,6 +9,7 @@ from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.planning.hold_records import Answer, Hold
 from hhvm_packaging.planning.manifests import PackageManifest
+from hhvm_packaging.workers.job import Facts
 
 DIRECTORY = "1.0.0/debian-12-bookworm/20261122T000000.000000Z/"
 MANIFEST: dict[str, Any] = {
@@ -77,7 +78,9 @@ TRIGGER: dict[str, Any] = {
 def test_a_manifest_names_its_directory_build() -> None:
     manifest = PackageManifest.model_validate(MANIFEST)
     assert manifest.directory == DIRECTORY
-    assert manifest.model_dump(mode="json") == MANIFEST | {"left_out": {}}
+    facts = Facts().model_dump(mode="json")
+    added = {"left_out": {}, "packaging_revision": "", "packaging_ref": "", "facts": facts}
+    assert manifest.model_dump(mode="json") == MANIFEST | added
 
 
 def test_a_hold_is_kept_under_the_name_by_which_answers_name_it() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from hhvm_packaging.apt.incoming import Incoming
+from hhvm_packaging.building import compiler_cache
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
@@ -137,15 +138,21 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                 "DISTRO": self.distro.name,
                 "SOURCE_SHA256": source.tarball.sha256,
                 "DEB_BUILD_PROFILES": " ".join(self._profiles()),
+                **({"CCACHE_SIZE": str(self.settings.ccache_size)} if self._compiles_with_cache else {}),
                 **({} if self.distro.not_published else self._where_published(release)),
             },
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
             ),
+            cache=compiler_cache.choose(release, self.distro, self.store, self.settings),
             outputs=keys.outputs(release, self.distro.name, attempt),
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,
         )
+
+    @property
+    def _compiles_with_cache(self) -> bool:
+        return compiler_cache.is_on(self.settings) and not self.distro.not_published
 
     def _where_published(self, release: Release) -> dict[str, str]:
         """What the install test upgrades from: see jobs/in-container/add-repository."""
@@ -173,6 +180,9 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             directory=str(job.outputs),
             artifacts=result.artifacts,
             left_out=result.left_out,
+            packaging_revision=self.plan.packaging_revision,
+            packaging_ref=self.plan.packaging_ref,
+            facts=result.facts,
         )
         if self.distro.not_published:
             _expect_anything(job, result)

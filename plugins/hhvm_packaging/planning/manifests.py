@@ -11,7 +11,7 @@ from hhvm_packaging.apt.incoming import Build
 from hhvm_packaging.apt.sources_index import Source
 from hhvm_packaging.package_claims import Allowed
 from hhvm_packaging.store import keys
-from hhvm_packaging.workers.job import Artifact
+from hhvm_packaging.workers.job import Artifact, Facts
 
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PACKAGE_SUFFIXES = (".deb", ".ddeb")
 """How the names of binary packages end. Ubuntu's automatic debug packages are .ddeb files."""
 
-_RECORDS = (".changes", ".buildinfo")
-"""What dpkg-buildpackage writes of a build. A repository has no place for it."""
+_RECORDS = (".changes", ".buildinfo", "ccache.tar")
+"""What is left of a build for later: what dpkg-buildpackage writes, and the compiler cache."""
 _SOURCE_SUFFIXES = (".dsc", ".diff.gz", ".tar.gz", ".tar.bz2", ".tar.lzma", ".tar.xz", ".asc")
 
 
@@ -68,6 +68,11 @@ class PackageManifest(BaseModel):
     artifacts: tuple[Artifact, ...]
     left_out: dict[str, str] = {}
     """Why other things that the build left are not published, by name. The job found them."""
+    packaging_revision: str = ""
+    """The commit of the packaging files; empty in manifests that older revisions wrote, like what follows."""
+    packaging_ref: str = ""
+    facts: Facts = Facts()
+    """The images that it was built in, and how much of it was compiled."""
 
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> PackageManifest | None:

@@ -241,6 +241,8 @@ class _Report:
 def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro) -> None:
     """Add what the distribution's build left and no publish takes, by name."""
     manifest = PackageManifest.read(report.store, plan.release, distro.name)
+    if manifest and (facts := manifest.facts.describe(manifest.docker_base)):
+        report.lines.append(f"       built {facts}")
     for name, reason in (manifest.not_published if manifest else {}).items():
         report.lines.append(f"       left out: {name}, because {distro.not_published or reason}")
 

@@ -20,6 +20,7 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.types import LogConfig
 from requests import RequestException
@@ -203,6 +204,8 @@ class DockerWorker(Worker):
         faults = run_all(fetches, at_once=self.settings.requests_at_once)
         if damaged := next(filter(None, faults), None):
             raise attempts.failed(store, job, name, attempt, Failure.JOB, damaged)
+        if job.cache and (why := _try_to_fetch(job.cache, directory / "in", store)):
+            (directory / "in" / f"{job.cache.name}.refused").write_text(why)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
             ensure_network(self.engine, self.settings.docker_network)
@@ -451,6 +454,17 @@ def _fetch(item: Input, directory: Path, store: Store) -> str | None:
     if sha256 == item.sha256:
         return None
     return f"s3://{store.scratch.name}/{item.key} has SHA-256 {sha256}, not {item.sha256}"
+
+
+def _try_to_fetch(item: Input, directory: Path, store: Store) -> str | None:
+    """Fetch an input that the job does without if it is damaged or gone. Return why it is not there."""
+    try:
+        fault = _fetch(item, directory, store)
+    except (BotoCoreError, ClientError) as error:
+        fault = f"s3://{store.scratch.name}/{item.key} cannot be read: {error}"
+    if fault:
+        (directory / item.name).unlink(missing_ok=True)
+    return fault
 
 
 def _fault(state: State, result: Result | None, job: Job) -> tuple[Failure, str]:

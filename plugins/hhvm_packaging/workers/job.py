@@ -19,6 +19,7 @@ NO_RESULT = 28
 """The exit status of jobs/run if there was no room even for its result; see jobs/runner.py."""
 
 RESULT_FILE = "result.json"
+Word = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,199}")
 LARGEST_RESULT = 16 << 20
 """Bytes. It may describe every package of a build."""
@@ -52,6 +53,9 @@ class Job(BaseModel):
     files: dict[str, str] = {}
     """Texts of any length that the script finds as files in its input directory, by name."""
     inputs: tuple[Input, ...] = ()
+    cache: Input | None = None
+    """An input that only saves time. With other bytes than it should have it is left out, and the job is
+    told why by a file of its name with ``.refused``."""
     outputs: str | None = None
     """Where the artifacts go: a prefix in scratch. None if the job makes none."""
     output_names: tuple[str, ...] = ()
@@ -83,7 +87,12 @@ class Job(BaseModel):
     @property
     def digest(self) -> str:
         """A digest of the job without its outputs. Jobs that do the same work have the same digest."""
-        left_out = {"outputs", "output_names", "depends_on" if self.depends_on is None else "packaging"}
+        left_out = {
+            "outputs",
+            "output_names",
+            "cache",
+            "depends_on" if self.depends_on is None else "packaging",
+        }
         if not self.files:
             left_out.add("files")  # Such a job has the digest that it had before there were any.
         if not self.pushes:
@@ -103,6 +112,36 @@ class Artifact(BaseModel):
     md5: str
     stanza: str | None = None
     """A .deb's entry for the Packages index, a .dsc's for the Sources index; None for other files."""
+
+
+class Facts(BaseModel):
+    """What a job says of how it worked. It is for people, and decides nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    base_image: Word = ""
+    """The id of the distribution's own image, which the build and the install gate had."""
+    base_digest: Word = ""
+    """The digest that a registry knows that image by; empty if it came from none."""
+    job_image: Word = ""
+    """The id of the image of the job's own container."""
+    dependencies_image: Word = ""
+    """The id of the image with the build dependencies; empty if the build installed them."""
+    compiler: Word = ""
+    """The compiler of the cache."""
+    cached: Annotated[int, Field(ge=0)] | None = None
+    """How many objects the compiler cache had. None without one."""
+    compiled: Annotated[int, Field(ge=0)] | None = None
+    """How many objects it did not have."""
+
+    def describe(self, docker_base: str) -> str:
+        """The facts as a line for people; empty if there are none."""
+        words = [f"in {docker_base}, {self.base_digest or self.base_image}"] if self.base_image else []
+        if self.dependencies_image:
+            words.append(f"with the build dependencies of {self.dependencies_image}")
+        if self.cached is not None and self.compiled is not None:
+            words.append(f"{self.cached} of {self.cached + self.compiled} objects from the compiler cache")
+        return "; ".join(words)
 
 
 class Failure(StrEnum):
@@ -143,6 +182,7 @@ class Result(BaseModel):
     artifacts: tuple[Artifact, ...] = ()
     left_out: dict[str, str] = {}
     """Why other things that the job left are not published, by name."""
+    facts: Facts = Facts()
 
     @classmethod
     def parse(cls, content: bytes) -> Result:
