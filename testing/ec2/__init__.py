@@ -9,6 +9,12 @@ termination mean what they mean on EC2, for the containers that the user data st
         [instance] = client.run_instances(ImageId=ec2.image_id, UserData="#!/bin/sh\nshutdown -h now", …)
         ec2.wait(instance["InstanceId"], "terminated")
 
+It is as strict as AWS, by AWS's documents, where a fault was found: each strictness names its document where
+it is. A test orders faults: no capacity, and quotas (``fail_launches``, ``limit_instances``, ``limit_spot``),
+instances that are listed late or end after their launch (``show_after``, ``doom_launches``, ``kill``,
+``reclaim``, ``hang``), calls that are throttled, refused or slow (``fail_calls``), and instances that boot
+without what others have (``boot_next``).
+
 What differs from EC2:
 
 - An instance has the host's network and engine. It sees others' containers, and the names of containers and
@@ -20,7 +26,7 @@ What differs from EC2:
 """
 
 from testing.ec2.demands import REGION
-from testing.ec2.emulator import AMI_PARAMETER, EC2, emulated_ec2, until
+from testing.ec2.emulator import AMI_PARAMETER, EC2, Boot, emulated_ec2, until
 from testing.ec2.gateway import AIRFLOW, IMDS, USER_DATA_LIMIT, Call, Launch
 
 __all__ = [
@@ -30,6 +36,7 @@ __all__ = [
     "IMDS",
     "REGION",
     "USER_DATA_LIMIT",
+    "Boot",
     "Call",
     "Launch",
     "emulated_ec2",

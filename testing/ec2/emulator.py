@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -30,7 +31,7 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.workers.docker import ensure_network
 from testing import account
 from testing.ec2.demands import ACCOUNT, REGION
-from testing.ec2.gateway import Call, Fault, Gateway, Launch
+from testing.ec2.gateway import Call, CallFault, Fault, Gateway, Launch
 from testing.ec2.machine import Host, Machine, exited, instance_image
 from testing.ec2.metadata import Metadata
 from testing.serving import serving
@@ -83,11 +84,34 @@ def api_alone() -> Generator[tuple[Gateway, str]]:
         threading.RLock(),
         settle=lambda: None,
         zone_of=lambda _: "",
-        alive=lambda: 0,
+        alive=lambda _: 0,
+        hidden=set,
+        console=lambda _: "",
     )
     server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=QuietHandler)
     with serving(server):
         yield gateway, f"http://127.0.0.1:{server.server_port}"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How an instance boots that is not as the others."""
+
+    without: tuple[str, ...] = ()
+    """The tools that are not installed, such as ``aws``: not every image has them."""
+    network_after: int = 0
+    """Seconds from the boot until there is a network."""
+    apt_locked: int = 0
+    """Seconds from the boot for which unattended-upgrades has dpkg's lock, see UnattendedUpgrades in Debian's
+    wiki."""
+
+    def variables(self) -> dict[str, str]:
+        """As the instance's own scripts read it."""
+        return {
+            "WITHOUT": " ".join(self.without),
+            "NETWORK_AFTER": str(self.network_after),
+            "APT_LOCKED": str(self.apt_locked),
+        }
 
 
 class EC2:
@@ -107,6 +131,12 @@ class EC2:
         self._lock = threading.RLock()
         """Held while states are read or changed."""
         self._machines: dict[str, Machine] = {}
+        self._seen_from: dict[str, float] = {}
+        """When an instance is shown first, by time.monotonic()."""
+        self._visible_after = 0.0
+        self._dooms: list[str] = []
+        self._doomed: dict[str, str] = {}
+        self._boots: list[Boot] = []
         self._changed = threading.Event()
         self._stopping = False
         self._watching = ThreadPoolExecutor(1, "instances")
@@ -120,6 +150,8 @@ class EC2:
             self._settle,
             self._zone_of,
             self._alive,
+            self._hidden,
+            self.console,
         )
         """The server's WSGI application."""
 
@@ -209,6 +241,32 @@ class EC2:
         """Let launches beyond so many instances fail, as those beyond an account's limit do."""
         self.gateway.account_limit = at_once
 
+    def limit_spot(self, at_once: int) -> None:
+        """Let requests for more spot instances fail, see "Spot Instance quotas" in the EC2 User Guide."""
+        self.gateway.spot_limit = at_once
+
+    def show_after(self, seconds: float) -> None:
+        """Let instances be shown that long after their launch, as if they were not there before.
+
+        See "Eventual consistency in the Amazon EC2 API" in the EC2 Developer Guide.
+        """
+        self._visible_after = seconds
+
+    def doom_launches(self, code: str, times: int = 1) -> None:
+        """Let the next instances be launched, and terminate while they are pending.
+
+        The ``code`` of their StateReason says why, see "StateReason" in the EC2 API Reference.
+        """
+        self._dooms += [code] * times
+
+    def fail_calls(self, code: str, times: int = 1, **more: Any) -> None:
+        """Let the next calls fail, or be late: see CallFault."""
+        self.gateway.call_faults.append(CallFault(code, times, **more))
+
+    def boot_next(self, boot: Boot) -> None:
+        """Let the next instance boot so."""
+        self._boots.append(boot)
+
     def lose_launches(self, code: str = "", times: int = 1) -> None:
         """Let the next launches happen but answer the error ``code``; without one, the connection dies."""
         self.gateway.faults.append(Fault(code, times, True))
@@ -258,9 +316,16 @@ class EC2:
                 if not machine.gone:
                     everything.callback(machine.remove)
 
-    def _alive(self) -> int:
-        """How many instances count against the account's limit."""
-        return sum(each.state in ("pending", "running") for each in self._backend.all_instances())
+    def _alive(self, market: str) -> int:
+        """How many instances count against the account's limit: of a market, or of all."""
+        return sum(
+            each.state in ("pending", "running") and (not market or each.lifecycle == market)
+            for each in self._backend.all_instances()
+        )
+
+    def _hidden(self) -> set[str]:
+        """The instances that EC2 does not show yet."""
+        return {name for name, since in self._seen_from.items() if since > time.monotonic()}
 
     def _zone_of(self, subnet: str) -> str:
         return next((zone for zone, name in self.subnets.items() if name == subnet), "")
@@ -274,7 +339,11 @@ class EC2:
                     "AWS_ENDPOINT_URL": self.endpoint,
                     "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{self.endpoint}/metadata/{instance.id}/",
                     "SECONDS_PER_MINUTE": str(self._seconds_per_minute),
+                    **(self._boots.pop(0) if self._boots else Boot()).variables(),
                 }
+                self._seen_from[instance.id] = time.monotonic() + self._visible_after
+                if self._dooms:
+                    self._doomed[instance.id] = self._dooms.pop(0)
                 self._machines[instance.id] = Machine(instance.id, self._host, self._image, environment)
                 _set(instance, "pending")
             elif not machine.gone and instance.state in _BEFORE:
@@ -317,6 +386,9 @@ class EC2:
     def _start(self, machine: Machine) -> None:
         with machine.lock:
             if self.state(machine.name) != "pending":
+                return
+            if code := self._doomed.get(machine.name):
+                self._end(machine.name, "terminated", code, "as the test wants it")
                 return
             user_data = self._backend.get_instance(machine.name).user_data
             if not user_data or not user_data.decode("latin-1").startswith("#!"):

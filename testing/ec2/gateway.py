@@ -11,23 +11,25 @@ import io
 import json
 import re
 import socket
+import threading
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
+from xml.etree import ElementTree  # ruff: ignore[suspicious-xml-etree-import]  # reads what moto writes
 from xml.sax.saxutils import escape
 
+from moto.backends import get_backend
 from werkzeug.wrappers import Request, Response
 
 from testing import account
 from testing.ec2 import account_api, demands, identity
-from testing.ec2.policy import Policy
+from testing.ec2.policy import Demand, Policy
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from testing.ec2.policy import Demand
 
 USER_DATA_LIMIT = 16 * 1024
 AIRFLOW = "airflow"
@@ -35,7 +37,23 @@ AIRFLOW = "airflow"
 IMDS: dict[str, Any] = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
 """Without these metadata options nothing is launched."""
 
-_STATUS = {"InternalError": 500, "InsufficientInstanceCapacity": 500, "RequestLimitExceeded": 503}
+COPY_LIMIT = 5 * 1024**3
+"""Bytes that one CopyObject copies at most, see "CopyObject" in the S3 API Reference."""
+CONSOLE_LIMIT = 64 << 10
+"""Bytes of a console that are kept, see "GetConsoleOutput" in the EC2 API Reference."""
+
+# See "Error codes for the Amazon EC2 API" in the EC2 API Reference and "Error responses" in that of S3. All
+# other errors are the caller's, with the status 400.
+_STATUS = {
+    "AccessDenied": 403,
+    "ConditionalRequestConflict": 409,
+    "InsufficientInstanceCapacity": 500,
+    "InternalError": 500,
+    "RequestLimitExceeded": 503,
+    "ServiceUnavailable": 503,
+    "SlowDown": 503,
+    "UnfulfillableCapacity": 500,
+}
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/[^/]*/([^/]+)/")
 _BOOTS_ONCE = ("StartInstances", "RebootInstances")
 
@@ -101,6 +119,36 @@ class Fault:
         return self.times > 0 and all(want in (None, given) for want, given in pairs)
 
 
+@dataclass
+class CallFault:
+    """What befalls the next calls that match: they are slow, or fail without an effect."""
+
+    code: str
+    """The error that is answered; empty: none."""
+    times: int
+    """How many calls yet, botocore's own retries included."""
+    action: str = ""
+    """How the action begins, such as ``s3:`` or ``ec2:DescribeInstances``."""
+    resource: str = ""
+    """How the resource ends, such as ``/result.json``."""
+    caller: str = ""
+    """How the caller's access key begins: ``i-`` for instances."""
+    conditional: bool = False
+    """Whether it befalls writes with a condition alone."""
+    seconds: float = 0
+    """How late the answer is."""
+
+    def befalls(self, call: Call, *, conditional: bool) -> bool:
+        """Whether such a call meets it."""
+        return (
+            self.times > 0
+            and call.action.startswith(self.action)
+            and call.resource.endswith(self.resource)
+            and call.caller.startswith(self.caller)
+            and conditional >= self.conditional
+        )
+
+
 @dataclass(frozen=True)
 class _Answered:
     """A launch by ClientToken."""
@@ -114,8 +162,9 @@ class Gateway:
     """The WSGI application before ``moto``.
 
     ``lock`` is held during each EC2 call, and ``settle`` called at its end with the lock still held, so that
-    nobody sees the states that moto skips to. ``zone_of`` knows a subnet's zone, ``alive`` how many instances
-    there are.
+    nobody sees the states that moto skips to. ``hidden`` are the instances that EC2 does not show yet.
+    ``zone_of`` knows a subnet's zone, ``alive`` how many instances there are of a market, or of all, and
+    ``console`` what an instance printed.
     """
 
     def __init__(
@@ -125,16 +174,22 @@ class Gateway:
         lock: threading.RLock,
         settle: Callable[[], None],
         zone_of: Callable[[str], str],
-        alive: Callable[[], int],
+        alive: Callable[[str], int],
+        hidden: Callable[[], set[str]],
+        console: Callable[[str], str],
     ) -> None:
         self.calls: list[Call] = []
         self.launches: list[Launch] = []
         self.faults: list[Fault] = []
+        self.call_faults: list[CallFault] = []
+        self.copy_limit = COPY_LIMIT
         self._policies: dict[str, Policy] = {}
         self.denied: list[Demand] = []
         """What no policy allowed."""
         self.account_limit = 1000
         """How many instances there may be at once."""
+        self.spot_limit = 1000
+        """How many of them may be spot instances."""
         self.peak = 0
         """How many there were at once."""
         self._moto = moto
@@ -143,6 +198,9 @@ class Gateway:
         self._settle = settle
         self._zone_of = zone_of
         self._alive = alive
+        self._hidden = hidden
+        self._console = console
+        self._choosing = threading.Lock()
         self._answered: dict[str, _Answered] = {}
 
     def policy(self, role: str) -> Policy:
@@ -160,7 +218,12 @@ class Gateway:
             calls = _s3_calls(caller, environ)
             self.calls += calls
             wanted = [demand for call in calls for demand in demands.of_s3(call.action, call.resource)]
-            answer = self._denial(caller, wanted, _rest_error) or self._moto
+            answer = (
+                self._meet_fault(calls, environ, _rest_error)
+                or self._denial(caller, wanted, _rest_error)
+                or self._s3_refusal(calls, environ)
+                or self._s3(calls, environ)
+            )
             return answer(environ, start_response)
         if service == "cloudfront":
             return self._cloudfront(caller, environ)(environ, start_response)
@@ -176,6 +239,8 @@ class Gateway:
             wanted = [] if "Action" in form else list(demands.of_json(service, action, content))
             answer = self._denial(caller, wanted, _json_error) or self._moto
             return answer(environ, start_response)
+        if fault := self._meet_fault(self.calls[-1:], environ, _error):
+            return fault(environ, start_response)
         with self._lock:
             response = self._ec2(action, caller, form, environ)
             self._settle()
@@ -197,6 +262,54 @@ class Gateway:
         answer.set_data(answer.get_data().replace(b">COMPLETED<", b">" + status + b"<"))
         return answer
 
+    def _meet_fault(
+        self, calls: list[Call], environ: WSGIEnvironment, error: Callable[[str, str], Response]
+    ) -> Response | None:
+        """Be late if a fault says so. Returns the error that it answers; None if it answers none."""
+        conditional = "HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ
+        with self._choosing:
+            for fault in self.call_faults:
+                if any(fault.befalls(call, conditional=conditional) for call in calls):
+                    fault.times -= 1
+                    break
+            else:
+                return None
+        time.sleep(fault.seconds)
+        if not fault.code:
+            return None
+        _content(environ)
+        return error(fault.code, "As the test wants it.")
+
+    def _s3_refusal(self, calls: list[Call], environ: WSGIEnvironment) -> Response | None:
+        """What S3 refuses and moto does not."""
+        if len(calls) == 1 or "uploadId" in environ.get("QUERY_STRING", ""):
+            return None
+        bucket, _, key = calls[1].resource.partition("/")
+        copied = get_backend("s3")[demands.ACCOUNT]["aws"].head_object(bucket, key)
+        if copied is None or copied.size <= self.copy_limit:
+            return None
+        return _rest_error(
+            "InvalidRequest",
+            "The specified copy source is larger than the maximum allowable size for a copy source: "
+            f"{self.copy_limit}",
+        )
+
+    def _s3(self, calls: list[Call], environ: WSGIEnvironment) -> WSGIApplication:
+        """S3's answer.
+
+        Who may not list a bucket does not learn that a key is missing: see "Permissions" of "GetObject" and
+        "HeadObject" in the S3 API Reference.
+        """
+        [call, *_] = calls
+        role = _role(call.caller)
+        if call.action != "s3:GetObject" or role is None:
+            return self._moto
+        answer = Response.from_app(self._moto, environ)
+        bucket = f"arn:aws:s3:::{call.resource.partition('/')[0]}"
+        if answer.status_code == 404 and not self.policy(role).allows(Demand("s3:ListBucket", bucket)):
+            return _rest_error("AccessDenied", "Access Denied")
+        return answer
+
     def _ec2(
         self, action: str, caller: str, form: dict[str, str], environ: WSGIEnvironment
     ) -> Response | None:
@@ -207,6 +320,13 @@ class Gateway:
         parameters = _nested(form)
         if denial := self._denial(caller, demands.of_ec2(action, parameters), _error):
             return denial
+        hidden = self._hidden()
+        if unknown := hidden & {*parameters.get("InstanceId", ())}:
+            return _error("InvalidInstanceID.NotFound", f"The instance IDs {sorted(unknown)} do not exist")
+        if action == "DescribeInstances":
+            return _leave_out(hidden, Response.from_app(self._moto, environ))
+        if action == "GetConsoleOutput":
+            return _console_output(parameters["InstanceId"], self._console(parameters["InstanceId"]))
         if action != "RunInstances":
             return Response.from_app(self._moto, environ)
         answer, instances, error = self._launch(token, parameters, environ)
@@ -246,7 +366,7 @@ class Gateway:
             if response.status_code != 200:
                 return response, (), (re.findall(r"<Code>(.*?)</Code>", content.decode()) or ["?"])[0]
             instances = tuple(re.findall(r"<instanceId>(.*?)</instanceId>", content.decode()))
-            self.peak = max(self.peak, self._alive())
+            self.peak = max(self.peak, self._alive(""))
             answered = _Answered(parameters, content, instances)
             if token:
                 self._answered[token] = answered
@@ -277,7 +397,10 @@ class Gateway:
         options = parameters.get("MetadataOptions", {})
         if any(options.get(name) != str(value) for name, value in IMDS.items()):
             return "UnauthorizedOperation", f"Each launch must have the metadata options {IMDS}"
-        if token not in self._answered and self._alive() >= self.account_limit:
+        market = parameters.get("InstanceMarketOptions", {}).get("MarketType", "on-demand")
+        if token not in self._answered and market == "spot" and self._alive("spot") >= self.spot_limit:
+            return "MaxSpotInstanceCountExceeded", "Max spot instance count exceeded"
+        if token not in self._answered and self._alive("") >= self.account_limit:
             return "VcpuLimitExceeded", f"The account may have {self.account_limit} instances at once."
         if token in self._answered and self._answered[token].parameters != parameters:
             return "IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent"
@@ -376,7 +499,30 @@ def _error(code: str, message: str) -> Response:
 
 def _rest_error(code: str, message: str) -> Response:
     content = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-    return Response(content, 403, mimetype="application/xml")
+    return Response(content, _STATUS.get(code, 400), mimetype="application/xml")
+
+
+def _leave_out(hidden: set[str], answer: Response) -> Response:
+    """The answer to DescribeInstances as if there were no ``hidden`` instances."""
+    if not hidden:
+        return answer
+    root = ElementTree.fromstring(answer.get_data())  # ruff: ignore[suspicious-xml-element-tree-usage]
+    for reservations in root.iterfind("{*}reservationSet"):
+        for reservation in list(reservations):
+            if reservation.findtext("{*}instancesSet/{*}item/{*}instanceId") in hidden:
+                reservations.remove(reservation)
+    answer.set_data(ElementTree.tostring(root))
+    return answer
+
+
+def _console_output(instance: str, printed: str) -> Response:
+    kept = base64.b64encode(printed.encode()[-CONSOLE_LIMIT:]).decode()
+    content = (
+        '<GetConsoleOutputResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+        f"<requestId>emulated</requestId><instanceId>{instance}</instanceId>"
+        f"<output>{kept}</output></GetConsoleOutputResponse>"
+    )
+    return Response(content, mimetype="text/xml")
 
 
 def _json_error(code: str, message: str) -> Response:

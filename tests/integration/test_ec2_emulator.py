@@ -16,6 +16,7 @@ from testing.ec2 import (
     AMI_PARAMETER,
     IMDS,
     USER_DATA_LIMIT,
+    Boot,
     Call,
     emulated_ec2,
     until,
@@ -315,6 +316,76 @@ def test_a_token_is_good_for_one_launch_only(ec2: EC2) -> None:
         launch(ec2, STAYS, ClientToken="a-token", InstanceType="c7i.xlarge")
     assert code(error) == "IdempotentParameterMismatch"
     assert len(instances(ec2)) == 1
+
+
+def test_spot_instances_have_a_quota_of_their_own(ec2: EC2) -> None:
+    ec2.limit_spot(0)
+    with pytest.raises(ClientError) as error:
+        launch(ec2, STAYS, InstanceMarketOptions={"MarketType": "spot"})
+    assert code(error) == "MaxSpotInstanceCountExceeded"
+    launch(ec2, STAYS)
+
+
+def test_an_instance_that_is_not_listed_yet_is_unknown_and_then_there(ec2: EC2) -> None:
+    ec2.show_after(1)
+    client = ec2.client("ec2")
+    instance = launch(ec2, STAYS, client=client)
+    assert instances(ec2) == []
+    with pytest.raises(ClientError) as error:
+        client.describe_instances(InstanceIds=[instance])
+    assert code(error) == "InvalidInstanceID.NotFound"
+    until(lambda: bool(instances(ec2)))
+
+
+def test_a_launched_instance_can_end_while_it_is_pending_and_its_reason_says_why(ec2: EC2) -> None:
+    ec2.doom_launches("Client.VolumeLimitExceeded")
+    instance = launch(ec2, STAYS)
+    ec2.wait(instance, "terminated")
+    assert (ec2.reason(instance), ec2.console(instance)) == ("Client.VolumeLimitExceeded", "")
+
+
+def test_calls_fail_as_ordered_and_for_whom(ec2: EC2) -> None:
+    ec2.fail_calls("SlowDown", action="s3:Put", resource="/a", caller="somebody")
+    ec2.fail_calls("ConditionalRequestConflict", conditional=True)
+    s3 = ec2.client("s3", "somebody", **ONE_TRY)
+    ec2.client("s3").put_object(Bucket="hhvm-scratch", Key="a", Body=b"")
+    for name, more, status in (
+        ("SlowDown", {}, 503),
+        ("ConditionalRequestConflict", {"IfNoneMatch": "*"}, 409),
+    ):
+        with pytest.raises(ClientError) as error:
+            s3.put_object(Bucket="hhvm-scratch", Key="a", Body=b"", **more)
+        assert (code(error), error.value.response["ResponseMetadata"]["HTTPStatusCode"]) == (name, status)
+    s3.put_object(Bucket="hhvm-scratch", Key="a", Body=b"")
+
+
+def test_who_may_not_list_a_bucket_does_not_learn_that_a_key_is_missing(ec2: EC2) -> None:
+    with pytest.raises(ClientError) as error:
+        ec2.client("s3", AIRFLOW).head_object(Bucket="hhvm-scratch", Key="packaging/missing")
+    assert code(error) == "404"
+    instance = ec2.client("s3", "i-0123456789abcdef0")
+    with pytest.raises(ClientError) as error:
+        instance.head_object(Bucket="hhvm-scratch", Key="packaging/missing")
+    assert code(error) == "403"
+
+
+def test_an_object_that_is_too_large_for_one_copy_is_refused(ec2: EC2) -> None:
+    ec2.gateway.copy_limit = 3
+    s3, source = ec2.client("s3"), {"Bucket": "hhvm-scratch", "Key": "a"}
+    s3.put_object(Bucket="hhvm-scratch", Key="a", Body=b"four")
+    with pytest.raises(ClientError) as error:
+        s3.copy_object(Bucket="hhvm-scratch", Key="b", CopySource=source)
+    assert code(error) == "InvalidRequest"
+
+
+def test_dpkg_is_locked_after_the_boot_if_ordered(ec2: EC2) -> None:
+    ec2.boot_next(Boot(apt_locked=4))
+    script = """
+        apt-get install --yes jq || echo locked
+        apt-get -o DPkg::Lock::Timeout=60 install --yes jq && echo free
+        """
+    console = ec2.console(launch_and_wait_for(ec2, script, "free"))
+    assert console.index("locked") < console.index("free")
 
 
 # What a test sees
