@@ -76,6 +76,13 @@ SubmodulePlace = Annotated[
 EngineUrl = Annotated[
     str, _matches(r"(unix|tcp|http|https|ssh)://\S+", "an engine's URL, such as unix:///var/run/docker.sock")
 ]
+Registry = Annotated[
+    str,
+    _matches(
+        r"|[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*",
+        "a registry with a path, such as public.ecr.aws/docker/library",
+    ),
+]
 Architecture = Annotated[
     str, _matches(r"(?!(all|any|source)$)[a-z0-9][a-z0-9-]+", "an architecture of machines, such as amd64")
 ]
@@ -190,6 +197,9 @@ class Ec2(_Part):
     ``hhvm-worker-build``, because each needs other rights."""
     instance_profiles: dict[JobKind, NonEmpty] = {}
     """The instance profiles that are called otherwise, by kind of job."""
+    registry: Registry = "public.ecr.aws/docker/library"
+    """Where instances pull Docker's official images from, such as ``debian:bookworm``. Empty: Docker Hub,
+    which allows an address few pulls an hour."""
     security_groups: list[NonEmpty] = []
     """Empty for the network's default."""
     subnets: list[NonEmpty] = []

@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,9 +24,10 @@ from hhvm_packaging.planning.step import Step
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
+from hhvm_packaging.workers import attempts
 from hhvm_packaging.workers.ec2 import Ec2Worker
 from hhvm_packaging.workers.job import Job, JobFailed, TryAgain
-from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, REGION, emulated_ec2
+from testing.ec2 import AIRFLOW, AMI_PARAMETER, EC2, REGION, Boot, emulated_ec2
 from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ def test_what_keeps_an_instance_from_beginning_is_in_its_log(bench: Bench) -> No
 
 def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: Bench) -> None:
     bench.ec2.client("ssm").put_parameter(
-        Name="/hhvm-packaging/keys/id_ed25519", Value="a key\n", Type="SecureString"
+        Name="/hhvm-packaging/keys/id_ed25519",
+        Value="a key",
+        Type="SecureString",  # SSM keeps no last newline.
     )
     tarball = "hhvm-1.0.0.tar.gz"
     job = bench.job(f'stat -c %a ~/.ssh/id_ed25519; cp ~/.ssh/id_ed25519 "$OUT/{tarball}"')
@@ -168,12 +170,33 @@ def test_a_job_that_needs_them_finds_the_keys_and_its_user_data_has_none(bench: 
     assert "a key" not in bench.ec2.launches[-1].user_data
 
 
-def test_a_launch_that_ec2_does_not_tell_of_yet_is_waited_for_a_minute(bench: Bench) -> None:
+def test_what_an_instance_without_tools_and_network_printed_is_in_the_failure(bench: Bench) -> None:
+    bench.ec2.boot_next(Boot(without=("aws",), network_after=600))
     job = bench.job("true")
-    assert bench.worker.phase(bench.name, job, AttemptId.new()) == "running"
-    assert (
-        bench.worker.phase(bench.name, job, AttemptId(datetime.now(UTC) - timedelta(seconds=61))) == "absent"
-    )
+    bench.start(job)
+    bench.ended(job)
+    with pytest.raises(TryAgain, match=r"(?s)worker lost: .*The console of i-.*network is unreachable"):
+        bench.worker.collect(bench.name, FIRST, job, bench.store)
+
+
+def test_an_instance_that_ec2_lists_late_is_neither_lost_nor_launched_again(bench: Bench) -> None:
+    bench.ec2.show_after(600)
+    job = bench.job("sleep 600")
+    bench.start(job)
+    assert bench.worker.phase(bench.name, job, FIRST) == "running"
+    assert bench.worker.adopt(bench.name, job, bench.store) == FIRST
+
+
+def test_of_a_log_each_byte_is_uploaded_once_while_its_job_runs(bench: Bench) -> None:
+    job = bench.job("for each in 1 2 3; do echo $each; sleep 8; done; exec sleep 600")
+    bench.start(job)
+    bench.until(lambda: bench.worker.log(bench.name, job, FIRST, 0) == b"1\n2\n3\n")
+    parts = attempts.read(bench.store, "1.0.0", bench.name, FIRST).log_parts
+    assert len(parts) > 1
+    assert sum(part.end - part.start for part in parts) == len("1\n2\n3\n")
+    bench.ec2.kill(bench.instance())
+    with pytest.raises(TryAgain, match=r"(?s)worker lost: i-.*1\n2\n3"):
+        bench.worker.collect(bench.name, FIRST, job, bench.store)
 
 
 def test_where_there_is_no_room_for_one_type_the_next_is_launched(bench: Bench) -> None:

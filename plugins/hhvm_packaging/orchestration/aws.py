@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
 from hhvm_packaging import environment
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.settings import Settings, settings
 
-if TYPE_CHECKING:
-    from botocore.config import Config
+CLIENTS: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 6}}
+"""The configuration of the clients of all services, where the connection has no other.
+
+A call that fails for a passing reason is repeated for about a quarter of a minute, after growing, random
+delays. By default boto3 gives up on S3's errors within a tenth of a second.
+"""
 
 
 class NoRegion(PackagingError):
@@ -26,17 +31,17 @@ class NoRegion(PackagingError):
         )
 
 
-def client(service: str, *, region: str | None = None, config: Config | None = None) -> Any:
-    """A boto3 client of a service. Region and configuration are the connection's, unless they are given.
+def client(service: str, *, region: str | None = None) -> Any:
+    """A boto3 client of a service. Region and configuration are the connection's, unless one is given.
 
     Raises InvalidSettings if an extra field of the connection is one of our settings, NoRegion if the service
     needs a region and there is none.
     """
     conn_id = settings().aws_conn_id
-    hook = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region, config=config)
+    hook = AwsBaseHook(aws_conn_id=conn_id, client_type=service, region_name=region)
     environment.refuse_in_extra(conn_id, hook.conn_config.extra_config, Settings)
     try:
-        made: Any = hook.get_conn()
+        made: Any = hook.get_client_type(config=Config(**CLIENTS).merge(hook.config))
     except NoRegionError as error:
         raise NoRegion(conn_id, service) from error
     is_amazons_store = service == "s3" and "amazonaws" in made.meta.endpoint_url

@@ -91,10 +91,6 @@ def cloudfront() -> CloudFrontClient:
     return client
 
 
-BOTO: dict[str, Any] = {"retries": {"mode": "standard", "total_max_attempts": 5}}
-"""The configuration of clients of EC2, which throttles: calls are repeated after growing, random delays."""
-
-
 def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
     """Return a worker of the kind that the settings name.
 
@@ -109,13 +105,11 @@ def worker(launch: Callable[[dict[str, Any]], str] | None = None) -> Worker:
 
 
 def _ec2_worker(launch: Callable[[dict[str, Any]], str]) -> Worker:
-    from botocore.config import Config
-
     from hhvm_packaging.orchestration import aws
     from hhvm_packaging.workers.ec2 import Ec2Worker
 
     def client(service: str) -> Any:
-        return aws.client(service, region=settings().ec2.region, config=Config(**BOTO))
+        return aws.client(service, region=settings().ec2.region)
 
     def find_image() -> str:
         parameter = client("ssm").get_parameter(Name=settings().ec2.image_parameter)

@@ -152,7 +152,7 @@ class JobOperator(BaseOperator):
         which: dict[str, Any] = {"name": name, "build": str(attempt), "job": job.model_dump(mode="json")}
         trigger = JobTrigger(
             **which,
-            deadline=attempt.began.timestamp() + job.time_limit + step.settings.grace,
+            deadline=worker.launched(name, job, attempt) + job.time_limit + step.settings.grace,
             plan=step.plan.model_dump(mode="json"),
         )
         self.defer(trigger=trigger, method_name="finish", kwargs=which)
@@ -177,8 +177,10 @@ class JobOperator(BaseOperator):
             try:
                 with metric_sender.count_failure():
                     done = step.finish(worker, name, AttemptId.parse(build), parsed)
-            except (PackagingError, TryAgain):
-                self._remove(worker, name)
+            except (PackagingError, TryAgain) as error:
+                # Without a class of failures, this attempt may still succeed: the next try attaches to it.
+                if not isinstance(error, TryAgain) or error.failure:
+                    self._remove(worker, name)
                 raise
         self.log.info("%s", done)
         return done
@@ -202,12 +204,14 @@ class JobOperator(BaseOperator):
         """Launch one instance. Returns its id."""
         from airflow.providers.amazon.aws.operators.ec2 import EC2CreateInstanceOperator
 
+        from hhvm_packaging.orchestration import aws
+
         image = parameters.pop("ImageId")
         [instance] = EC2CreateInstanceOperator(
             task_id=f"{self.task_id}_launch",
             aws_conn_id=settings().aws_conn_id,
             region_name=settings().ec2.region,
-            botocore_config=connections.BOTO,
+            botocore_config=aws.CLIENTS,
             image_id=image,
             config=parameters,
         ).execute(cast("Context", context))

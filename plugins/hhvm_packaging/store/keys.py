@@ -36,8 +36,12 @@ PUBLIC_KEY_FILE = "hhvm.gpg.key"
 LISTING = "index.html"
 JOB, LOG, RESULT, FAILURE = "job.json", "log.txt", "result.json", "failure.json"
 """In an attempt's directory, by Airflow: what it is to do, its log, its result, why it failed."""
+LAUNCHING = "launching.json"
+"""In an attempt's directory, by Airflow: when EC2 was asked for an instance last."""
 MADE = "out/"
 """In an instance's directory: the files that its job made. Its log and its result have the names above."""
+_LOG_PART = re.compile(r"log/([0-9]{12})")
+"""In an instance's directory, until its job has ended: the log from that byte on."""
 IN_RELEASE, RELEASE, RELEASE_GPG = "InRelease", "Release", "Release.gpg"
 """In a suite's directory."""
 _BY_HASH = "by-hash"
@@ -397,6 +401,12 @@ def worker_file(subject: str, job: str, attempt: AttemptId, worker: str, name: s
     return Scratch.WORKER_FILE.build(
         subject=subject, job=job, attempt=str(attempt), worker=worker, worker_file=name
     )
+
+
+def log_part_start(name: str) -> int | None:
+    """The first byte of a part of a log, by the name of the worker's file; None for any other file."""
+    found = _LOG_PART.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def held_versions() -> str:

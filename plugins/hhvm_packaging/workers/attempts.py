@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.attempt_id import AttemptId
@@ -47,6 +47,17 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class LogPart:
+    """A part of the log of a job that an instance runs: it uploads what is new."""
+
+    key: str
+    start: int
+    """Of the log's bytes, the first."""
+    end: int
+    """The byte after the last."""
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One attempt at a job, with the files that are stored of it."""
 
@@ -61,8 +72,8 @@ class Attempt:
     """The EC2 instance that was launched for it; None if there was none."""
     worker: str | None = None
     """The aws:userid of that instance; None until it writes something."""
-    worker_files: frozenset[str] = frozenset()
-    """Written by that instance, and by no other."""
+    worker_files: Mapping[str, int] = field(default_factory=dict)
+    """The sizes, in bytes, of what that instance and no other wrote, by name."""
 
     def failed(self, store: Store) -> Failed | None:
         """Read why it failed. Returns None if no failure is recorded."""
@@ -78,8 +89,24 @@ class Attempt:
 
     @property
     def log_key(self) -> str | None:
-        """The key of its log; None if there is none. While an instance runs, that is the instance's own."""
-        return self.key(keys.LOG) if keys.LOG in self.files else self.worker_key(keys.LOG)
+        """The key of its log; None if there is none. While an instance runs, that is the instance's own.
+
+        Until the job ends, that is the prefix of the keys of its parts.
+        """
+        if keys.LOG in self.files:
+            return self.key(keys.LOG)
+        parts = self.log_parts
+        return self.worker_key(keys.LOG) or (parts[0].key.rpartition("/")[0] + "/" if parts else None)
+
+    @property
+    def log_parts(self) -> list[LogPart]:
+        """The parts of its log that its instance has uploaded, in order."""
+        starts = {name: keys.log_part_start(name) for name in self.worker_files}
+        return [
+            LogPart(self.worker_key(name) or "", start, start + self.worker_files[name])
+            for name, start in sorted(starts.items())
+            if start is not None
+        ]
 
     def log(self, store: Store) -> str | None:
         """The URL of its log; None if there is no log."""
@@ -118,27 +145,28 @@ def _read(store: Store, subject: str, job: str, prefix: str) -> list[Attempt]:
     """The attempts whose keys begin with the prefix, oldest first."""
     files: dict[AttemptId, set[str]] = defaultdict(set)
     launched: dict[AttemptId, str] = {}
-    written: dict[tuple[AttemptId, str], set[str]] = defaultdict(set)
+    written: dict[tuple[AttemptId, str], dict[str, int]] = defaultdict(dict)
     # Instances may write here what they like, below a name of their own: it counts only for the attempt that
     # they were launched for, and makes no attempt.
-    for key in store.scratch.keys(prefix):
+    for entry in store.scratch.entries(prefix):
+        key = entry.key
         if fields := keys.Scratch.JOB_FILE.match(key):
             files[AttemptId.parse(fields["attempt"])].add(fields["job_file"])
         elif fields := keys.Scratch.LAUNCHED.match(key):
             launched[AttemptId.parse(fields["attempt"])] = fields["instance"]
         elif fields := keys.Scratch.WORKER_FILE.match(key):
-            written[AttemptId.parse(fields["attempt"]), fields["worker"]].add(fields["worker_file"])
+            written[AttemptId.parse(fields["attempt"]), fields["worker"]][fields["worker_file"]] = entry.size
     return [
         _with_instance(Attempt(subject, job, id_, frozenset(files[id_]), launched.get(id_)), written)
         for id_ in sorted({*files, *launched})
     ]
 
 
-def _with_instance(attempt: Attempt, written: Mapping[tuple[AttemptId, str], set[str]]) -> Attempt:
+def _with_instance(attempt: Attempt, written: Mapping[tuple[AttemptId, str], Mapping[str, int]]) -> Attempt:
     """The attempt with what its own instance wrote, of what all instances did."""
-    for (id_, worker), names in written.items():
+    for (id_, worker), sizes in written.items():
         if id_ == attempt.id and worker.partition(":")[2] == attempt.instance:
-            return replace(attempt, worker=worker, worker_files=frozenset(names))
+            return replace(attempt, worker=worker, worker_files=sizes)
     return attempt
 
 

@@ -130,6 +130,11 @@ class DockerWorker(Worker):
         return self.state(name).phase
 
     @override
+    def launched(self, name: str, job: Job, attempt: AttemptId) -> float:
+        """Return when the attempt began: a container starts at once."""
+        return attempt.began.timestamp()
+
+    @override
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
         try:

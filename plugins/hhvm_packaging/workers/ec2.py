@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shlex
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +27,9 @@ from typing_extensions import override
 
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Changed
-from hhvm_packaging.workers import attempts, outputs
-from hhvm_packaging.workers.job import LARGEST_RESULT, Failure, Job, JobFailed, NotAResult, Result
+from hhvm_packaging.workers import attempts, ec2_errors, outputs
+from hhvm_packaging.workers.ec2_errors import Then
+from hhvm_packaging.workers.job import LARGEST_RESULT, Failure, Job, JobFailed, NotAResult, Result, TryAgain
 from hhvm_packaging.workers.outputs import BadOutputs
 from hhvm_packaging.workers.worker import Found, Phase, Worker
 
@@ -50,35 +53,12 @@ WORK_TAG = "hhvm.scratch"
 """Identifies the deployment: several deployments may share an account."""
 
 _LIVE = ("pending", "running", "stopping", "stopped", "shutting-down")
-_SERVER_ERROR = 500
-_SEEN_AFTER = 60
-"""Seconds after a launch until EC2 certainly lists the instance."""
-
-_REFUSALS = {
-    **dict.fromkeys(
-        (
-            "InsufficientCapacity",
-            "InsufficientFreeAddressesInSubnet",
-            "InsufficientHostCapacity",
-            "InsufficientInstanceCapacity",
-            "SpotMaxPriceTooLow",
-            "Unsupported",
-        ),
-        Failure.CAPACITY,
-    ),
-    **dict.fromkeys(("EC2ThrottledException", "RequestLimitExceeded", "Throttling"), Failure.THROTTLED),
-    **dict.fromkeys(
-        (
-            "InstanceLimitExceeded",
-            "MaxSpotInstanceCountExceeded",
-            "PendingVerification",
-            "VcpuLimitExceeded",
-            "VolumeLimitExceeded",
-        ),
-        Failure.LIMIT,
-    ),
-}
-"""The class of each EC2 error code. After CAPACITY another type or subnet is tried at once."""
+_LISTED_AFTER = 300
+"""Seconds after a launch until EC2 lists the instance; see "Eventual consistency in the Amazon EC2 API"."""
+_STARTED_AFTER = 60
+"""Seconds after a request whose answer was lost until it is certain that EC2 launched nothing."""
+_SOON = 15
+"""Seconds until the next try of a task that gave up on an instance too early."""
 
 _BODY = Path(__file__).with_name("user-data.sh")
 
@@ -90,6 +70,15 @@ class Option:
     instance_type: str
     subnet: str | None
     spot: bool
+
+
+@dataclass(frozen=True)
+class Image:
+    """A machine image."""
+
+    id: str
+    root_device: str
+    """Such as ``/dev/xvda``."""
 
 
 def options(machine: Machine, subnets: Sequence[str], failures: Iterable[Failure]) -> Iterator[Option]:
@@ -119,6 +108,7 @@ def user_data(job: Job, name: str, directory: str, job_sha256: str, settings: Se
         "HHVM_KEYS": settings.ec2.keys_for(pushes=job.pushes) if job.needs_keys else "",
         "HHVM_PACKAGING": keys.packaging(job.packaging),
         "HHVM_PACKAGING_SHA256": job.packaging,
+        "HHVM_REGISTRY": settings.ec2.registry,
         **settings.container_limits.variables(),
     }
     # First, so that the instance terminates whatever fails after this line.
@@ -160,7 +150,7 @@ class Ec2Worker(Worker):
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Return whether the attempt's instance runs, has left a result, or is gone without one."""
         # Look at the instance first: it uploads its result before it terminates.
-        instance, alive = self._look(name, attempt)
+        instance, state = self._look(name, attempt)
         found = self._read(name, job, attempt)
         if found.instance is None and instance:
             # EC2's answer to the launch was lost, or the task died before it could record it.
@@ -168,12 +158,21 @@ class Ec2Worker(Worker):
             found = self._read(name, job, attempt)
         if keys.RESULT in found.worker_files:
             return "ended"
+        if instance is None:
+            # EC2 does not list a new instance at once.
+            patience = _LISTED_AFTER if found.instance else _STARTED_AFTER
+            alive = time.time() < self._launched(found) + patience
+        else:
+            alive = state in ("pending", "running")
         return "running" if alive else "absent"
+
+    def launched(self, name: str, job: Job, attempt: AttemptId) -> float:
+        """When the attempt's instance was launched, in seconds since the epoch; see Worker."""
+        return self._launched(self._read(name, job, attempt))
 
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
-        key = self._read(name, job, attempt).worker_key(keys.LOG)
-        return self.store.scratch.get_from(key, since, attempts.MOST_OF_A_LOG) if key else b""
+        return self._read_log(self._read(name, job, attempt), since)
 
     @override
     async def pause(self, name: str, seconds: float) -> None:
@@ -200,18 +199,22 @@ class Ec2Worker(Worker):
         """
         content = job.model_dump_json(indent=2).encode()
         store.scratch.put(keys.job_file(job.version, name, attempt, keys.JOB), content, "application/json")
-        failure, reasons = Failure.CAPACITY, []
-        for parameters in self._ways(name, attempt, job, labels, hashlib.sha256(content).hexdigest()):
+        failure, reasons, full = Failure.CAPACITY, [], set()
+        for option, parameters in self._ways(name, attempt, job, labels, hashlib.sha256(content).hexdigest()):
+            if option.spot in full:
+                continue
+            self._record_time(keys.job_file(job.version, name, attempt, keys.LAUNCHING))
             try:
                 instance = self.launch(parameters)
             except ClientError as error:
-                code = error.response["Error"]["Code"]
-                if code not in _REFUSALS and _status(error) >= _SERVER_ERROR:
-                    raise  # It may have launched: the next attempt looks for it first.
-                failure = _REFUSALS.get(code, Failure.JOB)
-                where = f"{parameters['InstanceType']} in {parameters.get('SubnetId', 'any subnet')}"
-                reasons.append(f"{where}: {code if code in _REFUSALS else error}")
-                if failure is not Failure.CAPACITY:
+                answer = ec2_errors.of_launch(error)
+                if answer.then in (Then.LOOK_FIRST, Then.SIGN_IN_AGAIN):
+                    raise
+                failure = answer.failure
+                reasons.append(_describe_refusal(option, error, answer))
+                if answer.then is Then.OTHER_MARKET:
+                    full.add(option.spot)
+                elif answer.then is not Then.ELSEWHERE:
                     break
             else:
                 self._record(name, job, attempt, instance)
@@ -231,10 +234,13 @@ class Ec2Worker(Worker):
     def collect(self, name: str, attempt: AttemptId, job: Job, store: Store) -> Result:
         """Copy the log, the artifacts, and last the result from the instance's directory. Return the result.
 
-        Raises JobFailed or TryAgain if the job failed, depending on the class of the failure.
+        Raises JobFailed or TryAgain if the job failed, depending on the class of the failure; TryAgain
+        without a class if the job is under way.
         """
         found = self._read(name, job, attempt)
-        log = self._end_of_log(found)
+        if keys.RESULT not in found.worker_files:
+            self._refuse_early(name, job, found)
+        log = self._end_of_log(found) or self._console(found)
         if log is not None:
             store.scratch.put(found.key(keys.LOG), log, "text/plain; charset=utf-8")
         try:
@@ -257,7 +263,7 @@ class Ec2Worker(Worker):
         """Find this deployment's instances, and the volumes whose instances are gone."""
         for instance in self._instances():
             yield _found("instance", instance["InstanceId"], instance["Tags"])
-        left: list[FilterTypeDef] = [self._own, {"Name": "status", "Values": ["available", "error"]}]
+        left: list[FilterTypeDef] = [*self._own, {"Name": "status", "Values": ["available", "error"]}]
         for page in self.ec2.get_paginator("describe_volumes").paginate(Filters=left):
             for volume in page["Volumes"]:
                 yield _found("volume", volume["VolumeId"], volume["Tags"])
@@ -280,10 +286,10 @@ class Ec2Worker(Worker):
 
     def _ways(
         self, name: str, attempt: AttemptId, job: Job, labels: Mapping[str, str], job_sha256: str
-    ) -> Iterator[dict[str, Any]]:
-        """The parameters of RunInstances for each option, in order of preference."""
+    ) -> Iterator[tuple[Option, dict[str, Any]]]:
+        """Each option with its parameters of RunInstances, in order of preference."""
         directory = keys.attempt(job.version, name, attempt)
-        script, image = user_data(job, name, directory, job_sha256, self.settings), self.image()
+        script, image = user_data(job, name, directory, job_sha256, self.settings), self._image()
         machine, profile = self.settings.ec2.machine(job.script), self.settings.ec2.instance_profile(job.kind)
         known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
         tags = {
@@ -296,10 +302,16 @@ class Ec2Worker(Worker):
         }
         for option in options(machine, self.settings.ec2.subnets, known):
             disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
-            yield self._parameters(option, image, disk, script, profile, tags)
+            yield option, self._parameters(option, image, disk, script, profile, tags)
+
+    def _image(self) -> Image:
+        """The machine image, with the name that it has for its root device: not all have the same."""
+        image = self.image()
+        [found] = self.ec2.describe_images(ImageIds=[image])["Images"]
+        return Image(image, found["RootDeviceName"])
 
     def _parameters(
-        self, option: Option, image: str, disk: int, script: str, profile: str, tags: Mapping[str, str]
+        self, option: Option, image: Image, disk: int, script: str, profile: str, tags: Mapping[str, str]
     ) -> dict[str, Any]:
         """The parameters of RunInstances for one option."""
         token = hashlib.sha256("\0".join((*tags.values(), repr(option))).encode()).hexdigest()
@@ -308,7 +320,7 @@ class Ec2Worker(Worker):
         if option.spot:
             resources.append("spot-instances-request")
         parameters: dict[str, Any] = {
-            "ImageId": image,
+            "ImageId": image.id,
             "InstanceType": option.instance_type,
             "UserData": script,
             # The same for each request of an attempt: if a response is lost, no second instance starts.
@@ -322,7 +334,7 @@ class Ec2Worker(Worker):
             "IamInstanceProfile": {"Name": profile},
             "BlockDeviceMappings": [
                 {
-                    "DeviceName": "/dev/xvda",
+                    "DeviceName": image.root_device,
                     "Ebs": {
                         "VolumeSize": disk,
                         "VolumeType": "gp3",
@@ -341,8 +353,8 @@ class Ec2Worker(Worker):
             parameters["InstanceMarketOptions"] = {"MarketType": "spot"}
         return parameters
 
-    def _look(self, name: str, attempt: AttemptId) -> tuple[str | None, bool]:
-        """The id of the attempt's instance, and whether it is pending or running.
+    def _look(self, name: str, attempt: AttemptId) -> tuple[str | None, str]:
+        """The id and the state of the attempt's instance; None if EC2 lists none.
 
         All triggers of a process share one request to EC2 per poll interval.
         """
@@ -355,25 +367,24 @@ class Ec2Worker(Worker):
                         instance["State"]["Name"],
                     )
                     for instance in self._instances(states=(*_LIVE, "terminated"))
-                    if (tags := _tags(instance["Tags"]))
+                    if (tags := _tags(instance.get("Tags", ())))
                 }
                 self._asked = now
-            instance, state = self._states.get((name, str(attempt)), (None, ""))
-        if instance is None:
-            # EC2 does not list a new instance at once.
-            return None, time.time() < attempt.began.timestamp() + _SEEN_AFTER
-        return instance, state in ("pending", "running")
+            return self._states.get((name, str(attempt)), (None, ""))
 
     @property
-    def _own(self) -> FilterTypeDef:
-        """The filter for what belongs to this deployment."""
-        return {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]}
+    def _own(self) -> list[FilterTypeDef]:
+        """The filters for what belongs to this deployment. Other tools may set its tag, but not the job's."""
+        return [
+            {"Name": f"tag:{WORK_TAG}", "Values": [self.settings.scratch_bucket]},
+            {"Name": "tag-key", "Values": [JOB_TAG]},
+        ]
 
     def _instances(
         self, name: str = "", attempt: AttemptId | None = None, states: Sequence[str] = _LIVE
     ) -> list[InstanceTypeDef]:
         filters: list[FilterTypeDef] = [
-            self._own,
+            *self._own,
             {"Name": "instance-state-name", "Values": list(states)},
         ]
         if name:
@@ -393,8 +404,33 @@ class Ec2Worker(Worker):
         return self.phase(last.job, job, last.id) != "absent"
 
     def _record(self, name: str, job: Job, attempt: AttemptId, instance: str) -> None:
-        """Record which instance's files count for the attempt."""
-        self.store.scratch.put(keys.launched(job.version, name, attempt, instance), b"", "text/plain")
+        """Record which instance's files count for the attempt, and when it was launched."""
+        self._record_time(keys.launched(job.version, name, attempt, instance))
+
+    def _record_time(self, key: str) -> None:
+        self.store.scratch.put_json(key, {"at": datetime.now(UTC).isoformat(timespec="milliseconds")})
+
+    def _launched(self, attempt: attempts.Attempt) -> float:
+        """When its instance was launched, in seconds since the epoch, as it was recorded.
+
+        Without an instance, when EC2 was asked for one last. An older revision recorded no times.
+        """
+        key = attempt.key(keys.LAUNCHING)
+        if attempt.instance:
+            key = keys.launched(attempt.subject, attempt.job, attempt.id, attempt.instance)
+        try:
+            content = json.loads(self.store.scratch.get(key) or b"null")
+            return datetime.fromisoformat(content["at"]).timestamp()
+        except (ValueError, TypeError, LookupError):
+            return attempt.id.began.timestamp()
+
+    def _refuse_early(self, name: str, job: Job, found: attempts.Attempt) -> None:
+        """Raise TryAgain if the job's instance is alive, and its time is not over."""
+        self._asked = 0.0
+        instance, state = self._look(name, found.id)
+        deadline = self._launched(found) + job.time_limit + self.settings.grace
+        if state in ("pending", "running") and time.time() < deadline:
+            raise TryAgain(f"{job.title}: {instance} is {state}: its time is not over", _SOON)
 
     def _read(self, name: str, job: Job, attempt: AttemptId) -> attempts.Attempt:
         """What is stored of an attempt."""
@@ -405,29 +441,56 @@ class Ec2Worker(Worker):
         key = attempt.worker_key(keys.RESULT)
         return Result.parse(self.store.scratch.get_from(key, 0, LARGEST_RESULT + 1)) if key else None
 
+    def _read_log(self, attempt: attempts.Attempt, since: int) -> bytes:
+        """The log from byte ``since`` on, as far as its instance has uploaded it."""
+        if key := attempt.worker_key(keys.LOG):
+            return self.store.scratch.get_from(key, since, attempts.MOST_OF_A_LOG)
+        log = b""
+        for part in attempt.log_parts:
+            at = since + len(log)
+            if part.start <= at < part.end and len(log) < attempts.MOST_OF_A_LOG:
+                log += self.store.scratch.get_from(part.key, at - part.start)
+        return log
+
     def _end_of_log(self, attempt: attempts.Attempt) -> bytes | None:
         """The last bytes of the instance's log; None if there is none."""
-        key = attempt.worker_key(keys.LOG)
-        if key is None or (head := self.store.scratch.head(key)) is None:
+        size = attempt.log_parts[-1].end if attempt.log_parts else 0
+        if key := attempt.worker_key(keys.LOG):
+            head = self.store.scratch.head(key)
+            size = head.size if head else 0
+        elif not size:
             return None
-        return self.store.scratch.get_from(
-            key, max(0, head.size - attempts.MOST_OF_A_LOG), attempts.MOST_OF_A_LOG
-        )
+        return self._read_log(attempt, max(0, size - attempts.MOST_OF_A_LOG))
+
+    def _console(self, attempt: attempts.Attempt) -> bytes | None:
+        """What the instance of the attempt printed on its console; None if EC2 does not say."""
+        if attempt.instance is None or keys.RESULT in attempt.worker_files:
+            return None
+        # Only machines of the Nitro System have the latest output; others have that of the boot.
+        for latest in (True, False):
+            try:
+                answer = self.ec2.get_console_output(InstanceId=attempt.instance, Latest=latest)
+            except ClientError:
+                continue
+            if printed := answer.get("Output"):
+                return f"The console of {attempt.instance}:\n{printed}".encode()
+        return None
 
     def _fault(self, name: str, attempt: AttemptId, job: Job, result: Result | None) -> tuple[Failure, str]:
         if result is not None:
             return result.failure(job)
         for instance in self._instances(name, attempt, (*_LIVE, "terminated")):
-            reason = instance.get("StateReason", {})
-            if reason.get("Code") == "Server.SpotInstanceTermination":
-                return Failure.RECLAIMED, f"{instance['InstanceId']} was reclaimed"
+            id_, reason = instance["InstanceId"], instance.get("StateReason", {})
             if instance["State"]["Name"] in ("pending", "running"):
                 return (
                     Failure.TIME,
-                    f"{instance['InstanceId']} did not end within {job.time_limit} s, nor by its own timer",
+                    f"{id_} did not end within {job.time_limit} s, nor by its own timer",
                 )
             why = reason.get("Message", "no reason given")
-            return Failure.LOST, f"{instance['InstanceId']} ended without a result ({why})"
+            if end := ec2_errors.of_end(reason.get("Code", "")):
+                failure, words = end
+                return failure, f"{id_} {words} ({why})"
+            return Failure.LOST, f"{id_} ended without a result ({why})"
         return Failure.LOST, "its instance is gone, without a result"
 
 
@@ -440,5 +503,9 @@ def _tags(tags: Iterable[TagTypeDef]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in tags}
 
 
-def _status(error: ClientError) -> int:
-    return error.response["ResponseMetadata"]["HTTPStatusCode"]
+def _describe_refusal(option: Option, error: ClientError, answer: ec2_errors.Answer) -> str:
+    """Where EC2 refused to launch, and why; in its own words if somebody has to change something."""
+    market = ", spot" if option.spot else ""
+    where = f"{option.instance_type} in {option.subnet or 'any subnet'}{market}"
+    said = str(error) if answer.then is Then.FAIL else error.response["Error"]["Code"]
+    return f"{where}: {said}" + (f" ({answer.advice})" if answer.advice else "")

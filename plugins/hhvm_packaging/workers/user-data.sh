@@ -5,6 +5,7 @@
 # HHVM_BUCKET HHVM_DIRECTORY HHVM_JOB HHVM_JOB_SHA256 HHVM_KEYS
 # HHVM_MEMORY HHVM_PIDS HHVM_LOG_SIZE   as for jobs/on-instance
 # HHVM_PACKAGING HHVM_PACKAGING_SHA256  the packaging files' key
+# HHVM_REGISTRY                         as for jobs/on-instance
 set -euo pipefail
 
 # A machine whose job cannot begin is of no use, but for what it says.
@@ -18,18 +19,30 @@ leave() {
 }
 trap leave EXIT
 export HOME=/root DEBIAN_FRONTEND=noninteractive
-# A machine that has just booted may wait for its role's credentials: aws asks once, for a second.
+# A machine that has just booted may wait for its network and its role's credentials: aws asks once, for a second.
 export AWS_METADATA_SERVICE_TIMEOUT=5 AWS_METADATA_SERVICE_NUM_ATTEMPTS=12
+export AWS_RETRY_MODE=standard AWS_MAX_ATTEMPTS=10
+# Debian updates itself after the boot: that takes dpkg's lock, and may restart the Docker engine under a job.
+systemctl mask --now apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service || true
+systemctl stop apt-daily.service apt-daily-upgrade.service || true
+install_packages() {
+  apt-get -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
+}
 for tool in aws docker jq; do
   command -v "$tool" >/dev/null || {
     apt-get -o Acquire::Retries=5 update
-    apt-get -o Acquire::Retries=5 install --yes --no-install-recommends awscli docker.io jq
+    install_packages awscli docker.io jq
     break
   }
 done
+# Since Debian 13 it is a package of its own.
+command -v docker >/dev/null || install_packages docker-cli
 
 # This machine's aws:userid, ROLE:INSTANCE: its role lets it write below that.
-HHVM_WORKER=$(aws sts get-caller-identity --query UserId --output text)
+for pause in 5 10 20 40 80 ''; do
+  HHVM_WORKER=$(aws sts get-caller-identity --query UserId --output text) && break
+  sleep "${pause:?the machine has no network or no role}"
+done
 export HHVM_WORKER
 
 work=/var/lib/hhvm-packaging/jobs/$HHVM_JOB

@@ -35,6 +35,9 @@ class Worker(Protocol):
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Return whether the job runs, has ended, or is absent."""
 
+    def launched(self, name: str, job: Job, attempt: AttemptId) -> float:
+        """Return when the job's worker was launched, in seconds since the epoch."""
+
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
 
