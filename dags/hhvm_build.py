@@ -40,6 +40,7 @@ from hhvm_packaging.settings import settings
 @fail_without_retry()
 def plan() -> PlanJson:
     """Check the request, and resolve its commit and packaging files once for all tasks."""
+    connections.ensure_architectures()
     context = get_current_context()
     request, run_id = task_context.read_request(context), str(context["run_id"])
     return task_context.dump_plan(plans.plan_build(request, connections.store(), settings(), run_id))

@@ -41,6 +41,7 @@ from hhvm_packaging.settings import settings
 @fail_without_retry()
 def plan() -> PlanJson:
     """Check the request, and that everything it asks for is built."""
+    connections.ensure_architectures()
     context = get_current_context()
     request, run_id = task_context.read_request(context), str(context["run_id"])
     found = plans.plan_publish(request, connections.store(), settings(), run_id)

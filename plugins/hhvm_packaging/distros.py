@@ -25,6 +25,9 @@ PACKAGE_SCRIPT = "bin/make-debianish-package"
 APT_SYSTEMS = ("debian", "ubuntu")
 """The systems whose packages are published: each has an apt repository of that name."""
 
+FIRST_ARCHITECTURE = "amd64"
+"""Every distribution is built for it. Its build makes what is for all architectures, too."""
+
 DOCKER_BASE, DISTRIBUTION, PKGVER = "DOCKER_BASE", "DISTRIBUTION", "PKGVER"
 BUILD_PROFILES = "BUILD_PROFILES"
 """Optional: the build profiles that the distribution needs."""
@@ -68,7 +71,10 @@ class Distro(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     name: str
-    """The directory's name: DISTRO-VERSION[-NAME], such as debian-12-bookworm."""
+    """The directory's name: DISTRO-VERSION[-NAME], such as debian-12-bookworm. For another architecture than
+    the first, with its name: debian-12-bookworm_arm64."""
+    architecture: str = FIRST_ARCHITECTURE
+    """What the packages run on."""
     docker_base: str
     """The image that packages are built in."""
     distribution: str = ""
@@ -81,9 +87,24 @@ class Distro(BaseModel):
     """What debian/control claims for its packages that most packages do not: see package_claims."""
 
     @property
+    def directory(self) -> str:
+        """The name of its directory under distros/."""
+        return split_name(self.name)[0]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether its build makes the source package, too, and the packages for all architectures."""
+        return self.architecture == FIRST_ARCHITECTURE
+
+    def on(self, architecture: str) -> Distro:
+        """The same distribution for an architecture."""
+        name = name_on(self.directory, architecture)
+        return self.model_copy(update={"name": name, "architecture": architecture})
+
+    @property
     def repository(self) -> str:
         """The system, such as debian. For those that are published it is the name of their apt repository."""
-        identity = _NAME.fullmatch(self.name)
+        identity = _NAME.fullmatch(self.directory)
         return identity[1] if identity else self.name.partition("-")[0]
 
     @property
@@ -92,12 +113,23 @@ class Distro(BaseModel):
         if self.repository not in APT_SYSTEMS:
             return f"there is a publisher for {' and '.join(APT_SYSTEMS)}, but none for {self.repository}"
         if not self.distribution:
-            return f"distros/{self.name}/{DISTRIBUTION} does not name a suite"
+            return f"distros/{self.directory}/{DISTRIBUTION} does not name a suite"
         return ""
 
     def package_version(self, release: Release) -> str:
         """The full version of the release's packages; the release's own if there is no package revision."""
         return f"{release.version}-{self.pkgver}" if self.pkgver else release.version
+
+
+def name_on(directory: str, architecture: str) -> str:
+    """The name of a distribution for an architecture: that of its directory for the first one."""
+    return directory if architecture == FIRST_ARCHITECTURE else f"{directory}_{architecture}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """The directory and the architecture of a distribution's name. Directories have no underscore."""
+    directory, _, architecture = name.partition("_")
+    return directory, architecture or FIRST_ARCHITECTURE
 
 
 def is_name(name: str) -> bool:

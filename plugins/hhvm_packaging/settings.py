@@ -186,12 +186,22 @@ _BUILDER = Machine(
 )
 
 
+_ARM_BUILDER = Machine(
+    instance_types=["r6g.4xlarge", "r7g.4xlarge", "m6g.4xlarge"],
+    bigger=["r6g.8xlarge", "r7g.8xlarge"],
+    disk=256,
+)
+_SMALL_ARM = Machine(instance_types=["t4g.small", "t4g.medium"], bigger=["t4g.large"])
+
+
 class Ec2(_Part):
     """Where jobs run on EC2, and with which permissions."""
 
     region: Region = "us-west-2"
     image_parameter: NonEmpty = "/aws/service/debian/release/12/latest/amd64"
     """The SSM parameter that names the image."""
+    other_images: dict[Architecture, NonEmpty] = {"arm64": "/aws/service/debian/release/12/latest/arm64"}
+    """The same for other architectures than amd64."""
     instance_profile_prefix: NonEmpty = "hhvm-worker"
     """How the names of the instance profiles begin. Each kind of job has one of its own, such as
     ``hhvm-worker-build``, because each needs other rights."""
@@ -212,6 +222,10 @@ class Ec2(_Part):
     Empty: none."""
     machines: dict[Script, Machine] = {"make-binary-package": _BUILDER}
     """By the job's script; other jobs run on the default, a small machine."""
+    other_machines: dict[Architecture, dict[Script | Literal["other"], Machine]] = {
+        "arm64": {"make-binary-package": _ARM_BUILDER, "other": _SMALL_ARM}
+    }
+    """The same for other architectures than amd64; ``other`` is the small machine."""
 
     @model_validator(mode="after")
     def _one_profile_for_each_kind(self) -> Self:
@@ -232,8 +246,15 @@ class Ec2(_Part):
         """The SSM path of the git keys for a job that needs some."""
         return self.push_keys_parameters if pushes else self.keys_parameters
 
-    def machine(self, script: str) -> Machine:
+    def image(self, architecture: str) -> str:
+        """The SSM parameter that names an architecture's image."""
+        return self.other_images.get(architecture, self.image_parameter)
+
+    def machine(self, script: str, architecture: str = "amd64") -> Machine:
         """The machine that a job's script runs on."""
+        if architecture in self.other_machines:
+            machines = self.other_machines[architecture]
+            return machines.get(script, machines.get("other", _SMALL_ARM))
         return self.machines.get(script, Machine())
 
 
@@ -301,7 +322,9 @@ class Settings(BaseSettings):
     long-term series that goes only to a suite of its own has ``["DISTRO-lts-x.y"]``. Kinds that are not set
     keep their defaults."""
     architectures: Annotated[list[Architecture], Field(min_length=1)] = ["amd64"]
-    """The architectures that each suite has an index for."""
+    """What each distribution is built and checked for; each suite has an index of each. amd64 is one of them:
+    its builds make the source packages, and the packages for all architectures. Workers ``docker`` can run
+    their engine's own architecture only."""
     allowed_claims: list[Claim] = []
     """What packages may claim over others, such as ``Provides: php-cli`` or ``Essential: yes``, if
     ``debian/control`` of their distribution claims it as well. See docs/operating.md, What a package may
@@ -461,6 +484,19 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         """Refuse settings that contradict each other."""
+        if "amd64" not in self.architectures:
+            raise ValueError(
+                f"architectures is {self.architectures}, but amd64 must be among them: its builds make the "
+                "source packages, and the packages for all architectures"
+            )
+        if self.workers == "ec2":
+            for name in self.architectures:
+                known = name in self.ec2.other_images and name in self.ec2.other_machines
+                if name != "amd64" and not known:
+                    raise ValueError(
+                        f"architectures has {name}, but ec2.other_images and ec2.other_machines do not: "
+                        "which image and which machines does it have?"
+                    )
         if self.scratch_bucket == self.downloads_bucket:
             raise ValueError(
                 f"scratch_bucket and downloads_bucket are both {self.scratch_bucket}: "

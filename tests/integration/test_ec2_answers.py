@@ -53,7 +53,7 @@ class Bench:
 
     def another_process(self) -> Ec2Worker:
         """The worker as another process has it, which remembers nothing."""
-        return Ec2Worker(self.ec2, self.store, self.settings, image=lambda: self.image, launch=self.launch)
+        return Ec2Worker(self.ec2, self.store, self.settings, image=lambda _: self.image, launch=self.launch)
 
     def client(self, service: str) -> Any:
         return boto3.client(  # type: ignore[call-overload]

@@ -60,7 +60,9 @@ class Bench:
             answer = client.run_instances(MinCount=1, MaxCount=1, **parameters)
             return str(answer["Instances"][0]["InstanceId"])
 
-        self.worker = Ec2Worker(client, self.store, self.settings, image=lambda: ec2.image_id, launch=launch)
+        self.worker = Ec2Worker(
+            client, self.store, self.settings, image=lambda _: ec2.image_id, launch=launch
+        )
         for part in ("bin", "jobs", "distros"):
             shutil.copytree(ROOT / part, root / part, symlinks=True)
 

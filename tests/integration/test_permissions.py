@@ -159,7 +159,7 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
         client,
         bench.store,
         settings,
-        image=lambda: str(ssm.get_parameter(Name=AMI_PARAMETER)["Parameter"]["Value"]),
+        image=lambda _: str(ssm.get_parameter(Name=AMI_PARAMETER)["Parameter"]["Value"]),
         launch=launch,
     )
     for job in jobs(bench, root):

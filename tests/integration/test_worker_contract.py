@@ -149,7 +149,7 @@ def deployment(kind: str, ec2: EC2, root: Path) -> Deployment:
         return str(answer["Instances"][0]["InstanceId"])
 
     worker: Worker = (
-        Ec2Worker(client, store, settings, image=lambda: ec2.image_id, launch=launch)
+        Ec2Worker(client, store, settings, image=lambda _: ec2.image_id, launch=launch)
         if kind == "ec2"
         else DockerWorker(connections.docker_worker().engine, settings)
     )

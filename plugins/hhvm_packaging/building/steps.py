@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from hhvm_packaging.apt.incoming import Incoming
 from hhvm_packaging.building import compiler_cache
+from hhvm_packaging.distros import FIRST_ARCHITECTURE
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
@@ -99,6 +100,8 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
         parts = [source.tarball.sha256, self.distro.files_sha256, self.distro.docker_base]
         # Nothing where there are none: so were the digests in manifests before there were profiles.
         parts += self._profiles()
+        if not self.distro.is_first:
+            parts.append(self.distro.architecture)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _profiles(self) -> list[str]:
@@ -113,14 +116,14 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             return None
         what = f"{release.package} {manifest.package_version}"
         if manifest.is_published(self.store, release):
-            return f"{what} is already published; bump distros/{self.distro.name}/PKGVER to rebuild."
+            return f"{what} is already published; bump distros/{self.distro.directory}/PKGVER to rebuild."
         if manifest.inputs != self._digest_inputs(self._source):
             return None
         if not manifest.is_since(self.plan.earliest_attempt) or not manifest.is_built(self.store, release):
             return None
         return (
             f"{what} is built already. To build it again, trigger hhvm_build with `force`, or bump "
-            f"distros/{self.distro.name}/PKGVER."
+            f"distros/{self.distro.directory}/PKGVER."
         )
 
     def job(self, attempt: AttemptId) -> Job:
@@ -130,15 +133,18 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             version=self.plan.subject,
             script=self.script,
             distro=self.distro.name,
+            architecture=self.distro.architecture,
             packaging=self.plan.packaging,
             # Those of other distributions may change while this one is built.
             depends_on=self._digest_inputs(source),
             environment={
                 "VERSION": release.version,
-                "DISTRO": self.distro.name,
+                "DISTRO": self.distro.directory,
                 "SOURCE_SHA256": source.tarball.sha256,
                 "DEB_BUILD_PROFILES": " ".join(self._profiles()),
                 **({"CCACHE_SIZE": str(self.settings.ccache_size)} if self._compiles_with_cache else {}),
+                # What is for all architectures is built once.
+                **({} if self.distro.is_first else {"HHVM_BUILD": "any"}),
                 **({} if self.distro.not_published else self._where_published(release)),
             },
             inputs=(
@@ -208,6 +214,16 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             )
         except PackagingError as error:
             raise JobFailed(str(error)) from error
+        others = [
+            file
+            for file, (_, _, architecture) in incoming.names.items()
+            if not self.distro.is_first and architecture != self.distro.architecture
+        ]
+        if others:
+            raise JobFailed(
+                f"{job.title}: the build left {', '.join(others)}, which the build for {FIRST_ARCHITECTURE} "
+                "makes. A make-package must build for the machine's architecture alone if HHVM_BUILD is any"
+            )
         versions = {name: version for name, version, _ in incoming.names.values()}
         if versions.get(package) != manifest.package_version:
             raise JobFailed(

@@ -111,8 +111,8 @@ def _ec2_worker(launch: Callable[[dict[str, Any]], str]) -> Worker:
     def client(service: str) -> Any:
         return aws.client(service, region=settings().ec2.region)
 
-    def find_image() -> str:
-        parameter = client("ssm").get_parameter(Name=settings().ec2.image_parameter)
+    def find_image(architecture: str) -> str:
+        parameter = client("ssm").get_parameter(Name=settings().ec2.image(architecture))
         return str(parameter["Parameter"]["Value"])
 
     return Ec2Worker(client("ec2"), store(), settings(), image=find_image, launch=launch)
@@ -161,6 +161,12 @@ def docker_worker() -> DockerWorker:
 
     hook = DockerHook(docker_conn_id=None, base_url=settings().docker_url, version="auto")
     return DockerWorker(hook.get_conn(), settings())
+
+
+def ensure_architectures() -> None:
+    """Raise WrongArchitecture if the Docker engine does not run an architecture of the settings."""
+    if settings().workers == "docker" and settings().architectures != ["amd64"]:
+        docker_worker().ensure_architectures(settings().architectures)
 
 
 def _cannot_launch(_: dict[str, Any]) -> str:

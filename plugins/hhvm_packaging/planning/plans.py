@@ -71,6 +71,10 @@ class Plan(BaseModel):
         """The names of all distributions that were asked for."""
         return (*(distro.name for distro in self.distros), *self.faults)
 
+    def sharing_suites(self, distro: Distro) -> tuple[Distro, ...]:
+        """The plan's distributions that are published in the same suites: those for other architectures."""
+        return tuple(each for each in self.distros if each.directory == distro.directory)
+
     def distro(self, name: str) -> Distro:
         """The plan's distribution of that name. Raises KeyError if it has none."""
         return {distro.name: distro for distro in self.distros}[name]
@@ -298,13 +302,14 @@ def propose_distros(settings: Settings) -> list[str]:
 
 
 def expand_distros(request: Request, current: Iterable[str], settings: Settings) -> tuple[str, ...]:
-    """The names of the distributions that a request asks for.
+    """The names of the distributions that a request asks for, each for all architectures of the settings.
 
     ``current`` are the current targets of the packaging files in use, which the form's default means. They
     are empty if the plan does not have them: then the names are those of the request.
     """
     nobody_said = set(request.distros) == set(propose_distros(settings))
-    return (nobody_said and tuple(current)) or request.distros
+    names = (nobody_said and tuple(current)) or request.distros
+    return tuple(distros.name_on(name, each) for name in names for each in settings.architectures)
 
 
 def _current_targets(packaging: Path, settings: Settings) -> tuple[str, ...]:
@@ -386,13 +391,15 @@ def _load_distros(
         current = (last.current if last else ()) or _current_targets(root, settings)
         own = last.own_distros(request) if last else ()
         for name in own or expand_distros(request, current, settings):
+            directory, architecture = distros.split_name(name)
             try:
-                found.append(distros.load(root, name))
+                found.append(distros.load(root, directory).on(architecture))
             except distros.InvalidDistro as error:
                 faults[name] = f"{error} (packaging revision {files.revision.commit}, {files.revision.ref})"
-            if reason := distros.retirement(root, name):
+            if reason := distros.retirement(root, directory):
                 retired[name] = (
-                    f"distros/{name}: it is retired ({reason}). To build it again, remove its file RETIRED."
+                    f"distros/{directory}: it is retired ({reason}). To build it again, remove its file "
+                    "RETIRED."
                 )
     return _Distros(known, current, tuple(found), faults, retired)
 
@@ -422,10 +429,12 @@ def _find_published_before(
             continue
         if distro.not_published:
             continue
-        if any(store.downloads.keys(keys.packages(release, distro.repository, version))):
+        ending = "" if distro.is_first else f"_{distro.architecture}.deb"
+        public = store.downloads.keys(keys.packages(release, distro.repository, version))
+        if any(key.endswith(ending) for key in public):
             faults[distro.name] = (
                 f"{distro.name}: {release.package} {version} is already published; "
-                f"bump distros/{distro.name}/PKGVER to rebuild."
+                f"bump distros/{distro.directory}/PKGVER to rebuild."
             )
     return faults
 

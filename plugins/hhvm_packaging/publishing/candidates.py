@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hhvm_packaging.apt import difference, undo
 from hhvm_packaging.apt.index import sha256
-from hhvm_packaging.apt.packages_index import ARCHITECTURE
+from hhvm_packaging.apt.packages_index import packages_of
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.apt.index import Identity
+    from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.signing import Signer
+    from hhvm_packaging.apt.sources_index import Sources
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.planning.plans import PublishPlan
     from hhvm_packaging.release import Release
@@ -174,7 +176,7 @@ def _make(
         new = [file for file in change.files if file.pool_key in missing]
         differences.append(difference.describe(target, change, new))
         downgrades.append(undo.downgrade(change.indices, change.removed))
-        suites[name] = _expected(change, plan.version)
+        suites[name] = _expected(change, plan.version, distro.architecture)
         files[f"dists/{name}/{keys.IN_RELEASE}"] = target.sign(change, signer).in_release
         # Apt fetches this form of an index by default.
         compressed = {file: content for file, content in change.contents.items() if file.endswith(".xz")}
@@ -209,21 +211,29 @@ def find_accepted(plan: PublishPlan, distro: Distro, store: Store) -> Candidate 
     return candidate if candidate and candidate.is_accepted(store) else None
 
 
-def _expected(change: Change, version: str) -> ExpectedSuite:
-    """What apt must offer: the packages of ``version``, or if that is withdrawn the newest others."""
+def _expected(change: Change, version: str, architecture: str) -> ExpectedSuite:
+    """What apt must offer on an architecture: those of ``version``; if withdrawn, the newest others."""
     withdrawn = change.removed | {identity for identity in change.withdrawn if undo.is_of(identity, version)}
-    offered = _words(identity for identity in change.identities if undo.is_of(identity, version))
+    offered = _words(
+        (identity for identity in change.identities if undo.is_of(identity, version)), architecture
+    )
     return ExpectedSuite(
         digests=change.digests,
-        offered=offered or undo.fallback_versions(change.indices, withdrawn),
-        withdrawn=_words(withdrawn),
+        offered=offered or undo.fallback_versions(_on(change, architecture), withdrawn),
+        withdrawn=_words(withdrawn, architecture),
     )
 
 
-def _words(identities: Iterable[Identity]) -> tuple[str, ...]:
-    """The packages that the machine that checks candidates can install, as "package=version"."""
+def _on(change: Change, architecture: str) -> dict[str, Packages | Sources]:
+    """The indices of the change that apt reads on an architecture."""
+    name = packages_of(architecture)
+    return {name: change.indices[name]} if name in change.indices else {}
+
+
+def _words(identities: Iterable[Identity], machine: str) -> tuple[str, ...]:
+    """The packages that can be installed on an architecture, as "package=version"."""
     return tuple(
         f"{package}={version}"
         for package, version, architecture in sorted(identities)
-        if architecture in (ARCHITECTURE, "all")
+        if architecture in (machine, "all")
     )

@@ -47,7 +47,7 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
         (partial(candidates.find_accepted, plan, distro, store) for distro in plan.distros),
         at_once=settings.requests_at_once,
     )
-    accepted = dict(zip(plan.distros, found, strict=True))
+    accepted = _hold_together(plan, dict(zip(plan.distros, found, strict=True)))
     refused = [distro.name for distro, candidate in accepted.items() if candidate is None] + [*plan.faults]
     if refused and (plan.hold_all or len(refused) == len(plan.asked)):
         raise Held(
@@ -65,6 +65,16 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
         at_once=settings.requests_at_once,
     )
     return [distro.name for distro in good]
+
+
+def _hold_together(
+    plan: PublishPlan, accepted: dict[Distro, Candidate | None]
+) -> dict[Distro, Candidate | None]:
+    """The accepted candidates. Of those that share their suites, all or none count."""
+    return {
+        distro: candidate if all(accepted[each] for each in plan.sharing_suites(distro)) else None
+        for distro, candidate in accepted.items()
+    }
 
 
 def _expose(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from hhvm_packaging.apt.packages_index import ARCHITECTURE
 from hhvm_packaging.planning import hold_records, source_tarball, target_suites
 from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.planning.plans import CanaryPlan, PublishPlan
@@ -89,9 +88,10 @@ class LookAtSuites(DistroStep[P]):
             version=self.plan.subject,
             script=self.script,
             distro=self.distro.name,
+            architecture=self.distro.architecture,
             packaging=self.plan.packaging,
             environment={
-                "DISTRO": self.distro.name,
+                "DISTRO": self.distro.directory,
                 "PUBLIC_URL": self.settings.published(""),
                 "REPOSITORY": self.distro.repository,
             },
@@ -164,9 +164,10 @@ class LookAsUser(LookAtSuites[CanaryPlan]):
     def _expected(self) -> str:
         """One line for each suite: its name, and which of the packages that users install it has."""
         suites = target_suites.list_distro_suites(self.distro, self.store, self.settings)
-        return "\n".join(" ".join([suite.suite, *_list_user_packages(suite.read())]) for suite in suites)
+        on = self.distro.architecture
+        return "\n".join(" ".join([suite.suite, *_list_user_packages(suite.read(), on)]) for suite in suites)
 
 
-def _list_user_packages(state: State) -> list[str]:
-    offered = {name for name, _, architecture in state.identities if architecture in (ARCHITECTURE, "all")}
+def _list_user_packages(state: State, on: str) -> list[str]:
+    offered = {name for name, _, architecture in state.identities if architecture in (on, "all")}
     return [name for name in (PACKAGE, NIGHTLY_PACKAGE) if name in offered]

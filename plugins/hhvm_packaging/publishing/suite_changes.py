@@ -42,14 +42,24 @@ class Withdrawn(PackagingError):
 def read_incoming(plan: PublishPlan, distro: Distro, store: Store, settings: Settings) -> Incoming | None:
     """The packages that the plan's action adds to the distribution's suites, checked; None for an undo.
 
-    Raises NotBuilt, pool.Unpublishable, buckets.Changed.
+    Those of all architectures that the plan publishes: they share the suites. Raises NotBuilt,
+    pool.Unpublishable, buckets.Changed.
     """
     if plan.action == "undo":
         return None
+    return Incoming({
+        name: content
+        for each in plan.sharing_suites(distro)
+        for name, content in _read_built(plan, each, store, settings).content.items()
+    })
+
+
+def _read_built(plan: PublishPlan, distro: Distro, store: Store, settings: Settings) -> Incoming:
+    """The packages of one distribution and architecture."""
     manifest = PackageManifest.read(store, plan.release, distro.name)
     if manifest is None:
         raise NotBuilt(f"HHVM {plan.version}, {distro.name}: its manifest is gone; run hhvm_build again")
-    if not manifest.sources:
+    if distro.is_first and not manifest.sources:
         log.warning("HHVM %s, %s: was built without a source index entry", plan.version, distro.name)
     where = f"HHVM {plan.version}, {distro.name}"
     build = manifest.describe(distro, plan.release, settings)

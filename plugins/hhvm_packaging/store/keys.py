@@ -118,7 +118,7 @@ _FIELDS: Mapping[str, _Field] = {
     "hash": _Field("[A-Za-z0-9]+"),
     "index": _Field(_PATH, _is_index),
     "instance": _Field(_INSTANCE),
-    "job": _Field("[a-z0-9][a-z0-9.-]*"),
+    "job": _Field("[a-z0-9][a-z0-9._-]*"),
     "job_file": _Field(_NAME),
     "nightly": _Field(_NUMBERS, _is_nightly),
     "keyring_file": _Field(_NAME),

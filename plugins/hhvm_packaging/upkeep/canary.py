@@ -93,7 +93,7 @@ def plan_canary(store: Store, settings: Settings) -> CanaryPlan:
             faults[name] = str(error)
         else:
             if target_suites.list_distro_suites(distro, store, settings):
-                found.append(distro)
+                found += [distro.on(architecture) for architecture in settings.architectures]
     return CanaryPlan(
         packaging=packaging_files.upload(store, settings.packaging_root),
         packaging_revision=packaging_files.worktree(settings.packaging_root).commit,
@@ -148,7 +148,7 @@ def _check_once(
             return check.found, None
         check.check_keys()
         if settings.nightly_schedule:
-            for distro in plan.distros:
+            for distro in (each for each in plan.distros if each.is_first):
                 check.check_nightlies(distro, store, settings)
         log.info("Checked %s suites", len(check.offered))
         return check.found, check.turn_done()

@@ -49,7 +49,7 @@ from hhvm_packaging.workers.outputs import BadOutputs
 from hhvm_packaging.workers.worker import Found, Phase, Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from docker import APIClient
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from hhvm_packaging.store.buckets import Store
     from hhvm_packaging.workers.job import Input
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names of what the engine says."""
 JOB_LABEL = "hhvm.job"
 WORK_LABEL = "hhvm.work"
 
@@ -84,6 +86,10 @@ _LONGEST_MAKING = 5
 """Seconds for which another process may have begun to make the network, which is not there yet."""
 _LEAST_PAUSE = 0.1
 """Seconds. While a container is being removed, the engine answers at once that it has ended."""
+
+
+class WrongArchitecture(PackagingError):
+    """The engine does not run what the settings ask for. The message says what to set."""
 
 
 class NotAJob(PackagingError):
@@ -123,6 +129,16 @@ class DockerWorker(Worker):
     def log_file(self, name: str) -> Path:
         """The job's log, which grows while the job runs."""
         return self.directory(name) / "log.txt"
+
+    def ensure_architectures(self, architectures: Iterable[str]) -> None:
+        """Raise WrongArchitecture if the engine does not run one of them."""
+        machine = self.engine.info()["Architecture"]
+        own = _ARCHITECTURES.get(machine, machine)
+        if others := [name for name in architectures if name != own]:
+            raise WrongArchitecture(
+                f"architectures has {', '.join(others)}, but the Docker engine at {self.settings.docker_url} "
+                f'runs {own} only. Set architectures to ["{own}"], or workers to ec2'
+            )
 
     @override
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:

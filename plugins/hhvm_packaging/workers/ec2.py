@@ -125,7 +125,7 @@ class Ec2Worker(Worker):
     """Runs jobs on EC2 instances.
 
     ``launch`` launches one instance with the parameters of RunInstances and returns its id. ``image`` returns
-    the id of the machine image.
+    the id of an architecture's machine image.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Ec2Worker(Worker):
         store: Store,
         settings: Settings,
         *,
-        image: Callable[[], str],
+        image: Callable[[str], str],
         launch: Callable[[dict[str, Any]], str],
     ) -> None:
         self.ec2 = ec2
@@ -289,8 +289,9 @@ class Ec2Worker(Worker):
     ) -> Iterator[tuple[Option, dict[str, Any]]]:
         """Each option with its parameters of RunInstances, in order of preference."""
         directory = keys.attempt(job.version, name, attempt)
-        script, image = user_data(job, name, directory, job_sha256, self.settings), self._image()
-        machine, profile = self.settings.ec2.machine(job.script), self.settings.ec2.instance_profile(job.kind)
+        script, image = user_data(job, name, directory, job_sha256, self.settings), self._image(job)
+        machine = self.settings.ec2.machine(job.script, job.architecture)
+        profile = self.settings.ec2.instance_profile(job.kind)
         known = attempts.failures(self.store, attempts.of_job(self.store, job.version, name))
         tags = {
             **labels,
@@ -304,9 +305,9 @@ class Ec2Worker(Worker):
             disk = machine.disk * (2 if option.instance_type in machine.bigger else 1)
             yield option, self._parameters(option, image, disk, script, profile, tags)
 
-    def _image(self) -> Image:
+    def _image(self, job: Job) -> Image:
         """The machine image, with the name that it has for its root device: not all have the same."""
-        image = self.image()
+        image = self.image(job.architecture)
         [found] = self.ec2.describe_images(ImageIds=[image])["Images"]
         return Image(image, found["RootDeviceName"])
 

@@ -20,7 +20,7 @@ NO_RESULT = 28
 
 RESULT_FILE = "result.json"
 Word = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,199}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 LARGEST_RESULT = 16 << 20
 """Bytes. It may describe every package of a build."""
 
@@ -45,6 +45,8 @@ class Job(BaseModel):
     script: str
     """The name of the file in jobs/."""
     distro: str | None = None
+    architecture: str = "amd64"
+    """Of the machine that it runs on."""
     packaging: str
     """SHA-256 of the packaging files."""
     depends_on: str | None = None
@@ -97,6 +99,8 @@ class Job(BaseModel):
             left_out.add("files")  # Such a job has the digest that it had before there were any.
         if not self.pushes:
             left_out.add("pushes")
+        if self.architecture == "amd64":
+            left_out.add("architecture")
         return hashlib.sha256(self.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
