@@ -263,6 +263,15 @@ class EC2:
         """Let the next calls fail, or be late: see CallFault."""
         self.gateway.call_faults.append(CallFault(code, times, **more))
 
+    def recover(self) -> None:
+        """Forget all faults that were ordered and have not happened yet."""
+        self.gateway.faults.clear()
+        self.gateway.call_faults.clear()
+        self._dooms.clear()
+        self._boots.clear()
+        self.gateway.spot_limit = self.gateway.account_limit
+        self._visible_after = 0
+
     def boot_next(self, boot: Boot) -> None:
         """Let the next instance boot so."""
         self._boots.append(boot)
