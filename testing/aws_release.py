@@ -48,7 +48,7 @@ from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.upkeep.reaping import reap
 from hhvm_packaging.workers.job import Artifact
-from testing.ec2 import AIRFLOW, AMI_PARAMETER, INSTANCE_PROFILE, REGION, Boot, emulated_ec2, until
+from testing.ec2 import AIRFLOW, AMI_PARAMETER, REGION, Boot, emulated_ec2, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -65,6 +65,8 @@ DISTROS = (
 ARCHITECTURES = ("amd64", "arm64")
 HURRY = 0.1
 """What the delays between tries are multiplied with."""
+_LATER = 24 * 60 * 60
+"""Seconds."""
 BUILD = """#!/usr/bin/env bash
 set -euo pipefail
 machine=$(jq -r .architecture "${OUT%/*}/job.json")
@@ -255,7 +257,6 @@ def deployed(ec2: EC2, root: Path) -> Generator[None]:
         "HHVM_PACKAGING_LOCK_DIRECTORY": str(root),
         "HHVM_PACKAGING_POLL_INTERVAL": "1",
         "HHVM_PACKAGING_EC2__REGION": REGION,
-        "HHVM_PACKAGING_EC2__INSTANCE_PROFILE": INSTANCE_PROFILE,
         "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
         "HHVM_PACKAGING_EC2__OTHER_IMAGES": json.dumps({"arm64": AMI_PARAMETER}),
         "HHVM_PACKAGING_EC2__MACHINES": json.dumps({MakeBinaryPackage.script: machine}),
@@ -387,10 +388,9 @@ class Release:
         return [f"{job} was built {count} times" for job, count in successes.items() if count != 1]
 
     def left(self) -> list[str]:
-        """What is left of the workers after the reaper, whose tasks have all ended."""
-        worker = connections.worker()
-        for _ in range(2):
-            list(reap(worker, lambda *_: "success", now=time.time()))
+        """What is left of the workers after the reaper, when all have expired."""
+        no_task: Any = None
+        list(reap(connections.worker(), no_task, now=time.time() + _LATER))
         try:
             until(lambda: not self._alive(), 60)
         except TimeoutError:

@@ -363,7 +363,7 @@ def test_who_may_not_list_a_bucket_does_not_learn_that_a_key_is_missing(ec2: EC2
     with pytest.raises(ClientError) as error:
         ec2.client("s3", AIRFLOW).head_object(Bucket="hhvm-scratch", Key="packaging/missing")
     assert code(error) == "404"
-    instance = ec2.client("s3", "i-0123456789abcdef0")
+    instance = ec2.client("s3", launch(ec2, STAYS, IamInstanceProfile={"Name": worker_role("look")}))
     with pytest.raises(ClientError) as error:
         instance.head_object(Bucket="hhvm-scratch", Key="packaging/missing")
     assert code(error) == "403"

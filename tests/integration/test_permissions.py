@@ -59,6 +59,8 @@ UNUSED = {
     "Publish: s3:AbortMultipartUpload": "after a copy in parts that failed",
     "WriteOwnDirectory: s3:AbortMultipartUpload": "after an upload in parts that failed",
     "Publish: arn:aws:s3:::hhvm-downloads/ubuntu/*": "what debian/ is for Debian's distributions",
+    "ReadConsoles: ec2:GetConsoleOutput": "for an instance that ended without a log",
+    "ReadConsoles: arn:aws:ec2:*:123456789012:instance/*": "likewise",
     "EndWorkers: ec2:DeleteVolume": "the reaper's, for a volume that outlived its instance",
     "EndWorkers: arn:aws:ec2:*:123456789012:volume/*": "the reaper's, likewise",
 }
