@@ -79,8 +79,8 @@ def _measure(endpoint: str, objects: int, suites: int, packages: int) -> dict[st
         bench = Bench(client, signer, settings)
         bench.store.downloads.put(keys.PUBLIC_KEY, signer.public_key())
         _fill(bench, objects, suites, packages)
-        _publish(bench, "1.0.0")
-        _count("all pages anew", client, lambda: pages.rebuild_pages(bench.store, settings))
+        first = _publish(bench, "1.0.0")
+        _count("the first pages", client, lambda: pages.update_pages(first, bench.store, settings))
         plan = bench.build("1.0.1")
         bench.sign_source(plan)
         counted = {
@@ -193,8 +193,8 @@ def _fill(bench: Bench, objects: int, suites: int, packages: int) -> None:
 
 def _look(bench: Bench, website: _Website) -> None:
     """Let the canary look: at everything, then an hour later with one version more."""
-    for what, now in (("first run", NOW), ("an hour later", NOW + timedelta(hours=1))):
-        website.requests = 0
+    for what, after in (("first run", timedelta(0)), ("an hour later", timedelta(hours=1))):
+        website.requests, now = 0, datetime.now(UTC) + after
         plan = canary.plan_canary(bench.store, bench.settings)
         found = canary.check(plan, bench.store, bench.settings, now=now)
         print(f"  canary, {what}: {website.requests:,} requests, {len(found)} findings")

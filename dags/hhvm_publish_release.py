@@ -24,7 +24,14 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, task_context
+from hhvm_packaging.orchestration import (
+    announcing,
+    connections,
+    dag_defaults,
+    form,
+    queues,
+    task_context,
+)
 from hhvm_packaging.orchestration.hold_tasks import lift_holds
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
@@ -84,12 +91,16 @@ def update_indices(plan: PlanJson) -> str:
     return str(pages.update_pages(parsed, connections.store(), settings()))
 
 
-@task(task_id=PublishTask.REPORT)
+@task(task_id=PublishTask.REPORT, outlets=[announcing.PUBLISHED])
 @fail_without_retry()
 def publish_report(plan: PlanJson | None) -> str:
-    """Report what users get now. Fail if anything that was asked for is missing."""
-    run = task_context.read_run(get_current_context())
-    return reports.report_publish(parse_plan(PublishPlan, plan), connections.store(), settings(), run)
+    """Report what users get now, and announce it. Fail if anything that was asked for is missing."""
+    context, parsed = get_current_context(), parse_plan(PublishPlan, plan)
+    run = task_context.read_run(context)
+    report = reports.report_publish(parsed, connections.store(), settings(), run)
+    if parsed:
+        announcing.announce(parsed, context)
+    return report
 
 
 @dag(

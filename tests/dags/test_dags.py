@@ -16,7 +16,7 @@ from airflow import plugins_manager
 from airflow.dag_processing.dagbag import DagBag
 from airflow.models.taskinstance import TaskInstance
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, TriggerRule
+from airflow.sdk import DAG, AssetAlias, TriggerRule
 from airflow.sdk.definitions.param import process_params
 from airflow.sdk.exceptions import AirflowFailException, ParamValidationError
 from airflow.serialization.serialized_objects import DagSerialization
@@ -100,6 +100,11 @@ def test_where_a_cdn_is_set_what_is_published_is_looked_at_once_that_has_forgott
     publish = load_dags(monkeypatch, HHVM_PACKAGING_CDN_DISTRIBUTION="E123")["hhvm_publish_release"]
     assert publish.get_task("invalidate_cdn").upstream_task_ids == {"plan", "update_repositories"}
     assert "invalidate_cdn" in publish.get_task("verify_published").upstream_task_ids
+
+
+def test_a_publish_ends_in_an_event_that_other_dags_can_wait_for(dags: dict[str, DAG]) -> None:
+    outlets = dags["hhvm_publish_release"].get_task("publish_report").outlets
+    assert outlets == [AssetAlias("hhvm-published")]
 
 
 def test_publishing_runs_one_at_a_time(dags: dict[str, DAG]) -> None:

@@ -40,6 +40,7 @@ STORED: dict[Template, tuple[str, str]] = {
     Scratch.SOURCE: (keys.source(NIGHTLY), "2026.11.28/source.json"),
     Scratch.FORCED: (keys.forced(RELEASE, "a-run"), "4.172.1/forced/484d9350f0337a01.json"),
     Scratch.PLAN_OF_RUN: (keys.plan_of_run(RELEASE, "a-run"), "4.172.1/plans/484d9350f0337a01.json"),
+    Scratch.ANNOUNCED: (keys.announced(RELEASE), "4.172.1/announced.json"),
     Scratch.MANIFEST: (keys.manifest(RELEASE, DISTRO), f"4.172.1/{DISTRO}/manifest.json"),
     Scratch.ATTEMPT_MANIFEST: (
         keys.attempt_manifest(keys.outputs(RELEASE, DISTRO, ATTEMPT)),

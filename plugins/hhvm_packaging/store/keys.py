@@ -201,6 +201,7 @@ class Scratch(Template):
     PLAN_OF_RUN = "{version}/plans/{run_digest}.json"
     SOURCE = "{version}/source.json"
     FORCED = "{version}/forced/{run_digest}.json"
+    ANNOUNCED = "{version}/announced.json"
     MANIFEST = f"{{version}}/{{distro}}/{_MANIFEST}"
     ATTEMPT_MANIFEST = f"{{version}}/{{distro}}/{{attempt}}/{_MANIFEST}"
     ARTIFACT = "{version}/{distro}/{attempt}/{artifact}"
@@ -318,6 +319,11 @@ def _digest_run(run_id: str) -> str:
 def source(release: Release) -> str:
     """The source manifest: commit, digests, signature."""
     return Scratch.SOURCE.build(version=release.version)
+
+
+def announced(release: Release) -> str:
+    """What of the version people were told of."""
+    return Scratch.ANNOUNCED.build(version=release.version)
 
 
 def manifest(release: Release, distro: str) -> str:

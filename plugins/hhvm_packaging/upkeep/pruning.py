@@ -52,6 +52,7 @@ RULES = {
     Scratch.PLAN_OF_RUN: Rule.WITH_VERSION,
     Scratch.SOURCE: Rule.STAYS,
     Scratch.FORCED: Rule.WITH_VERSION,
+    Scratch.ANNOUNCED: Rule.STAYS,
     Scratch.MANIFEST: Rule.STAYS,
     Scratch.ATTEMPT_MANIFEST: Rule.STAYS,
     Scratch.ARTIFACT: Rule.WITH_VERSION,
