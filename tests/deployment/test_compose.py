@@ -126,6 +126,8 @@ def test_jobs_reach_what_is_public_and_none_of_the_services(deployer: Deployer) 
         remove=True,
     )
     assert answering.decode().split() == [public]
+    options = deployer.engine.networks.get(f"{deployer.stack.project}_jobs").attrs["Options"]
+    assert options["com.docker.network.bridge.enable_icc"] == "false"
 
 
 def test_no_secret_is_in_any_layer_of_the_image_or_in_its_history(deployer: Deployer) -> None:
