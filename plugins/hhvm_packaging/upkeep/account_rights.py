@@ -105,10 +105,13 @@ def _of_launcher(
         yield Right("iam:PassRole", role, True, f"no job of the kind {kind} starts", to_ec2)
     administrator = account.arn("iam", "role/check-deployment-another-role", region="")
     yield Right("iam:PassRole", administrator, False, "an instance could be given any role", to_ec2)
-    image = settings.ec2.image_parameter
-    # Those that AWS publishes are nobody's.
-    owner = "" if image.startswith("/aws/") else None
-    yield Right("ssm:GetParameter", account.arn("ssm", f"parameter{image}", owner=owner), True, "no image")
+    yield Right("ec2:GetConsoleOutput", instance, True, "an instance that fails at boot says nothing", ours)
+    for architecture in settings.architectures:
+        image = settings.ec2.image(architecture)
+        # Those that AWS publishes are nobody's.
+        owner = "" if image.startswith("/aws/") else None
+        arn = account.arn("ssm", f"parameter{image}", owner=owner)
+        yield Right("ssm:GetParameter", arn, True, f"no image for {architecture}")
     for path in _key_paths(settings).values():
         yield Right("ssm:GetParametersByPath", _parameter(path, account), False, "it would have git keys")
 

@@ -298,19 +298,20 @@ class Deployment:
     # Workers
 
     def check_image(self) -> Iterator[Finding]:
-        """Look for the image that workers start from."""
+        """Look for the image that workers of each architecture start from."""
         ssm, ec2 = self.client("ssm"), self.client("ec2")
-        parameter, name = self.settings.ec2.image_parameter, "image of workers"
-        try:
-            image = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
-        except ssm.exceptions.ParameterNotFound:
-            advice = "deploy deploy/aws/workers.yaml, or set ec2.image_parameter"
-            yield _wrong(name, f"there is no parameter {parameter} in {self.settings.ec2.region}", advice)
-            return
-        if ec2.describe_images(ImageIds=[image])["Images"]:
-            yield _right(name, f"{parameter} is {image}")
-        else:
-            yield _wrong(name, f"{parameter} is {image}, which is not there", "deploy workers.yaml again")
+        for architecture in self.settings.architectures:
+            parameter, name = self.settings.ec2.image(architecture), f"image of {architecture} workers"
+            try:
+                image = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
+            except ssm.exceptions.ParameterNotFound:
+                advice = "deploy deploy/aws/workers.yaml, or set ec2.image_parameter or ec2.other_images"
+                yield _wrong(name, f"there is no parameter {parameter} in {self.settings.ec2.region}", advice)
+                continue
+            if ec2.describe_images(ImageIds=[image])["Images"]:
+                yield _right(name, f"{parameter} is {image}")
+            else:
+                yield _wrong(name, f"{parameter} is {image}, which is not there", "deploy workers.yaml again")
 
     def check_quotas(self) -> Iterator[Finding]:
         """Compare the account's quotas with what ``workers_at_once`` of the largest machine need."""
