@@ -31,7 +31,8 @@ def of_ec2(action: str, parameters: dict[str, Any]) -> Iterator[Demand]:
         yield Demand(f"ec2:{action}", "*")
     else:
         backend = get_backend("ec2")[ACCOUNT][REGION]
-        resources = [("instance", name) for name in parameters.get("InstanceId", ())]
+        named = parameters.get("InstanceId", ())
+        resources = [("instance", name) for name in ([named] if isinstance(named, str) else named)]
         resources += [("volume", parameters["VolumeId"])] if "VolumeId" in parameters else []
         for kind, name in resources or [("", "*")]:
             tags = {tag["key"]: tag["value"] for tag in backend.describe_tags({"resource-id": [name]})}
