@@ -33,7 +33,9 @@ class HostileBuild:
     def __init__(self, root: Path, s3: S3Client, **more: Any) -> None:
         self.name = f"hhvm-hostile-{uuid.uuid4().hex}"
         self.packaging = root / "packaging"
-        self.settings = Settings(packaging_root=self.packaging, docker_work_directory=root / "work", **more)
+        own = {"packaging_root": self.packaging, "docker_work_directory": root / "work"}
+        # Such a build depends on nothing.
+        self.settings = Settings(**{"dependencies_image_days": 0, **own, **more})
         self.store = Store(s3, self.settings)
         self.worker = DockerWorker(connections.docker_worker().engine, self.settings)
         for part in ("bin", "jobs", "distros"):
