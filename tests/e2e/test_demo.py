@@ -121,6 +121,7 @@ def test_a_releases_packages_are_built_and_nothing_else(newcomer: Newcomer) -> N
         "hhvm_1.0.0-1~bookworm.dsc",
         "hhvm_1.0.0-1~bookworm.debian.tar.xz",
         "hhvm_1.0.0.orig.tar.gz",
+        "ccache.tar",
     }
     deb = artifacts["hhvm_1.0.0-1~bookworm_amd64.deb"]
     assert "Package: hhvm\n" in deb["stanza"]
