@@ -26,6 +26,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, schedules, task_context
 from hhvm_packaging.orchestration.task_context import fail_without_retry
 from hhvm_packaging.publishing import pages
+from hhvm_packaging.reporting import status
 from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep.pruning import Pruning
 
@@ -65,6 +66,13 @@ def delete_scratch(dry_run: bool) -> list[str]:
     return Pruning(connections.store(), settings(), dry_run=dry_run).delete_scratch()
 
 
+@task
+def rebuild_status() -> str:
+    """Find again what is built and public, in case that who changed it did not live to record it."""
+    found = status.rebuild_index(connections.store(), settings())
+    return f"{len(found.versions)} versions, {len(found.suites)} suites"
+
+
 @dag(
     schedule=schedules.cron("@daily"),
     max_active_runs=1,
@@ -80,7 +88,7 @@ def hhvm_prune() -> None:
     scratch = delete_scratch(dry_run)
 
     dry_run >> aged >> files >> indices
-    dry_run >> scratch
+    dry_run >> scratch >> rebuild_status()
 
 
 hhvm_prune()

@@ -117,7 +117,7 @@ def test_pruning_runs_daily_and_changes_nothing_public_while_somebody_publishes(
     prune = dags["hhvm_prune"]
     assert (prune.schedule, prune.catchup, prune.max_active_runs) == (schedules.cron("@daily"), False, 1)
     outside = {task.task_id for task in prune.tasks if task.pool != "publish"}
-    assert outside == {"plan", "delete_scratch"}
+    assert outside == {"plan", "delete_scratch", "rebuild_status"}
 
 
 def test_a_scheduled_pruning_is_no_dry_run(dags: dict[str, DAG]) -> None:

@@ -85,6 +85,7 @@ class Archive(Bench):
         found = {key: digest(bucket, key) for bucket in buckets for key in bucket.keys("")}
         found.pop(keys.CONDITIONAL_WRITES, None)
         found.pop(keys.CHECKSUMS, None)
+        found.pop(keys.STATUS, None)
         return found
 
 
@@ -496,6 +497,7 @@ STAYS = {
     Scratch.SNAPSHOT: keys.snapshot("debian", "bookworm", "20260102T000000Z-0123456789ab"),
     Scratch.CONDITIONAL_WRITES: keys.CONDITIONAL_WRITES,
     Scratch.CHECKSUMS: keys.CHECKSUMS,
+    Scratch.STATUS: keys.STATUS,
 }
 
 

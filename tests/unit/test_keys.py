@@ -99,6 +99,7 @@ STORED: dict[Template, tuple[str, str]] = {
     Scratch.CANARY_TURN: (keys.CANARY_TURN, "metrics/canary-turn.json"),
     Scratch.CONDITIONAL_WRITES: (keys.CONDITIONAL_WRITES, "conditional-writes"),
     Scratch.CHECKSUMS: (keys.CHECKSUMS, "checksums"),
+    Scratch.STATUS: (keys.STATUS, "status.json"),
     Downloads.PUBLIC_KEY: (keys.PUBLIC_KEY, "conf/hhvm.gpg.key"),
     Downloads.RELEASE_TARBALL: (keys.public_tarball(RELEASE), "source/hhvm-4.172.1.tar.gz"),
     Downloads.RELEASE_SIGNATURE: (keys.public_signature(RELEASE), "source/hhvm-4.172.1.tar.gz.sig"),

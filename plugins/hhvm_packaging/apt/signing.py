@@ -225,6 +225,12 @@ def signed_by(content: bytes, public_keys: bytes) -> tuple[bytes, dict[str, date
         }
 
 
+def find_expiries(public_keys: bytes) -> dict[str, datetime | None]:
+    """When each key expires, by the fingerprint of its primary key. Raises UnusableKey if there is none."""
+    with _keyring(public_keys) as gpg:
+        return {key["fingerprint"]: _expiry(key) for key in gpg.list_keys()}
+
+
 def _signer(result: gnupg.Verify, but_for: Collection[str] = ()) -> str:
     """The fingerprint of a good signature's primary key; see ``_good``. Raises BadSignature."""
     return _good(result, but_for)[0]

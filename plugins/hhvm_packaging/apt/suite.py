@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hhvm_packaging.apt import index, release_file, signing
 from hhvm_packaging.apt.lock import DIRECTORY, hold_lock
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.apt.index import Identity
     from hhvm_packaging.apt.packages_index import Packages
     from hhvm_packaging.apt.pool import PoolFile
     from hhvm_packaging.apt.signing import Signer
@@ -49,6 +50,10 @@ _CONTENT_TYPES = {
     ".xz": "application/x-xz",
     ".gpg": "application/pgp-signature",
 }
+
+
+Committed: TypeAlias = "Callable[[str, str, Iterable[Identity], Iterable[Identity]], None]"
+"""It gets the suite, as it prints itself, the name of its snapshot, what it offers and what is withdrawn."""
 
 
 class Damaged(PackagingError):
@@ -82,7 +87,7 @@ class Suite:
     Of the requests whose order does not matter, ``at_once`` are under way at the same time. ``locks`` is the
     directory of the lock files: all publishers of a machine must use the same. ``permit`` raises a
     PackagingError if a change makes something public that must not be: each commit asks it before anything is
-    written.
+    written. ``committed`` is told what users get after each commit, and whenever that is completed.
     """
 
     def __init__(
@@ -95,6 +100,7 @@ class Suite:
         at_once: int = 1,
         locks: Path = DIRECTORY,
         permit: Callable[[Change], None] = lambda _: None,
+        committed: Committed = lambda *_: None,
     ) -> None:
         self.downloads = downloads
         self.scratch = scratch
@@ -103,6 +109,7 @@ class Suite:
         self.at_once = at_once
         self.locks = locks
         self.permit = permit
+        self.committed = committed
         self.directory = keys.suite(repository, suite)
 
     def __str__(self) -> str:
@@ -239,6 +246,7 @@ class Suite:
             if there != content:
                 self.put_if_unchanged(keys.IN_RELEASE, content, etag)
             self.complete(signer)
+            self._tell(state)
         return last.name
 
     def _find_last(self) -> Snapshot | None:
@@ -389,6 +397,12 @@ class Suite:
         else:
             run_all(copies, at_once=self.at_once)
             self.complete(signer)
+            self._tell(change.current)
+
+    def _tell(self, state: State) -> None:
+        """Say what users get, in case that who committed it died before that."""
+        if state.snapshot:
+            self.committed(str(self), state.snapshot, state.identities, state.withdrawn)
 
     def commit(self, change: Change, signer: Signer, copies: Iterable[Callable[[], object]] = ()) -> Snapshot:
         """Change what users get. The ``copies`` put the files into the pool that it lacks.
@@ -439,6 +453,7 @@ class Suite:
         # From now on an older InRelease is refused.
         plain.append(partial(snapshot.as_committed().write, self.scratch, self.repository, self.suite))
         self.put_plain_names(current, signed, signer, plain)
+        self.committed(str(self), snapshot.name, change.identities, change.withdrawn)
         return snapshot
 
     def keep(self, state: State, signer: Signer) -> None:

@@ -181,6 +181,11 @@ def airflow_api() -> AirflowApi:
     return AirflowApi(str(connection.host), str(connection.login), str(connection.password))
 
 
+def api_url() -> str:
+    """The address of Airflow's API, without a trailing slash, by the same connection."""
+    return str(_find(settings().api_conn_id).host).rstrip("/")
+
+
 def _find(conn_id: str) -> Connection:
     """A connection. Raises InvalidSettings if an extra field of it is one of our settings."""
     connection = BaseHook.get_connection(conn_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from abc import ABC, abstractmethod
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hhvm_packaging.apt import undo
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.planning import status_index
 from hhvm_packaging.planning.request import LIFT_HOLDS
+from hhvm_packaging.planning.status_index import AnswerEntry, HoldEntry, VersionEntry
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
@@ -24,7 +27,7 @@ from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import Scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from hhvm_packaging.apt.change import Change
     from hhvm_packaging.settings import Settings
@@ -111,7 +114,7 @@ class Builds(BaseModel):
         return found | {"its source": self.source}
 
 
-class _Record(BaseModel):
+class _Record(BaseModel, ABC):
     """What is kept under the digest of its content."""
 
     model_config = ConfigDict(frozen=True)
@@ -125,6 +128,11 @@ class _Record(BaseModel):
 
     def _write(self, store: Store, key: str) -> None:
         store.scratch.create(key, _to_json(self), _JSON)
+        status_index.record_version(store, self.version, self.summarize())
+
+    @abstractmethod
+    def summarize(self) -> VersionEntry:
+        """What the index has of it."""
 
 
 class Hold(_Record):
@@ -145,6 +153,11 @@ class Hold(_Record):
         """Keep it. Does nothing if it is kept already."""
         self._write(store, keys.hold(self.version, self.name))
 
+    def summarize(self) -> VersionEntry:
+        """What the index has of it."""
+        entry = HoldEntry(by=self.asker.by, until=self.until, needs_approval=self.needs_approval)
+        return VersionEntry(holds={self.name: entry})
+
 
 class Lift(_Record):
     """That a person lifted holds of a version."""
@@ -157,6 +170,10 @@ class Lift(_Record):
     def write(self, store: Store) -> None:
         """Keep it. Does nothing if it is kept already."""
         self._write(store, keys.lifted(self.version, self.name))
+
+    def summarize(self) -> VersionEntry:
+        """What the index has of it."""
+        return VersionEntry(lifted=self.holds)
 
 
 def lift(version: str, asker: Asker, reason: str, store: Store, settings: Settings) -> tuple[str, ...]:
@@ -232,6 +249,18 @@ class Answer(_Record):
         """Keep it. Does nothing if it is kept already."""
         self._write(store, keys.answer(self.version, self.name))
 
+    def summarize(self) -> VersionEntry:
+        """What the index has of it."""
+        packages = self.asked.packages.values()
+        entry = AnswerEntry(
+            by=self.by.name,
+            at=self.at,
+            approved=self.approved,
+            holds=self.asked.holds,
+            attempts=tuple(str(keys.attempt_of(package.directory)) for package in packages),
+        )
+        return VersionEntry(answers={self.name: entry})
+
 
 class Holds:
     """The holds of one version, with all that was answered about them."""
@@ -262,10 +291,7 @@ class Holds:
             name for name in store.scratch.directories(keys.held_versions()) if is_same_version(name, version)
         ]
         reads = [
-            partial(_read_record, store.scratch, key)
-            for name in held
-            for prefix in (keys.holds(name), keys.answers(name))
-            for key in store.scratch.keys(prefix)
+            partial(_read_record, store.scratch, key) for name in held for key in _list_keys(store, name)
         ]
         records = [record for record in run_all(reads, at_once=settings.requests_at_once) if record]
         return cls(
@@ -400,6 +426,17 @@ def ensure_change_released(change: Change, store: Store, settings: Settings) -> 
         versions.setdefault(version, {})[name] = digest
     for version, digests in versions.items():
         ensure_released(version, digests, store, settings)
+
+
+def read_all(store: Store, version: str) -> list[_Record]:
+    """All records of a version in this spelling. Raises DamagedRecord."""
+    records = (_read_record(store.scratch, key) for key in _list_keys(store, version))
+    return [found[1] for found in records if found]
+
+
+def _list_keys(store: Store, version: str) -> Iterator[str]:
+    for prefix in (keys.holds(version), keys.answers(version)):
+        yield from store.scratch.keys(prefix)
 
 
 T = TypeVar("T", bound=BaseModel)

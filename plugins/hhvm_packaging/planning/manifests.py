@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from hhvm_packaging.apt.incoming import Build
 from hhvm_packaging.apt.sources_index import Source
 from hhvm_packaging.package_claims import Allowed
+from hhvm_packaging.planning import status_index
+from hhvm_packaging.planning.status_index import PackageEntry, SourceEntry, VersionEntry
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Artifact, Facts
 
@@ -48,6 +51,18 @@ class SourceManifest(BaseModel):
     def write(self, store: Store, release: Release) -> None:
         """Store this as the version's source manifest."""
         store.scratch.put_json(keys.source(release), self.model_dump(mode="json"))
+        entry = self.summarize(datetime.datetime.now(datetime.UTC))
+        status_index.record_version(store, self.version, VersionEntry(source=entry))
+
+    def summarize(self, at: datetime.datetime) -> SourceEntry:
+        """The entry of the index; ``at`` is when the manifest was written."""
+        return SourceEntry(
+            commit=self.commit,
+            sha256=self.tarball.sha256,
+            size=self.tarball.size,
+            signed_by=self.signed_by or "",
+            at=at,
+        )
 
 
 class PackageManifest(BaseModel):
@@ -94,6 +109,17 @@ class PackageManifest(BaseModel):
         content = json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True).encode() + b"\n"
         store.scratch.put(keys.attempt_manifest(self.directory), content, "application/json")
         store.scratch.replace(keys.manifest(release, self.distro), content, "application/json", etag=etag)
+        entry = self.summarize(datetime.datetime.now(datetime.UTC))
+        status_index.record_version(store, self.version, VersionEntry(packages={self.distro: entry}))
+
+    def summarize(self, at: datetime.datetime) -> PackageEntry:
+        """The entry of the index; ``at`` is when the manifest was written."""
+        return PackageEntry(
+            attempt=str(keys.attempt_of(self.directory)),
+            version=self.package_version,
+            size=sum(artifact.size for artifact in (*self.packages, *self.sources)),
+            at=at,
+        )
 
     def is_since(self, earliest: AttemptId | None) -> bool:
         """Whether the attempt that made the packages is ``earliest`` or a later one; None is before all."""

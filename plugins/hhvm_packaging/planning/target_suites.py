@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.apt.suite import Suite
-from hhvm_packaging.planning import hold_records
+from hhvm_packaging.planning import hold_records, status_index
 from hhvm_packaging.release import is_same_version
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.keys import REPOSITORIES
@@ -80,4 +80,5 @@ def named_suite(store: Store, repository: str, name: str, settings: Settings) ->
         at_once=settings.requests_at_once,
         locks=settings.lock_directory,
         permit=partial(hold_records.ensure_change_released, store=store, settings=settings),
+        committed=partial(status_index.record_suite, store),
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.errors import PackagingError
-from hhvm_packaging.planning import nightly_days, target_suites
+from hhvm_packaging.planning import nightly_days, status_index, target_suites
 from hhvm_packaging.planning.hold_records import DamagedRecord, Holds
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.request import PUBLISH
+from hhvm_packaging.planning.status_index import FailureEntry, VersionEntry
 from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.publishing.candidates import Candidate
@@ -54,6 +56,7 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
         report.lines += [
             f"waits  {distro.name}: it is built from the signed source tarball" for distro in plan.distros
         ]
+        report.record()
         return report.finish("all is built")
     checks = (MakeBinaryPackage(plan, store, settings, distro).done for distro in plan.distros)
     found = zip(plan.distros, run_all(checks, at_once=settings.requests_at_once), strict=True)
@@ -66,6 +69,7 @@ def report_build(plan: BuildPlan | None, store: Store, settings: Settings, run: 
         else:
             report.add_failed_step(MakeBinaryPackage, distro, index)
     report.lines += _describe_holds(plan, store, settings)
+    report.record()
     return report.finish("all is built")
 
 
@@ -93,6 +97,8 @@ def report_publish(plan: PublishPlan | None, store: Store, settings: Settings, r
     if plan.release.nightly and plan.action == PUBLISH:
         report.lines += _name_gap(plan, store, settings)
     report.lines += _describe_holds(plan, store, settings)
+    if not plan.dry_run:
+        report.record()
     text = report.finish("this was a dry run" if plan.dry_run else "all is public")
     if not plan.dry_run and plan.action != "undo":
         metrics.record_publish(plan.release, store, settings)
@@ -179,6 +185,8 @@ class _Report:
         self.lines: list[str] = []
         """What is done."""
         self.failures: list[str] = []
+        self.entries: dict[str, FailureEntry] = {}
+        """What the index has of the failures, by distribution; of those of none, by an empty name."""
 
     def add_faults(self) -> None:
         """Add the distributions that the plan leaves out."""
@@ -213,6 +221,8 @@ class _Report:
             lines = [f"  log: {log}", "  its last lines:", *(f"  | {line}" for line in ending)]
         reason = f"{known.failure}: {known.reason}" if known else self._explain_state(step.task_id, index)
         self.add_failure(step.task_id, reason, distro_name or "", index, lines)
+        if last and last.log_key and (entry := self.entries.get(distro_name or "")):
+            self.entries[distro_name or ""] = entry.model_copy(update={"log": last.log_key})
 
     def _explain_state(self, task_id: str, index: int) -> str:
         """Why a task failed whose job has no recorded failure: its reason, else its state."""
@@ -227,6 +237,19 @@ class _Report:
         what = ", ".join(filter(None, (self.plan.title, distro, task_id)))
         page = f"  page: {self.run.page(task_id, index)}"
         self.failures.append("\n".join([f"FAILED {what}: {reason}", page, *log]))
+        self.entries[distro] = FailureEntry(
+            step=task_id,
+            reason=reason,
+            dag_id=self.run.dag_id,
+            run_id=self.run.run_id,
+            map_index=index,
+            at=datetime.now(UTC),
+        )
+
+    def record(self) -> None:
+        """Record the failures in the index."""
+        if self.entries:
+            status_index.record_version(self.store, self.plan.subject, VersionEntry(failures=self.entries))
 
     def finish(self, well: str) -> str:
         """The report, which begins with ``well``. Raises Incomplete if anything failed."""

@@ -517,5 +517,7 @@ class Store:
 
     def __init__(self, s3: S3Client, settings: Settings) -> None:
         several = settings.several_hosts
+        self.locks = settings.lock_directory
+        """The directory of the lock files, which all writers of a machine share."""
         self.scratch = Bucket(s3, settings.scratch_bucket, several_hosts=several)
         self.downloads = Bucket(s3, settings.downloads_bucket, several_hosts=several, private=self.scratch)

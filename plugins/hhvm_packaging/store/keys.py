@@ -225,6 +225,7 @@ class Scratch(Template):
     CANARY_TURN = "metrics/canary-turn.json"
     KEYRING = "keyring/{distro}/{keyring_file}"
     UNDELIVERED = "undelivered/{sha256}.json"
+    STATUS = "status.json"
     CONDITIONAL_WRITES = "conditional-writes"
     CHECKSUMS = "checksums"
 
@@ -276,6 +277,8 @@ FRONT_PAGE = Downloads.LISTING.build(directory="")
 FEED = Downloads.FEED.build()
 CONDITIONAL_WRITES = Scratch.CONDITIONAL_WRITES.build()
 """In scratch: written only to find out whether the store supports conditional writes."""
+STATUS = Scratch.STATUS.build()
+"""The index: what is built, public and held, of every version."""
 CHECKSUMS = Scratch.CHECKSUMS.build()
 """In scratch: written only to find out whether the store computes the checksums that it reports."""
 
@@ -324,6 +327,11 @@ def source(release: Release) -> str:
 def announced(release: Release) -> str:
     """What of the version people were told of."""
     return Scratch.ANNOUNCED.build(version=release.version)
+
+
+def distros(release: Release) -> str:
+    """The directory that has one directory for each distribution of a version, among others."""
+    return Scratch.MANIFEST.prefix(version=release.version)
 
 
 def manifest(release: Release, distro: str) -> str:

@@ -75,6 +75,7 @@ RULES = {
     Scratch.CANARY_TURN: Rule.STAYS,
     Scratch.KEYRING: Rule.STAYS,
     Scratch.UNDELIVERED: Rule.STAYS,
+    Scratch.STATUS: Rule.STAYS,
     Scratch.CONDITIONAL_WRITES: Rule.STAYS,
     Scratch.CHECKSUMS: Rule.STAYS,
 }

@@ -135,6 +135,11 @@ def of_job(store: Store, subject: str, job: str) -> list[Attempt]:
     return _read(store, subject, job, keys.attempts(subject, job))
 
 
+def of_subject(store: Store, subject: str) -> dict[str, list[Attempt]]:
+    """The attempts at all jobs of a version, oldest first, by the job's name."""
+    return {job: of_job(store, subject, job) for job in store.scratch.directories(keys.jobs(subject))}
+
+
 def read(store: Store, subject: str, job: str, attempt: AttemptId) -> Attempt:
     """One attempt at a job, without files if nothing is stored of it."""
     found = _read(store, subject, job, keys.attempt(subject, job, attempt))

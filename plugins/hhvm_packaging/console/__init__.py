@@ -1,0 +1,1 @@
+"""The console: the pages and the API that people use for releases, an Airflow plugin."""
