@@ -14,7 +14,6 @@ from moto.backends import get_backend
 from moto.moto_api._internal.models import moto_api_backend
 
 from hhvm_packaging.attempt_id import AttemptId
-from hhvm_packaging.environment import InvalidSettings
 from hhvm_packaging.orchestration import aws
 from hhvm_packaging.settings import Ec2, Machine, Settings, settings
 from hhvm_packaging.store import keys
@@ -271,14 +270,6 @@ def connect(monkeypatch: pytest.MonkeyPatch, **extra: Any) -> None:
     connection = {"conn_type": "aws", "login": "test", "password": "emulated", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_HHVM_AWS", json.dumps(connection))
     settings.cache_clear()
-
-
-def test_a_connection_without_a_region_is_refused_and_says_what_to_set(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    connect(monkeypatch)
-    with pytest.raises(InvalidSettings, match=r'hhvm_aws has no region.*"region_name": "us-west-2"'):
-        aws.client("s3")
 
 
 def test_every_client_repeats_what_fails_for_a_passing_reason(
