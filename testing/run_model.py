@@ -56,7 +56,7 @@ PATIENCE = float(DEADLINE)
 _REASON = re.compile(r"^(?:\w+\.)*(?P<type>\w*(?:Exception|Error|TryAgain)): .+", re.MULTILINE)
 _BUGS = ("KeyError", "TypeError", "AttributeError", "ValidationError", "IndexError", "AssertionError")
 """Errors that say something to nobody but the authors."""
-_ADVICE = re.compile(r"clear|trigger|bump|approve|mend|fix|tag|log\.txt|wait", re.IGNORECASE)
+_ADVICE = re.compile(r"clear|trigger|run hhvm_|bump|approve|mend|fix|tag|log\.txt|wait", re.IGNORECASE)
 
 
 class Violation(AssertionError):
