@@ -481,6 +481,9 @@ GOES = {
 STAYS = {
     Scratch.LAST_PUBLISH: keys.last_publish("release"),
     Scratch.CANARY_VERDICT: keys.CANARY_VERDICT,
+    Scratch.CANARY_TURN: keys.CANARY_TURN,
+    Scratch.ANNOUNCED: keys.announced(OLD_RELEASE),
+    Scratch.KEYRING: keys.keyring(BOOKWORM, "hhvm-archive-keyring_20261129+debian12_all.deb"),
     Scratch.UNDELIVERED: keys.undelivered("0" * 64),
     Scratch.RELEASE_TARBALL: keys.tarball(OLD_RELEASE),
     Scratch.RELEASE_SIGNATURE: keys.tarball_signature(OLD_RELEASE),
