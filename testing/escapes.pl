@@ -6,6 +6,7 @@
 # WHAT has a line for each thing to try:
 #
 #   tcp ADDRESS PORT, udp ADDRESS PORT   something that may listen
+#   public ADDRESS PORT                  what answers everybody
 #   address ADDRESS                      a machine; all its ports may answer
 #   name NAME PORT                       a host's name
 #   socket PATH, abstract NAME           a Unix socket
@@ -25,7 +26,7 @@ srand($seed);
 $| = 1;
 $SIG{PIPE} = 'IGNORE';
 my $marked = qr/hhvm-escap[e]-[0-9a-f]{16}/;
-my $wait = 0.2;
+our $wait = 0.2;
 my (%tried, %told, %reported);
 
 sub report {
@@ -84,6 +85,13 @@ my %try = (
         my ($family, $packed) = at($address, $port);
         report('open', 'tcp', $address, $port)
           if talk('tcp', "$address:$port", $family, SOCK_STREAM, $packed) && grep { $_ eq $address } @{ $told{address} };
+    },
+    # However busy the machine is, this answers.
+    public => sub {
+        my ($address, $port) = @_;
+        local $wait = 60;
+        my ($family, $packed) = at($address, $port);
+        talk('public', "$address:$port", $family, SOCK_STREAM, $packed);
     },
     udp => sub {
         my ($address, $port) = @_;

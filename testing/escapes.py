@@ -86,7 +86,7 @@ def surroundings(directory: Path) -> Generator[Surroundings]:
         made.told += [f"address {address}" for address in sorted(addresses)]
         made.allowed = made.mark("the public bucket")
         port = stack.enter_context(_tcp(gateway, made.allowed))
-        made.told.append(f"tcp {gateway} {port}")
+        made.told.append(f"public {gateway} {port}")
         for what in ("S3", "Airflow", "the metadata of an emulated instance"):
             port = stack.enter_context(_tcp("127.0.0.1", made.mark(f"{what} on this machine's 127.0.0.1")))
             for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1", *sorted(addresses)):
