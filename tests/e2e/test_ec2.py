@@ -27,6 +27,7 @@ import pytest
 
 from demo.driver import PATIENCE, TIMEOUT
 from demo.stack import AIRFLOW, USER, Ports, Stack
+from hhvm_packaging.orchestration.aws import CLIENTS
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.plans import BuildPlan
@@ -402,7 +403,8 @@ def test_a_task_is_killed_between_the_launch_and_waiting(deployment: Deployment)
 
 
 def test_the_launch_answers_with_an_error_after_launching(deployment: Deployment) -> None:
-    deployment.ec2.lose_launches("InternalError", times=5)
+    # As often as the client asks in one try of the task.
+    deployment.ec2.lose_launches("InternalError", times=CLIENTS["retries"]["total_max_attempts"])
     run = deployment.run("echo begun; sleep 5")
     assert run.ended() == "success"
     deployment.nothing_is_left("error after launching", time.monotonic())
