@@ -34,6 +34,7 @@ from hhvm_packaging.planning.status_index import FailureEntry, VersionEntry
 from hhvm_packaging.publishing import holds
 from hhvm_packaging.release import ALLOWED_FORM
 from hhvm_packaging.reporting import status
+from hhvm_packaging.runs.run import child_run_id
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from testing.built import BOOKWORM, TRIXIE, Bench
@@ -337,6 +338,56 @@ def test_resuming_with_todays_files_plans_again(console: Console) -> None:
     fail(console, TRIXIE)
     assert console.post("/versions/1.0.0/resume", distro=TRIXIE, anew="true").status_code == 303
     assert console.changes[0][2]["task_ids"] == ["plan"]
+
+
+class WrappersAirflow(RecordedAirflow):
+    """One in which a wrapper's run triggered the build: its state, and that of its task that waits."""
+
+    def __init__(self, state: str, waiting: str) -> None:
+        super().__init__("a-token", [], [])
+        self.run_state, self.task_state = state, waiting
+
+    def request(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
+        if method == "GET" and path == "/dags/hhvm_build_and_publish/dagRuns/a-run":
+            return httpx.Response(200, json={"dag_run_id": "a-run", "state": self.run_state})
+        if method == "GET" and path.endswith("/a-run/taskInstances"):
+            task = {
+                "id": "an-id",
+                "dag_id": "hhvm_build_and_publish",
+                "dag_run_id": "a-run",
+                "task_id": "build",
+                "map_index": -1,
+                "rendered_map_index": None,
+                "state": self.task_state,
+                "try_number": 1,
+                "duration": 1.0,
+                "start_date": None,
+            }
+            wanted = [task] if self.task_state in more.get("state", ()) else []
+            return httpx.Response(200, json={"task_instances": wanted})
+        return super().request(method, path, body, **more)
+
+
+@pytest.mark.parametrize(
+    ("state", "waiting", "cleared"),
+    [
+        ("running", "deferred", ("hhvm_build", "make_binary_package")),
+        ("running", "running", ("hhvm_build", "make_binary_package")),
+        ("running", "failed", ("hhvm_build_and_publish", "build")),
+        ("failed", "failed", ("hhvm_build_and_publish", "")),
+    ],
+)
+def test_resuming_goes_on_with_the_wrappers_run_if_that_waits_no_more(
+    state: str, waiting: str, cleared: tuple[str, str]
+) -> None:
+    """Between the failure of its task and its own end, the wrapper's run is still running."""
+    run_id = child_run_id("hhvm_build_and_publish", "a-run", "1.0.0", {})
+    airflow = WrappersAirflow(state, waiting)
+    airflow.resume("hhvm_build", run_id, "make_binary_package", 1)
+    [(_, path, body)] = airflow.changes
+    dag_id, task_id = cleared
+    assert path.split("/")[2] == dag_id
+    assert task_id in str(body.get("task_ids", ""))
 
 
 def test_resuming_what_has_not_failed_says_so(console: Console) -> None:

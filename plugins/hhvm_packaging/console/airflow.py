@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.runs.api import AirflowApi, DagRun
-from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WRAPPERS, parse_parent
+from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WAITS_FOR, WRAPPERS, parse_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,16 +120,24 @@ class Airflow(AirflowApi):
     def resume(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
         """Have one failed task run again, with what follows. Returns what was done, for people.
 
-        If the run was triggered by a wrapper's that has ended, the wrapper's failed tasks are cleared: the
-        wrapper runs its child again, in which what is done passes.
+        If a wrapper's run triggered it and does not wait for it any more, that one is resumed instead: it
+        runs its child again, in which what is done passes.
         """
         if parent := self.find_parent(dag_id, run_id):
             wrapper, run = parent
             if run.state not in UNFINISHED:
                 self.clear_run(wrapper, run.run_id)
                 return f"the failed tasks of {wrapper}, {run.run_id}, run again"
-        task: str | tuple[str, int] = (task_id, map_index) if map_index >= 0 else task_id
-        self.clear_tasks(dag_id, run_id, task, downstream=True)
+            # The wrapper's run is red only when all of it has ended.
+            version = parse_parent(run_id).version
+            for waiting in self.tasks(wrapper, run.run_id, WAITS_FOR[dag_id], states=["failed"]):
+                if waiting.map_index < 0 or waiting.label == version:
+                    which = (
+                        (waiting.task_id, waiting.map_index) if waiting.map_index >= 0 else waiting.task_id
+                    )
+                    self.clear_tasks(wrapper, run.run_id, which, downstream=True)
+                    return f"{waiting.name} of {wrapper}, {run.run_id}, runs again, and what follows it"
+        self.clear_tasks(dag_id, run_id, _name(task_id, map_index), downstream=True)
         return f"{task_id} of {dag_id}, {run_id}, runs again, and what follows it"
 
     def find_parent(self, dag_id: str, run_id: str) -> tuple[str, DagRun] | None:
@@ -153,6 +161,11 @@ class Airflow(AirflowApi):
             f"/taskInstances/{waiting.task_id}/{waiting.map_index}/hitlDetails"
         )
         self.call("PATCH", path, {"chosen_options": ["Approve" if approve else "Reject"], "params_input": {}})
+
+
+def _name(task_id: str, map_index: int) -> str | tuple[str, int]:
+    """A task instance, as ``clear_tasks`` takes it."""
+    return (task_id, map_index) if map_index >= 0 else task_id
 
 
 _AT_WORK = ("running", "deferred", "queued", "scheduled", "up_for_retry", "restarting")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import job_name
 
@@ -21,6 +22,8 @@ WRAPPERS = ("hhvm_build_and_publish", "hhvm_build_and_publish_multi")
 """The DAGs that trigger others."""
 CHILDREN = ("hhvm_build", "hhvm_publish_release")
 """The DAGs that those trigger."""
+WAITS_FOR = dict(zip(CHILDREN, (WrapperTask.BUILD, WrapperTask.PUBLISH), strict=True))
+"""The task of a wrapper that waits for a child, by the child's DAG."""
 
 UNFINISHED = ("queued", "running")
 """The states of a run that has not ended."""

@@ -12,16 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hhvm_packaging.planning.task_ids import WrapperTask
-from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, child_run_prefix, parse_parent
+from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WAITS_FOR, child_run_prefix, parse_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hhvm_packaging.runs.api import AirflowApi, DagRun, Task
 
-_WAITS_FOR = dict(zip(CHILDREN, (WrapperTask.BUILD, WrapperTask.PUBLISH), strict=True))
-"""The task of a wrapper that waits for a child, by the child's DAG."""
 _CLEARED = ("post_clear_task_instances", "clear_dag_run")
 """The events of Airflow's audit log for what a person cleared."""
 
@@ -64,7 +61,7 @@ def cancel_child(api: AirflowApi, dag_id: str, child: DagRun, waiting: Waiting) 
 
 def _find_waiting(api: AirflowApi, dag_id: str, child: DagRun) -> Iterator[Waiting]:
     """The tasks that may have waited for the child. Of a former version's child there may be several."""
-    named, task_id = parse_parent(child.run_id), _WAITS_FOR[dag_id]
+    named, task_id = parse_parent(child.run_id), WAITS_FOR[dag_id]
     for wrapper in named.dag_ids:
         parents = [named.run_id]
         if named.cut:
