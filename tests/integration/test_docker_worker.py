@@ -366,6 +366,15 @@ def test_images_with_build_dependencies_that_are_too_old_are_removed_and_named(b
     bench.worker.engine.remove_image(ids[1])
 
 
+def test_images_with_build_dependencies_stay_where_only_another_deployment_uses_them(bench: Bench) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=8)
+    [loaded, *_] = bench.worker.engine.load_image(image_of(old.isoformat()))
+    image = loaded["stream"].strip().rpartition("Loaded image ID: ")[2]
+    settings = bench.worker.settings.model_copy(update={"dependencies_image_days": 0})
+    assert list(DockerWorker(bench.worker.engine, settings).tidy()) == []
+    bench.worker.engine.remove_image(image)
+
+
 @pytest.mark.parametrize("stored", [b"poisoned", None])
 def test_a_cache_that_was_changed_or_is_gone_is_left_out_and_the_job_is_told_why(
     bench: Bench, stored: bytes | None

@@ -321,13 +321,19 @@ class DockerWorker(Worker):
         self.remove(found.name)
 
     def tidy(self) -> Iterator[str]:
-        """Remove the images with build dependencies that are too old, or too many. No container uses them."""
+        """Remove the images with build dependencies that are too old, or too many. No container uses them.
+
+        Where builds use none, they are those of another deployment on the same engine, and stay.
+        """
+        if not (days := self.settings.dependencies_image_days):
+            return
         images = self.engine.images(filters={"label": DEPENDENCIES_LABEL})
-        # An hour more: a job that found one young enough starts its container by then.
-        days = self.settings.dependencies_image_days
-        since = time.time() - (days * _DAY + _HOUR if days else 0)
+        # An hour: whoever has found or made one starts a container of it by then.
+        now = time.time()
+        oldest, made_now = now - days * _DAY - _HOUR, now - _HOUR
         for number, image in enumerate(sorted(images, key=lambda image: image["Created"], reverse=True)):
-            if image["Created"] >= since and number < MOST_DEPENDENCIES:
+            created = image["Created"]
+            if created >= made_now or (created >= oldest and number < MOST_DEPENDENCIES):
                 continue
             try:
                 self.engine.remove_image(image["Id"])
