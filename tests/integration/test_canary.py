@@ -409,38 +409,42 @@ def requests(public: Public, now: datetime) -> list[str]:
 
 
 def test_a_file_is_asked_for_at_once_when_it_is_new_and_else_once_a_day(public: Public) -> None:
-    assert f"/{DEB}" in requests(public, NOW)
-    assert f"/{DEB}" not in requests(public, NOW)
+    now = datetime.now(UTC)
+    assert f"/{DEB}" in requests(public, now)
+    assert f"/{DEB}" not in requests(public, now)
     public.bench.update(public.bench.build("1.0.1"))
-    asked = requests(public, NOW)
+    asked = requests(public, now)
     assert f"/{DEB.replace('1.0.0', '1.0.1')}" in asked
     assert f"/{DEB}" not in asked
-    halves = [requests(public, NOW + timedelta(hours=hours)) for hours in (12, 24)]
+    halves = [requests(public, now + timedelta(hours=hours)) for hours in (12, 24)]
     assert [f"/{DEB}" in paths for paths in halves].count(True) == 1
     assert [f"/{PACKAGES}" in paths for paths in halves].count(True) == 1
 
 
 def test_a_suite_that_has_not_changed_costs_its_inrelease_and_one_form_of_each_index(public: Public) -> None:
-    requests(public, NOW)
-    asked = [path for path in requests(public, NOW) if "/dists/trixie/" in path]
+    now = datetime.now(UTC)
+    requests(public, now)
+    asked = [path for path in requests(public, now) if "/dists/trixie/" in path]
     assert len(asked) == 3
     assert "/debian/dists/trixie/InRelease" in asked
 
 
 def test_what_is_wrong_is_found_by_each_run_until_it_is_mended(public: Public) -> None:
+    now = datetime.now(UTC)
     content = public.file(DEB).read_bytes()
     public.file(DEB).unlink()
     for _ in range(2):
-        assert public.check(NOW) == [f"debian bookworm: /{DEB}: HTTP 404"]
+        assert public.check(now) == [f"debian bookworm: /{DEB}: HTTP 404"]
     public.file(DEB).write_bytes(content)
-    assert public.check(NOW) == []
+    assert public.check(now) == []
 
 
 def test_a_suite_that_is_wrong_is_wrong_for_each_run(public: Public) -> None:
+    now = datetime.now(UTC)
     release = public.file("debian/dists/bookworm/Release")
     content = release.read_bytes()
     release.write_bytes(b"stale")
     for _ in range(2):
-        assert len(public.check(NOW)) == 1
+        assert len(public.check(now)) == 1
     release.write_bytes(content)
-    assert public.check(NOW) == []
+    assert public.check(now) == []
