@@ -355,11 +355,13 @@ def test_secrets_are_only_where_the_demo_keeps_them(newcomer: Newcomer, witness:
 
     # Of all jobs, and of the containers that they build, install and look in.
     assert {"make-package", "install-gate", "check-offer"} <= {
-        word for text in witness.containers.values() for word in re.findall(r"[\w-]+", text)
+        word for text in witness.containers.copy().values() for word in re.findall(r"[\w-]+", text)
     }
-    assert {name: search.text(text) for name, text in witness.containers.items() if search.text(text)} == {}
-    assert any(b"supervisord" in command for command in witness.commands)
-    assert [command for command in witness.commands if search.text(command)] == []
+    assert {
+        name: search.text(text) for name, text in witness.containers.copy().items() if search.text(text)
+    } == {}
+    assert any(b"supervisord" in command for command in witness.commands.copy())
+    assert [command for command in witness.commands.copy() if search.text(command)] == []
     for process in stack.processes():
         with suppress(psutil.NoSuchProcess):
             environment = process.environ()
