@@ -153,6 +153,9 @@ class Engine:
     def inspect_image(self, _image: str) -> None:
         """It is there."""
 
+    def inspect_network(self, _name: str) -> dict[str, str]:
+        return {}
+
     def create_host_config(self, *, binds: list[str], **_: object) -> None:
         self.volumes = binds
 

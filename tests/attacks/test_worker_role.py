@@ -36,6 +36,7 @@ FIELDS = {
     "instance": [OWN.partition(":")[2]],
     "job": ["hhvm-1.0.0-look-0123456789ab"],
     "job_file": [keys.JOB, keys.LOG, keys.RESULT, keys.FAILURE, OWN],
+    "keyring_file": ["hhvm-archive-keyring_1_all.deb"],
     "nightly": ["2026.11.28"],
     "number": ["1"],
     "release": ["1.0.0"],

@@ -21,7 +21,7 @@ from airflow.sdk import conf
 from airflow.sdk.observability import stats
 from airflow.sdk.observability.metrics import stats_utils
 
-from hhvm_packaging.orchestration import connections, metric_sender, task_context
+from hhvm_packaging.orchestration import announcing, connections, metric_sender, task_context
 from hhvm_packaging.planning.plans import CanaryPlan
 from hhvm_packaging.reporting import metrics
 from hhvm_packaging.runs.run import Run
@@ -130,11 +130,17 @@ def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
         def end(self, found: Found) -> None: ...
 
+        def tidy(self) -> Iterator[str]:
+            return iter(())
+
     monkeypatch.setattr(connections, "store", lambda: bench.store)
     monkeypatch.setattr(connections, "airflow_api", Api)
     monkeypatch.setattr(connections, "worker", Worker)
     monkeypatch.setattr(task_context, "read_run", lambda _: Run("", "a_dag", "a-run"))
-    context = {"ti": SimpleNamespace(xcom_push=lambda **_: None)}
+    context = {
+        "ti": SimpleNamespace(xcom_push=lambda **_: None),
+        "outlet_events": {announcing.PUBLISHED: SimpleNamespace(add=lambda *_, **__: None)},
+    }
     found: dict[str, Any] = {}
     for name in ("hhvm_publish_release", "hhvm_canary", "hhvm_reap_workers"):
         bag = DagBag(ROOT / f"dags/{name}.py", bundle_path=ROOT / "dags", bundle_name="dags-folder")

@@ -158,6 +158,7 @@ fi
 DOCKER = """#!/usr/bin/env bash
 set -euo pipefail
 if [ "$1" = build ]; then echo image; exit; fi
+if [ "$1" = network ]; then exit; fi
 printf '%s\\0' "$@" >"$DIRECTORY/arguments"
 work="${@: -1}"
 cp -- "$DIRECTORY/result.json" "$work/result.json"
@@ -243,9 +244,22 @@ def test_a_jobs_values_and_file_names_reach_the_engine_and_s3_as_they_are(
         confined, given = arguments[: arguments.index("--name")], arguments[arguments.index("--name") :]
         assert confined[:2] == ["run", "--init"]
         assert {"--cap-drop", "no-new-privileges", "--pids-limit"} < set(confined)
-        options = ["--name", case.name, "--workdir", work, "--volume", f"{work}:{work}"]
+        options = [
+            "--name",
+            case.name,
+            "--network",
+            "hhvm-jobs",
+            "--workdir",
+            work,
+            "--volume",
+            f"{work}:{work}",
+        ]
         assert given[: len(options)] == options
-        limits = ["--env", "HHVM_PIDS=16384", "--env", "HHVM_LOG_SIZE=256"]
+        limits = [
+            *("--env", "HHVM_DOCKER_NETWORK=hhvm-jobs"),
+            *("--env", "HHVM_PIDS=16384"),
+            *("--env", "HHVM_LOG_SIZE=256"),
+        ]
         told = ["--env", f"HHVM_JOB={case.name}", *limits, "image", f"{work}/packaging/jobs/run", work]
         assert given[len(options) :] == told
         seen = command(container, "cat", f"{work}/job.json")
