@@ -71,6 +71,10 @@ test: lint gnupg promtool ## Run all the tests, lint first
 test-deployment: $(READY) gnupg ## Test docker-compose.yaml: release, kill and replace its services
 	$(BIN)/pytest tests/deployment
 
+.PHONY: test-browser
+test-browser: $(READY) gnupg ## Test the console in Chromium: a release from the form to users, and an undo
+	$(BIN)/pytest -v tests/browser
+
 .PHONY: soak-runs
 soak-runs: export HHVM_TEST_SEQUENCES = $(or $(value SEQUENCES),200)
 soak-runs: export HHVM_TEST_SEED = $(or $(value SEED),$(shell shuf -i 1-999000 -n 1))
