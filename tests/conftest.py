@@ -11,12 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A busy machine may stop a test for longer than an example may take.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 # The processes of one test run share it: pytest's own sets it, those that it starts inherit it.
 SHARED = Path(os.environ.get("HHVM_TEST_RUN") or tempfile.mkdtemp(prefix="hhvm-test-run-"))
