@@ -258,6 +258,44 @@ class Ec2(_Part):
         return self.machines.get(script, Machine())
 
 
+GateAction: TypeAlias = Literal["fail", "warn", "off"]
+"""What is done about what a quality gate finds: the packages do not count as built, or people are told."""
+
+
+class Gates(_Part):
+    """What each quality gate does with what it finds. That packages install and upgrade is no choice."""
+
+    service: GateAction = "fail"
+    """A service of the packages does not start, or does not answer."""
+    removal: GateAction = "fail"
+    """The packages cannot be removed, purged, and installed again."""
+    leftovers: GateAction = "warn"
+    """After a purge there is more or less than before the installation."""
+    downgrade: GateAction = "warn"
+    """The version that is published cannot be installed over the new one."""
+    autopkgtest: GateAction = "fail"
+    """A test in the source package's ``debian/tests`` fails."""
+    lintian: GateAction = "warn"
+    """lintian has an error or a warning that it does not have for the published version."""
+    files: GateAction = "warn"
+    """The published version has files that the new one lacks."""
+    symbols: GateAction = "warn"
+    """A shared library of the published version has symbols that the new one lacks."""
+    sizes: GateAction = "warn"
+    """A package is so much larger or smaller than the published one as ``size_percent`` says."""
+    size_percent: Annotated[int, Field(gt=0)] = 25
+
+    def action(self, gate: str) -> GateAction:
+        """What is done about what the ``gate`` finds."""
+        found: GateAction = self.model_dump().get(gate, "fail")
+        return found
+
+    @property
+    def off(self) -> list[str]:
+        """The gates that are switched off."""
+        return [name for name, action in self if action == "off"]
+
+
 class Email(_Part):
     """Mail to people, through an Airflow connection of the type ``smtp``."""
 
@@ -411,6 +449,8 @@ class Settings(BaseSettings):
     everything."""
     ccache_days: Annotated[int, Field(gt=0)] = 30
     """How old the build may be whose compiler cache is used."""
+    gates: Gates = Gates()
+    """What the quality gates do with what they find in packages that were built."""
     docker_volumes: list[NonEmpty] = []
     """Further volumes of the containers of all jobs, in the form of ``docker run --volume``: mirrors, local
     repositories. Git keys do not belong here."""

@@ -79,7 +79,7 @@ def test_a_manifest_names_its_directory_build() -> None:
     manifest = PackageManifest.model_validate(MANIFEST)
     assert manifest.directory == DIRECTORY
     facts = Facts().model_dump(mode="json")
-    added = {"left_out": {}, "packaging_revision": "", "packaging_ref": "", "facts": facts}
+    added = {"left_out": {}, "packaging_revision": "", "packaging_ref": "", "facts": facts, "gates": []}
     assert manifest.model_dump(mode="json") == MANIFEST | added
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from hhvm_packaging.apt.incoming import Incoming
-from hhvm_packaging.building import compiler_cache
+from hhvm_packaging.building import compiler_cache, gates
 from hhvm_packaging.distros import FIRST_ARCHITECTURE
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
@@ -146,6 +146,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                 # What is for all architectures is built once.
                 **({} if self.distro.is_first else {"HHVM_BUILD": "any"}),
                 **({} if self.distro.not_published else self._where_published(release)),
+                **({} if self.distro.not_published else gates.variables(self.settings.gates)),
             },
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
@@ -189,11 +190,14 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             packaging_revision=self.plan.packaging_revision,
             packaging_ref=self.plan.packaging_ref,
             facts=result.facts,
+            gates=gates.judge(result.gates, self.settings.gates),
         )
         if self.distro.not_published:
             _expect_anything(job, result)
         else:
             self._check_packages(job, manifest)
+        if reason := gates.find_failure(manifest.gates):
+            raise JobFailed(f"{job.title}: {reason}")
         with self._lock(f"{release.version} {self.distro.name}"):
             etag = PackageManifest.etag(self.store, release, self.distro.name)
             if done := self.done():

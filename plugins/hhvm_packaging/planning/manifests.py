@@ -14,7 +14,7 @@ from hhvm_packaging.package_claims import Allowed
 from hhvm_packaging.planning import status_index
 from hhvm_packaging.planning.status_index import PackageEntry, SourceEntry, VersionEntry
 from hhvm_packaging.store import keys
-from hhvm_packaging.workers.job import Artifact, Facts
+from hhvm_packaging.workers.job import Artifact, Facts, Gate
 
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
@@ -88,6 +88,8 @@ class PackageManifest(BaseModel):
     packaging_ref: str = ""
     facts: Facts = Facts()
     """The images that it was built in, and how much of it was compiled."""
+    gates: tuple[Gate, ...] = ()
+    """What the quality gates found; empty in manifests that older revisions wrote."""
 
     @classmethod
     def read(cls, store: Store, release: Release, distro: str) -> PackageManifest | None:

@@ -266,8 +266,17 @@ def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro
     manifest = PackageManifest.read(report.store, plan.release, distro.name)
     if manifest and (facts := manifest.facts.describe(manifest.docker_base)):
         report.lines.append(f"       built {facts}")
+    report.lines += [f"       {line}" for line in _describe_gates(manifest)]
     for name, reason in (manifest.not_published if manifest else {}).items():
         report.lines.append(f"       left out: {name}, because {distro.not_published or reason}")
+
+
+def _describe_gates(manifest: PackageManifest | None) -> list[str]:
+    """What the quality gates found: those that passed in one line."""
+    gates = manifest.gates if manifest else ()
+    passed = ", ".join(gate.name for gate in gates if gate.verdict == "passed")
+    others = (line for gate in gates if gate.verdict != "passed" for line in gate.describe())
+    return [*([f"passed {passed}"] if passed else []), *others]
 
 
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:

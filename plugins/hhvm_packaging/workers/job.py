@@ -20,6 +20,9 @@ NO_RESULT = 28
 
 RESULT_FILE = "result.json"
 Word = Annotated[str, Field(max_length=200, pattern=r"^[ -~]*$")]
+GateWords = Annotated[str, Field(max_length=400, pattern=r"^[ -~]+$")]
+MOST_WORDS = 30
+"""Lines of a gate. The job says how many it leaves out."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,199}")
 LARGEST_RESULT = 16 << 20
 """Bytes. It may describe every package of a build."""
@@ -148,6 +151,23 @@ class Facts(BaseModel):
         return "; ".join(words)
 
 
+class Gate(BaseModel):
+    """What a quality gate found in the packages of a build; a release manager reads it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z-]{0,39}$")]
+    verdict: Literal["passed", "warned", "failed", "skipped"]
+    """``warned`` is what was found and does not stop the packages: see the setting ``gates``."""
+    words: Annotated[tuple[GateWords, ...], Field(max_length=MOST_WORDS)] = ()
+    """What was found, a line each: which package, what, what to do. Why it was skipped. A gate that passed
+    may say what it looked at."""
+
+    def describe(self) -> list[str]:
+        """The gate as lines for people: the verdict, then what was found."""
+        return [f"{self.verdict} {self.name}", *(f"  {line}" for line in self.words)]
+
+
 class Failure(StrEnum):
     """The classes of failures. The class decides whether another attempt follows; see attempts."""
 
@@ -187,6 +207,8 @@ class Result(BaseModel):
     left_out: dict[str, str] = {}
     """Why other things that the job left are not published, by name."""
     facts: Facts = Facts()
+    gates: Annotated[tuple[Gate, ...], Field(max_length=20)] = ()
+    """What the quality gates found. The job says ``failed`` of all that was found."""
 
     @classmethod
     def parse(cls, content: bytes) -> Result:

@@ -1,0 +1,48 @@
+"""What becomes of what the quality gates found in the packages of a build.
+
+The job looks, and says all that it found: see jobs/gates.py. Here the settings decide what that means.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hhvm_packaging.settings import Gates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hhvm_packaging.workers.job import Gate
+
+
+def variables(settings: Gates) -> dict[str, str]:
+    """What the job is told: nothing, if all is as usual, so that a new revision goes on with old jobs."""
+    off, percent = settings.off, settings.size_percent
+    return {
+        **({"GATES_OFF": " ".join(off)} if off else {}),
+        **({"SIZE_PERCENT": str(percent)} if percent != Gates().size_percent else {}),
+    }
+
+
+def judge(found: Iterable[Gate], settings: Gates) -> tuple[Gate, ...]:
+    """What was found, as the settings see it: with ``warn`` it does not fail."""
+    verdicts = {"fail": "failed", "warn": "warned", "off": "skipped"}
+    return tuple(
+        gate.model_copy(update={"verdict": verdicts[settings.action(gate.name)]})
+        if gate.verdict == "failed"
+        else gate
+        for gate in found
+    )
+
+
+def find_failure(gates: Iterable[Gate]) -> str:
+    """Why the packages do not count as built, in one line; empty if they do."""
+    failed = [gate for gate in gates if gate.verdict == "failed"]
+    if not failed:
+        return ""
+    said = "; ".join(f"{gate.name}: {', '.join(gate.words)}" for gate in failed)
+    names = " and ".join(f"gates.{gate.name}" for gate in failed)
+    return (
+        f"a quality gate stops the packages: {said}. Repair that and clear this task; or set {names} to "
+        "warn, and clear it, to have them all the same"
+    )
