@@ -28,7 +28,7 @@ SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# she
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(READY) gnupg ## Build, publish and install a release on this machine: make demo VERSION=1.0.1
@@ -79,7 +79,7 @@ test-browser: $(READY) gnupg ## Test the console in Chromium: a release from the
 soak-runs: export HHVM_TEST_SEQUENCES = $(or $(value SEQUENCES),200)
 soak-runs: export HHVM_TEST_SEED = $(or $(value SEED),$(shell shuf -i 1-999000 -n 1))
 soak-runs: $(READY) gnupg ## Test what runs mean: the tables of docs/resume.md, 200 random sequences: SEED=1 SEQUENCES=1
-	$(BIN)/pytest -v tests/soak/test_resume_table.py tests/soak/test_run_model.py
+	$(BIN)/pytest -v tests/soak/test_resume_table.py tests/e2e/test_run_model.py tests/soak/test_run_model_on_celery.py
 
 .PHONY: soak-escape
 soak-escape: export HHVM_TEST_MINUTES = $(or $(value MINUTES),60)
@@ -114,6 +114,11 @@ check-distros: $(READY) ## Say what is wrong with the directories under distros/
 .PHONY: bench-publish
 bench-publish: $(READY) gnupg ## Compare the apt publisher with reprepro and aptly
 	@$(BIN)/python -m benchmarks.publish
+
+.PHONY: bench-checks
+bench-checks: export HHVM_BENCH_COMMIT = $(or $(value COMMIT),e2a7452^)
+bench-checks: $(READY) gnupg ## Compare a publish with that of an older commit, whose publisher checked less: COMMIT=1a2b3c4
+	@$(BIN)/python -m benchmarks.checks "$$HHVM_BENCH_COMMIT"
 
 .PHONY: bench-site
 bench-site: $(READY) gnupg ## Count what a publish and the canary ask of a large store, and of a tenth of it

@@ -122,9 +122,10 @@ class Ours(Tool):
 
     def command(self, endpoint: str, packages: Sequence[Deb]) -> list[str]:
         order = self.directory / "order.json"
-        order.write_text(json.dumps({package.key: package.artifact.model_dump() for package in packages}))
+        artifacts = {package.key: package.artifact.model_dump() for package in packages}
+        order.write_text(json.dumps([{"suites": [SUITE], "packages": artifacts}]))
         module = [sys.executable, "-m", "benchmarks.publish_ours"]
-        return [*module, endpoint, self.bucket.name, SUITE, str(order)]
+        return [*module, endpoint, self.bucket.name, str(order)]
 
     def commands(self, endpoint: str, package: Deb) -> list[list[str]]:
         return [self.command(endpoint, [package])]
