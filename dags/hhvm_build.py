@@ -26,7 +26,7 @@ from typing import Any
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
-from hhvm_packaging.orchestration import connections, dag_defaults, form, queues, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, noting, queues, task_context
 from hhvm_packaging.orchestration.step_tasks import run_step, run_step_for_each
 from hhvm_packaging.orchestration.task_context import PlanJson, fail_without_retry, parse_plan
 from hhvm_packaging.planning import plans, source_tarball
@@ -43,6 +43,7 @@ def plan() -> PlanJson:
     connections.ensure_architectures()
     context = get_current_context()
     request, run_id = task_context.read_request(context), str(context["run_id"])
+    noting.note_state([request], "building", context)
     return task_context.dump_plan(plans.plan_build(request, connections.store(), settings(), run_id))
 
 
@@ -63,6 +64,7 @@ def plan_packages(plan: PlanJson) -> list[str]:
 
 @task(task_id=BuildTask.REPORT)
 @fail_without_retry()
+@noting.note_outcome
 def build_report(plan: PlanJson | None) -> str:
     """Report what is built. Fail if anything that was asked for is not."""
     run = task_context.read_run(get_current_context())
@@ -73,14 +75,16 @@ def build_report(plan: PlanJson | None) -> str:
     schedule=None,
     max_active_runs=settings().parallel_runs,
     params=form.make_build_form(),
-    **dag_defaults.triggered(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD),
+    **dag_defaults.triggered("hhvm_build", __doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD),
 )
 def hhvm_build() -> None:
     planned: Any = plan()
-    tarball = run_step(MakeSourceTarball, planned)
-    signature = sign_source_tarball(planned)
-    distros = plan_packages(planned)
-    packages = run_step_for_each(MakeBinaryPackage, planned, distros)
+    with dag_defaults.group("source", "Source", "The tarball of the commit, and its signature"):
+        tarball = run_step(MakeSourceTarball, planned)
+        signature = sign_source_tarball(planned)
+    with dag_defaults.group("packages", "Packages", "Of each distribution, built and installed as a test"):
+        distros = plan_packages(planned)
+        packages = run_step_for_each(MakeBinaryPackage, planned, distros)
     # ALL_DONE: it names every failure, and fails itself if there is one.
     report = build_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging.orchestration import connections, dag_defaults, form, schedules, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, noting, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.last_look import all_published
@@ -39,6 +39,7 @@ def plan() -> RequestJson:
     context = get_current_context()
     asked = task_context.read_request(context)
     request = spelling.settle(asked, connections.store(), settings(), ask_tags=True)
+    noting.note_state([request], "building", context)
     ask_for_holds([request], context)
     return name_builds([request], context)[0]
 
@@ -47,7 +48,9 @@ def plan() -> RequestJson:
     schedule=schedules.cron(settings().nightly_schedule, settings().nightly_time_zone),
     max_active_runs=settings().parallel_runs,
     params=form.make_wrapper_form(),
-    **dag_defaults.scheduled(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH),
+    **dag_defaults.scheduled(
+        "hhvm_build_and_publish", __doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH
+    ),
 )
 def hhvm_build_and_publish() -> None:
     planned: Any = plan()

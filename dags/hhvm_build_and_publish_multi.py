@@ -21,7 +21,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, dag, get_current_context, task
 
-from hhvm_packaging.orchestration import connections, dag_defaults, form, task_context
+from hhvm_packaging.orchestration import connections, dag_defaults, form, noting, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, PublishOperator, name_builds
 from hhvm_packaging.orchestration.hold_tasks import ask_for_holds, embargo
 from hhvm_packaging.orchestration.last_look import all_published
@@ -42,6 +42,7 @@ def plan() -> list[RequestJson]:
         spelling.settle(request, store, settings(), ask_tags=True)
         for request in task_context.read_requests(context)
     ]
+    noting.note_state(requests, "building", context)
     ask_for_holds(requests, context)
     return name_builds(requests, context)
 
@@ -50,7 +51,13 @@ def plan() -> list[RequestJson]:
     schedule=None,
     max_active_runs=settings().parallel_runs,
     params=form.make_multi_form(),
-    **dag_defaults.triggered(__doc__, dag_defaults.BUILD_TASKS, dag_defaults.BUILD, dag_defaults.PUBLISH),
+    **dag_defaults.triggered(
+        "hhvm_build_and_publish_multi",
+        __doc__,
+        dag_defaults.BUILD_TASKS,
+        dag_defaults.BUILD,
+        dag_defaults.PUBLISH,
+    ),
 )
 def hhvm_build_and_publish_multi() -> None:
     planned: Any = plan()

@@ -69,7 +69,7 @@ def canary_report(plan: PlanJson | None, findings: list[str] | None) -> str:
 @dag(
     schedule=schedules.cron(settings().canary_schedule),
     max_active_runs=1,
-    **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
+    **dag_defaults.scheduled("hhvm_canary", __doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_canary() -> None:
     planned: Any = plan()

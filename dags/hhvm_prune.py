@@ -77,7 +77,7 @@ def rebuild_status() -> str:
     schedule=schedules.cron("@daily"),
     max_active_runs=1,
     params=form.make_prune_form(),
-    **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
+    **dag_defaults.scheduled("hhvm_prune", __doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_prune() -> None:
     dry_run: Any = plan()

@@ -35,7 +35,9 @@ def publish_keyring() -> list[str]:
 @dag(
     schedule=schedules.cron("@daily"),
     max_active_runs=1,
-    **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
+    **dag_defaults.scheduled(
+        "hhvm_publish_keyring", __doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH
+    ),
 )
 def hhvm_publish_keyring() -> None:
     # The pool has one slot: what changes anything public takes turns with the publishers.

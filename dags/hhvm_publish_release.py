@@ -29,6 +29,7 @@ from hhvm_packaging.orchestration import (
     connections,
     dag_defaults,
     form,
+    noting,
     queues,
     task_context,
 )
@@ -51,6 +52,7 @@ def plan() -> PlanJson:
     connections.ensure_architectures()
     context = get_current_context()
     request, run_id = task_context.read_request(context), str(context["run_id"])
+    noting.note_state([request], f"{request.action}{', dry run' if request.dry_run else ''}", context)
     found = plans.plan_publish(request, connections.store(), settings(), run_id)
     lift_holds(request, found.version)
     return task_context.dump_plan(found)
@@ -93,6 +95,7 @@ def update_indices(plan: PlanJson) -> str:
 
 @task(task_id=PublishTask.REPORT, outlets=[announcing.PUBLISHED])
 @fail_without_retry()
+@noting.note_outcome
 def publish_report(plan: PlanJson | None) -> str:
     """Report what users get now, and announce it. Fail if anything that was asked for is missing."""
     context, parsed = get_current_context(), parse_plan(PublishPlan, plan)
@@ -107,24 +110,30 @@ def publish_report(plan: PlanJson | None) -> str:
     schedule=None,
     max_active_runs=1,
     params=form.make_publish_form(),
-    **dag_defaults.triggered(__doc__, dag_defaults.PUBLISH_TASKS, dag_defaults.PUBLISH),
+    **dag_defaults.triggered(
+        "hhvm_publish_release", __doc__, dag_defaults.PUBLISH_TASKS, dag_defaults.PUBLISH
+    ),
 )
 def hhvm_publish_release() -> None:
     planned: Any = plan()
-    candidates = candidate(planned)
-    accepted = run_step_for_each(VerifyCandidate, planned, candidates)
-    # ALL_DONE: the plan says whether the other distributions are published if one fails.
-    exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
-    source = run_step(PublishReleaseSource, planned)
-    # Pruning writes the same listings.
-    indices = update_indices.override(pool="publish")(planned)
-    verified = run_step_for_each(VerifyPublished, planned, exposed)
+    with dag_defaults.group(
+        "before", "Before it is public", "The new indices, checked where no user sees them"
+    ):
+        candidates = candidate(planned)
+        accepted = run_step_for_each(VerifyCandidate, planned, candidates)
+    with dag_defaults.group("public", "Public", "What users get, checked as they see it"):
+        # ALL_DONE: the plan says whether the other distributions are published if one fails.
+        exposed = update_repositories.override(pool="publish", trigger_rule=TriggerRule.ALL_DONE)(planned)
+        source = run_step(PublishReleaseSource, planned)
+        # Pruning writes the same listings.
+        indices = update_indices.override(pool="publish")(planned)
+        verified = run_step_for_each(VerifyPublished, planned, exposed)
+        if settings().cdn_distribution:
+            exposed >> invalidate_cdn(planned) >> verified
     # ALL_DONE: it names every failure, and fails itself if there is one.
     report = publish_report.override(trigger_rule=TriggerRule.ALL_DONE)(planned)
 
     planned >> candidates >> accepted >> exposed >> [source, verified]
-    if settings().cdn_distribution:
-        exposed >> invalidate_cdn(planned) >> verified
     source >> indices
     [indices, verified] >> report
 

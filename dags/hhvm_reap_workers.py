@@ -66,7 +66,7 @@ def deliver_late() -> list[str]:
 @dag(
     schedule=datetime.timedelta(minutes=5),
     max_active_runs=1,
-    **dag_defaults.scheduled(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.WORKERS),
+    **dag_defaults.scheduled("hhvm_reap_workers", __doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.WORKERS),
 )
 def hhvm_reap_workers() -> None:
     cancel_orphans()

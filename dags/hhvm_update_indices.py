@@ -29,7 +29,7 @@ def update_indices() -> str:
 @dag(
     schedule=None,
     max_active_runs=1,
-    **dag_defaults.triggered(__doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
+    **dag_defaults.triggered("hhvm_update_indices", __doc__, dag_defaults.UPKEEP_TASKS, dag_defaults.PUBLISH),
 )
 def hhvm_update_indices() -> None:
     # The pool has one slot: what changes anything public takes turns with the publishers.

@@ -6,6 +6,7 @@ dpkg-deb, and that waits or fails when a test says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -22,7 +23,7 @@ from testing.without_debian import forget_debian
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 MULTI = "hhvm_build_and_publish_multi"
@@ -145,6 +146,12 @@ class Deployment(Newcomer):
         """Let builds of these versions go on to their end."""
         self.control.waiting.difference_update(versions)
 
+    def configure(self, settings: dict[str, Any], environment: dict[str, str]) -> None:
+        """Add to the deployment's settings and to its environment. Call it before ``up``."""
+        for name, more in (("settings.json", settings), ("environment.json", environment)):
+            file = self.var / name
+            file.write_text(json.dumps({**json.loads(file.read_text()), **more}))
+
     def up(self) -> None:
         """Start the services, and wait until Airflow has the DAGs."""
         demo = Demo(self.stack, Progress())
@@ -200,13 +207,20 @@ def _script(path: Path, content: str) -> None:
     path.chmod(0o755)
 
 
+@contextlib.contextmanager
+def running(deployment: Deployment) -> Generator[None]:
+    """Run the deployment's services for as long as the ``with`` statement takes."""
+    try:
+        deployment.up()
+        yield
+    finally:
+        deployment.make("down")
+
+
 @pytest.fixture(scope="module")
 def deployment(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """The deployment that the tests of a file share; it is stopped at the end."""
     deployment = Deployment(tmp_path_factory.mktemp("releases"))
     deployment.tag("1.0.0")
-    try:
-        deployment.up()
+    with running(deployment):
         yield deployment
-    finally:
-        deployment.make("down")

@@ -21,7 +21,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from demo.stack import USER
 from testing.newcomer import ROOT
-from testing.short_builds import BOOKWORM, TRIXIE, Deployment
+from testing.short_builds import BOOKWORM, TRIXIE, Deployment, running
 from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
@@ -41,15 +41,10 @@ PATIENCE = 1000 * DEADLINE
 @pytest.fixture(scope="module")
 def deployment(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     deployment = Deployment(tmp_path_factory.mktemp("console"))
-    file = deployment.var / "environment.json"
     users = f"{USER}:admin,{APPROVER}:op,{VIEWER}:viewer"
-    variables = {**json.loads(file.read_text()), "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users}
-    file.write_text(json.dumps(variables))
-    try:
-        deployment.up()
+    deployment.configure({}, {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": users})
+    with running(deployment):
         yield deployment
-    finally:
-        deployment.make("down")
 
 
 @pytest.fixture(scope="module")

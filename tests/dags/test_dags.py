@@ -3,6 +3,7 @@
 import copy
 import datetime
 import inspect
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -23,9 +24,10 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
 from hhvm_packaging import cron, distros
-from hhvm_packaging.orchestration import queues, schedules, task_context
+from hhvm_packaging.orchestration import noting, queues, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunOperator, PublishOperator
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
+from hhvm_packaging.orchestration.notifications import RunFailed
 from hhvm_packaging.runs import run
 from hhvm_packaging.settings import settings
 from tests.unit.test_release import NOT_VERSIONS
@@ -78,9 +80,55 @@ def test_the_dags_page_says_how_to_run_and_what_to_do_when_it_fails(
 def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
     monkeypatch: pytest.MonkeyPatch, dags: dict[str, DAG]
 ) -> None:
-    assert not any(dag.on_failure_callback for dag in dags.values())
+    def tells(dag: DAG) -> bool:
+        return any(isinstance(called, RunFailed) for called in dag.on_failure_callback or ())  # type: ignore[union-attr]
+
+    assert not any(tells(dag) for dag in dags.values())
     told = load_dags(monkeypatch, HHVM_PACKAGING_NOTIFY='[{"kind": "slack"}]')
-    assert {name for name, dag in told.items() if dag.on_failure_callback} == DAG_IDS
+    assert {name for name, dag in told.items() if tells(dag)} == DAG_IDS
+
+
+def test_a_run_is_noted_to_have_failed_whose_last_task_does_not_run_then(dags: dict[str, DAG]) -> None:
+    noted = {name for name, dag in dags.items() if noting.note_failure in (dag.on_failure_callback or ())}  # type: ignore[operator]
+    assert noted == WRAPPERS
+
+
+@pytest.mark.parametrize("dag_id", sorted(DAG_IDS))
+def test_airflow_lists_a_dag_by_words_and_its_id_with_what_it_does_in_one_line(
+    dags: dict[str, DAG], dag_id: str
+) -> None:
+    """Messages name it by its id, so people must find that too."""
+    dag = dags[dag_id]
+    assert re.fullmatch(rf"[A-Z][a-z ]+ \({dag_id}\)", dag.dag_display_name)
+    assert dag.description
+    assert "\n" not in dag.description
+    assert str(dag.doc_md).startswith(dag.description)
+    assert dag.description.endswith(".")
+
+
+def test_the_groups_of_tasks_have_names_and_say_what_they_are_for(dags: dict[str, DAG]) -> None:
+    found = {
+        dag_id: {
+            group.group_display_name: set(group.children)
+            for group in dag.task_group.get_task_group_dict().values()
+            if group.group_id
+        }
+        for dag_id, dag in dags.items()
+    }
+    hold = {"is_held", "ready", "approve", "hold_until", "may_publish"}
+    assert {dag_id: groups for dag_id, groups in found.items() if groups} == {
+        "hhvm_build": {
+            "Source": {"make_source_tarball", "sign_source_tarball"},
+            "Packages": {"plan_packages", "make_binary_package"},
+        },
+        "hhvm_publish_release": {
+            "Before it is public": {"candidate", "verify_candidate"},
+            "Public": {"update_repositories", "publish_release_source", "update_indices", "verify_published"},
+        },
+        **{wrapper: {"Hold": hold} for wrapper in WRAPPERS},
+    }
+    groups = [group for dag in dags.values() for group in dag.task_group.get_task_group_dict().values()]
+    assert all(group.tooltip for group in groups if group.group_id)
 
 
 def test_what_channels_did_not_take_is_told_later_where_there_are_channels(

@@ -14,14 +14,46 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.stack import SCRATCH, USER
+from hhvm_packaging.reporting import markdown
 from testing.newcomer import BUILD, PUBLISH, WRAPPER
-from testing.short_builds import BOOKWORM, MULTI, TRIXIE
+from testing.short_builds import BOOKWORM, MULTI, TRIXIE, Deployment, running
+from testing.sinks import WebServer, web_server
 from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
-    from testing.short_builds import Deployment
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.timeout(DEADLINE)
+
+
+@pytest.fixture(scope="module")
+def posts() -> Iterator[WebServer]:
+    """What the deployment's people are told."""
+    with web_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def deployment(
+    base_images: None, posts: WebServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """One that tells people of its releases."""
+    deployment = Deployment(tmp_path_factory.mktemp("releases"))
+    deployment.tag("1.0.0")
+    hook = {"conn_type": "http", "host": f"http://127.0.0.1:{posts.port}"}
+    deployment.configure(
+        {"NOTIFY": [{"kind": "webhook", "connection": "a_hook", "path": "/hhvm"}]},
+        {"AIRFLOW_CONN_A_HOOK": json.dumps(hook)},
+    )
+    with running(deployment):
+        yield deployment
+
+
+def note(deployment: Deployment, dag_id: str, run_id: str) -> list[str]:
+    """The lines of a run's note, as people read them."""
+    run = deployment.api.run(dag_id, run_id)
+    assert run
+    return [line.strip("*") for line in markdown.unescape(run.note).splitlines()]
 
 
 def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_the_order_given(
@@ -33,9 +65,15 @@ def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_
     deployment.keep_building(*versions)
     deployment.start(MULTI, "several", versions=versions, distros=[BOOKWORM])
     deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
+    assert note(deployment, MULTI, "several") == [f"HHVM 1.1.2, 1.1.0, 1.1.1 for {BOOKWORM}: building"]
     deployment.finish(*versions)
 
     assert deployment.ended(MULTI, "several") == "failed"
+    deployment.until(lambda: "HHVM 1.1.2, 1.1.0, 1.1.1: build failed" in note(deployment, MULTI, "several"))
+    assert any(
+        "make_binary_package: the job failed: exit status 2" in line
+        for line in note(deployment, MULTI, "several")
+    )
     states = {name: task.state for name, task in deployment.tasks(MULTI, "several").items()}
     assert [states[f"build {version}"] for version in versions] == ["success", "failed", "success"]
     assert [states[f"publish {version}"] for version in versions] == ["success", "skipped", "success"]
@@ -53,6 +91,21 @@ def test_versions_are_built_at_the_same_time_and_published_one_after_another_in_
     built = [deployment.built(version, BOOKWORM) for version in versions]
     assert built == [["built"], ["JOB", "built"], ["built"]]
     assert deployment.is_public("1.1.0")
+    said = "HHVM 1.1.2, HHVM 1.1.0, HHVM 1.1.1: everything that was asked for is public"
+    assert note(deployment, MULTI, "several")[0] == said
+
+
+def test_people_are_told_once_of_each_release(deployment: Deployment, posts: WebServer) -> None:
+    def released() -> list[tuple[list[str], str]]:
+        return sorted(
+            (post["versions"], post["text"]) for _, post in posts.posts if post["event"] == "released"
+        )
+
+    deployment.until(lambda: len(released()) == 3)
+    assert [versions for versions, _ in released()] == [["1.1.0"], ["1.1.1"], ["1.1.2"]]
+    for versions, text in released():
+        assert f"Debian 12 (bookworm): {versions[0]}-1~bookworm" in text
+        assert deployment.stack.public_url in text
 
 
 def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployment: Deployment) -> None:

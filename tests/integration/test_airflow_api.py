@@ -139,9 +139,22 @@ def test_events_tell_what_a_person_did_and_when(api: AirflowApi) -> None:
     api.call("DELETE", f"/dags/{DAG}/dagRuns/marked")
     [failed], [deleted] = (api.events(DAG, "marked", name) for name in ("patch_dag_run", "delete_dag_run"))
     assert began < failed.when < deleted.when
+    assert failed.extra["state"] == "failed"
     assert api.events(DAG, "marked", "patch_dag_run", after=deleted.when) == []
     # What a person marks is no event of the task itself, by which it is told from a task that failed.
     assert api.events(DAG, "marked", "failed") == []
+
+
+def test_a_run_has_a_note_from_its_beginning_and_tasks_change_it_without_marking_it(api: AirflowApi) -> None:
+    api.trigger(DAG, "noted", {}, "**HHVM 1\\.0\\.0**")
+    assert api.call("GET", f"/dags/{DAG}/dagRuns/noted")["note"] == "**HHVM 1\\.0\\.0**"
+    api.write_note(DAG, "noted", "*another*")
+    found = api.run(DAG, "noted")
+    assert found
+    assert (found.note, found.state) == ("*another*", "queued")
+    [event] = api.events(DAG, "noted", "patch_dag_run")
+    assert event.extra["note"] == "*another*"
+    assert "state" not in event.extra
 
 
 def test_a_pool_is_created_or_changed(api: AirflowApi) -> None:

@@ -33,7 +33,7 @@ from hhvm_packaging.planning.request import Request as Asked
 from hhvm_packaging.planning.status_index import FailureEntry, VersionEntry
 from hhvm_packaging.publishing import holds
 from hhvm_packaging.release import ALLOWED_FORM
-from hhvm_packaging.reporting import status
+from hhvm_packaging.reporting import markdown, status
 from hhvm_packaging.runs.run import child_run_id
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
@@ -501,7 +501,7 @@ def test_a_release_is_started_as_the_form_says(tagged: Console) -> None:
     assert started["distros"] == [BOOKWORM, TRIXIE]
     assert started["hold_until"] == "2030-01-02T03:04Z"
     assert started["require_approval"] is True
-    assert "1.0.0" in started["note"]
+    assert "HHVM 1.0.0 for debian-12-bookworm, debian-13-trixie: queued" in markdown.unescape(started["note"])
     assert "anna" in started["note"]
 
 

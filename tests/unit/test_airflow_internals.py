@@ -73,6 +73,7 @@ def wanted() -> DagRunTriggerException:
         failed_states=[],
         poke_interval=1,
         deferrable=True,
+        note="for people",
     )
 
 
@@ -92,6 +93,7 @@ def test_a_task_can_start_a_run_that_is_due_at_a_given_time(monkeypatch: pytest.
         logical_date=None,
         run_after=NOW,
         reset_dag_run=True,
+        note="for people",
     )
 
 

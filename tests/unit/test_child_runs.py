@@ -23,6 +23,7 @@ from airflow.sdk.execution_time.comms import (
 from airflow.triggers.base import TaskSuccessEvent
 
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunTrigger, PublishOperator
+from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.run import child_run_id
 from testing.serving import serving
 from testing.supervisor import Supervisor
@@ -121,6 +122,25 @@ def test_a_child_that_failed_fails_the_task_and_says_which_run_it_was(
         Wrapper(monkeypatch, **{"a-run": "failed"}).resumed(event.payload)
 
 
+def test_a_child_that_failed_says_in_its_parent_what_its_report_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = Wrapper(monkeypatch, **{"a-run": "failed"})
+    wrapper.report = "HHVM 1.0.0: 1 failed\nFAILED HHVM 1.0.0, debian-13-trixie: why\n  | its log"
+    with pytest.raises(AirflowFailException) as failed:
+        wrapper.resumed("a-run")
+    assert str(failed.value).splitlines()[1:] == [
+        "HHVM 1.0.0: 1 failed",
+        "FAILED HHVM 1.0.0, debian-13-trixie: why",
+    ]
+
+
+def test_a_child_has_a_note_from_its_first_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrapper = Wrapper(monkeypatch)
+    wrapper.build()
+    [trigger] = [sent for sent in wrapper.supervisor.sent if isinstance(sent, TriggerDagRun)]
+    said = "HHVM 1.0.0 for debian-12-bookworm: queued"
+    assert trigger.note == f"**{markdown.escape(said)}**"
+
+
 def test_a_child_that_a_person_cleared_before_the_task_could_fail_is_waited_for_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,6 +180,8 @@ class Wrapper:
         self.supervisor = Supervisor(monkeypatch, lambda _: OKResponse(ok=True))
         self.there = there
         self.own_state = "running"
+        self.report = ""
+        """What the child's report says, if it failed."""
         self.ti = SimpleNamespace(
             dag_id="hhvm_build_and_publish",
             run_id="a-run",
@@ -169,7 +191,12 @@ class Wrapper:
             get_dag=lambda _: SimpleNamespace(is_paused=False),
             get_task_states=lambda **_: {"a-run": {"build": self.own_state}},
             xcom_push=lambda **_: None,
+            xcom_pull=self._pull,
         )
+
+    def _pull(self, **asked: Any) -> str | None:
+        assert (asked["dag_id"], asked["task_ids"]) == ("hhvm_build", "build_report")
+        return self.report or None
 
     def _count(self, dag_id: str, run_ids: list[str], states: list[str] | None) -> int:
         assert dag_id == "hhvm_build"

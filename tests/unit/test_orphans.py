@@ -31,6 +31,8 @@ class Airflow:
     tasks_there: list[Task] = field(default_factory=list)
     events_there: list[tuple[str, datetime]] = field(default_factory=list)
     """What happened to the parent."""
+    extra: str = '{"state": "failed", "method": "PATCH"}'
+    """What each event of the audit log has beside that."""
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def runs(self, dag_id: str, *, states: Sequence[str] = (), prefix: str = "") -> list[DagRun]:
@@ -56,7 +58,7 @@ class Airflow:
             return []
         number = task.try_number if task else None
         return [
-            Event(event=name, when=when, try_number=number)
+            Event.model_validate({"event": name, "when": when, "try_number": number, "extra": self.extra})
             for name, when in self.events_there
             if name == event and when > after
         ]
@@ -142,6 +144,13 @@ def test_a_run_is_cancelled_whose_parent_was_marked_failed_before_its_cleared_ta
     # There is no failed task.
     assert line.endswith("To go on with it, clear its task build 1.0.0 and what follows")
     assert airflow(task("skipped"), state="failed", patch_dag_run=BEFORE).cancelled() == []
+
+
+def test_a_note_that_somebody_wrote_cancels_nothing() -> None:
+    """Airflow's audit log has the same event for it."""
+    there = airflow(task("skipped"), state="failed", patch_dag_run=AFTER)
+    there.extra = '{"note": "state: failed", "method": "PATCH"}'
+    assert there.cancelled() == []
 
 
 def test_a_run_is_cancelled_whose_parent_was_deleted_unless_a_person_cleared_it_after_that() -> None:

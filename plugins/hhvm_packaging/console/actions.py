@@ -21,6 +21,7 @@ from hhvm_packaging.planning.request import IF_ONE_FAILS, LIFT_HOLDS
 from hhvm_packaging.planning.request import Request as Asked
 from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.release import ALLOWED_FORM
+from hhvm_packaging.reporting import markdown, run_notes
 from hhvm_packaging.reporting.status import Row, State
 from hhvm_packaging.runs.api import ApiError
 
@@ -128,8 +129,8 @@ def start_release(request: Request, visitor: Asking, deployment: Deployed, asked
     if not preview.may_start or preview.request is None:
         return _show_form(request, visitor, deployment, asked, status=422)
     version = preview.request.version
-    note = f"HHVM {version} for {', '.join(preview.request.distros)}: asked for by {visitor.name}"
     run_id = _run_id("release", version, deployment)
+    note = run_notes.write([version], preview.request.distros, "queued")
     _trigger(deployment, visitor, WRAPPER, run_id, asked.values | {"version": version}, note)
     return _to_version(request, version, f"Started: run {run_id}")
 
@@ -253,7 +254,7 @@ def act(
     except PackagingError as error:
         return _confirm(request, release, action, name, visitor, deployment, str(error), reason, 422)
     run_id = _run_id(name, release.version, deployment)
-    note = f"{action.title.format(release.version)}: asked for by {visitor.name}"
+    note = run_notes.write([release.version], values["distros"], f"{name.replace('-', ' ')}, queued")
     _trigger(deployment, visitor, PUBLISH, run_id, values, note)
     return _to_version(request, release.version, f"Started: run {run_id}")
 
@@ -415,9 +416,10 @@ def _trigger(
     deployment: Deployment, visitor: Visitor, dag_id: str, run_id: str, conf: dict[str, Any], note: str
 ) -> None:
     given = {name: value for name, value in conf.items() if value is not None}
+    by = markdown.escape(f"Asked for by {visitor.name} in the console")
     with _api(deployment, visitor) as api:
         try:
-            api.start(dag_id, run_id, given, note)
+            api.start(dag_id, run_id, given, f"{note}\n\n{by}")
         except ApiError as error:
             raise HTTPException(502, f"Airflow did not start it: {error.detail or error}") from error
 

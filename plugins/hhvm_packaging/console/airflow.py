@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from hhvm_packaging.planning.task_ids import BuildTask
-from hhvm_packaging.runs.api import AirflowApi, DagRun
+from hhvm_packaging.runs.api import AirflowApi, DagRun, new_run
 from hhvm_packaging.runs.run import CHILDREN, UNFINISHED, WAITS_FOR, WRAPPERS, parse_parent
 
 if TYPE_CHECKING:
@@ -111,11 +111,8 @@ class Airflow(AirflowApi):
         return sorted(found, key=lambda one: one[1].run_after or oldest, reverse=True)
 
     def start(self, dag_id: str, run_id: str, conf: dict[str, Any], note: str) -> None:
-        """Start a run."""
-        # SQLite's clock has whole seconds: with a fraction, the run would wait for the next second.
-        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat()
-        body = {"dag_run_id": run_id, "conf": conf, "logical_date": None, "run_after": now, "note": note}
-        self.call("POST", f"/dags/{dag_id}/dagRuns", body)
+        """Start a run that does not exist yet. ``note`` is Markdown."""
+        self.call("POST", f"/dags/{dag_id}/dagRuns", new_run(run_id, conf, note))
 
     def resume(self, dag_id: str, run_id: str, task_id: str, map_index: int) -> str:
         """Have one failed task run again, with what follows. Returns what was done, for people.

@@ -10,11 +10,12 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Resp
 from starlette.exceptions import HTTPException as AnyHttpException
 
 from hhvm_packaging.console import actions, api, pages, rendering, security
+from hhvm_packaging.runs.api import CONSOLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-PREFIX = "/hhvm"
+PREFIX = CONSOLE
 """Where Airflow mounts the console."""
 UNAUTHORIZED, NOT_FOUND, UNPROCESSABLE = 401, 404, 422
 _STATIC = {"console.css": "text/css", "console.js": "text/javascript", "htmx.min.js": "text/javascript"}

@@ -36,6 +36,7 @@ def start_run(wanted: DagRunTriggerException, run_after: datetime.datetime) -> N
             logical_date=wanted.logical_date,
             run_after=run_after,
             reset_dag_run=wanted.reset_dag_run,
+            note=wanted.note,
         )
     )
     if isinstance(answer, ErrorResponse):

@@ -17,11 +17,14 @@ from airflow.sdk.exceptions import (
 from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
 from typing_extensions import override
 
-from hhvm_packaging.orchestration import _airflow_internals, connections, resuming, task_context
+from hhvm_packaging.errors import PackagingError
+from hhvm_packaging.orchestration import _airflow_internals, connections, noting, resuming, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.planning.task_ids import BuildTask, PublishTask, WrapperTask
+from hhvm_packaging.reporting import run_notes
 from hhvm_packaging.runs.api import ApiError
 from hhvm_packaging.runs.run import (
+    FAILURE_REASON,
     OVER,
     UNFINISHED,
     child_run_id,
@@ -46,6 +49,15 @@ _LAST_POLL_INTERVAL = 0.1
 """The same while the child's last task is scheduled or running."""
 _NOT_SCHEDULED = (None, "", "up_for_retry")
 """States of a task that will not end before the next poll."""
+
+
+class ChildFailed(PackagingError):
+    """A child run failed. The message says which, what its report says, and what to do."""
+
+    def __init__(self, dag_id: str, run_id: str, report: str) -> None:
+        said = f"{dag_id} run {run_id} failed. This task's link Triggered DAG leads to what failed there. "
+        said += "When the cause is fixed, clear this task"
+        super().__init__("\n".join([said, *run_notes.find_headlines(report)]))
 
 
 class ChildRunOperator(TriggerDagRunOperator):
@@ -82,6 +94,7 @@ class ChildRunOperator(TriggerDagRunOperator):
         self.conf = {name: self.request[name] for name in self.passed_on}
         run_id = self._choose_run_id(ti, version)
         self.trigger_run_id = run_id
+        self.note = run_notes.write([version], self.request["distros"], "queued")
         if ti.get_dr_count(dag_id=self.trigger_dag_id, run_ids=[run_id], states=list(UNFINISHED)):
             self.log.info("%s run %s is queued or running: waiting for it", self.trigger_dag_id, run_id)
         else:
@@ -154,10 +167,15 @@ class ChildRunOperator(TriggerDagRunOperator):
         if context["ti"].get_dr_count(dag_id=self.trigger_dag_id, run_ids=[event], states=list(UNFINISHED)):
             self.log.info("%s run %s failed, and was cleared: waiting for it", self.trigger_dag_id, event)
             self._wait_for(event)
-        raise AirflowFailException(
-            f"{self.trigger_dag_id} run {event} failed. This task's link Triggered DAG leads to what failed "
-            "there. When the cause is fixed, clear this task"
+        report = context["ti"].xcom_pull(
+            dag_id=self.trigger_dag_id,
+            run_id=event,
+            task_ids=self.last_task,
+            map_indexes=-1,
+            key=FAILURE_REASON,
         )
+        with task_context.fail_without_retry():
+            raise ChildFailed(self.trigger_dag_id, event, str(report or ""))
 
 
 def name_builds(requests: Iterable[Request], context: Mapping[str, Any]) -> list[RequestJson]:
@@ -224,6 +242,7 @@ class PublishOperator(ChildRunOperator):
                 store=connections.store(),
                 settings=settings(),
             )
+        noting.note_state(requests, f"publishing {self.request['version']}", context)
         super().execute(context)
 
     def await_turn(self, context: Context) -> None:

@@ -12,7 +12,14 @@ from airflow.providers.standard.sensors.date_time import DateTimeSensorAsync
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule, TriggerRule, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from hhvm_packaging.orchestration import connections, notifications, resuming, task_context
+from hhvm_packaging.orchestration import (
+    connections,
+    dag_defaults,
+    notifications,
+    noting,
+    resuming,
+    task_context,
+)
 from hhvm_packaging.planning import hold_records
 from hhvm_packaging.planning.hold_records import Person, Question
 from hhvm_packaging.planning.request import LIFT_HOLDS
@@ -131,24 +138,27 @@ def embargo(planned: Any, build: Operator) -> Operator:
 
     ``planned`` is what the wrapper's task ``plan`` returned.
     """
-    held = is_held(planned)
-    questions: Any = ready(planned)
-    approve = ApproveOperator.partial(
-        task_id=WrapperTask.APPROVE,
-        map_index_template="{{ task.question['label'] }}",
-        # A person who rejected the release is not asked again.
-        retry_policy=ExceptionRetryPolicy(
-            rules=[RetryRule(exception=HITLRejectException, action=RetryAction.FAIL)]
-        ),
-    ).expand(question=questions)
-    hold_until = HoldOperator(
-        task_id=WrapperTask.HOLD_UNTIL,
-        target_time=f"{{{{ ti.xcom_pull(task_ids='{WrapperTask.READY}', key='{_HOLD_UNTIL}') }}}}",
-        # `approve` is skipped if nothing is to be approved.
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-    )
-    # An empty task that is never skipped. It needs no process.
-    may_publish = EmptyOperator(task_id=WrapperTask.MAY_PUBLISH, trigger_rule=TriggerRule.NONE_FAILED)
+    with dag_defaults.group(
+        "hold", "Hold", "What is built waits here for a time or an approval, if it is held"
+    ):
+        held = is_held(planned)
+        questions: Any = ready(planned)
+        approve = ApproveOperator.partial(
+            task_id=WrapperTask.APPROVE,
+            map_index_template="{{ task.question['label'] }}",
+            # A person who rejected the release is not asked again.
+            retry_policy=ExceptionRetryPolicy(
+                rules=[RetryRule(exception=HITLRejectException, action=RetryAction.FAIL)]
+            ),
+        ).expand(question=questions)
+        hold_until = HoldOperator(
+            task_id=WrapperTask.HOLD_UNTIL,
+            target_time=f"{{{{ ti.xcom_pull(task_ids='{WrapperTask.READY}', key='{_HOLD_UNTIL}') }}}}",
+            # `approve` is skipped if nothing is to be approved.
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        )
+        # An empty task that is never skipped. It needs no process.
+        may_publish = EmptyOperator(task_id=WrapperTask.MAY_PUBLISH, trigger_rule=TriggerRule.NONE_FAILED)
     held >> [questions, may_publish]
     build >> questions >> approve >> hold_until >> may_publish
     questions >> hold_until
@@ -198,6 +208,8 @@ def ready(planned: Any) -> list[QuestionXCom]:
     until = max(times, default=datetime.datetime.now(datetime.UTC))
     context["ti"].xcom_push(key=_HOLD_UNTIL, value=until.isoformat())
     questions = holds.ask(requests, publishable, task_context.read_asker(context), store, settings())
+    waits = "an approval" if questions else f"{until:%Y-%m-%d %H:%M} UTC"
+    noting.note_state(requests, f"built, waits for {waits}", context)
     return [
         {"number": question.number, "place": place, "label": _label(question, place)}
         for question in questions

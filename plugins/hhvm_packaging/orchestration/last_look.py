@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import TriggerRule, task
 
-from hhvm_packaging.orchestration import connections, task_context
+from hhvm_packaging.orchestration import connections, noting, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import completeness
 from hhvm_packaging.settings import settings
@@ -15,6 +15,7 @@ from hhvm_packaging.settings import settings
 # NONE_FAILED: the run fails if anything failed. If nothing did, that says little: tasks may be skipped.
 @task(task_id=WrapperTask.ALL_PUBLISHED, trigger_rule=TriggerRule.NONE_FAILED)
 @task_context.fail_without_retry()
+@noting.note_outcome
 def all_published(planned: Any) -> str:
     """Look in the store. Fail if anything that was asked for is not public.
 

@@ -5,15 +5,12 @@ The settings name the channels; connections hold what is secret.
 
 from __future__ import annotations
 
-import datetime
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseNotifier
 
 from hhvm_packaging.orchestration import channels, connections, task_context
-from hhvm_packaging.planning.task_ids import WrapperTask
-from hhvm_packaging.release import InvalidVersion, Release
 from hhvm_packaging.reporting import delivery, markdown
 from hhvm_packaging.reporting.delivery import Message
 from hhvm_packaging.settings import settings
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 
     from hhvm_packaging.runs.run import Run
 
-_RETURNED = "return_value"
-"""The key of the XCom that has what a task returned."""
 _LONGEST = 10_000
 """The most characters of a message. The page of the report has the whole text."""
 
@@ -64,7 +59,7 @@ class RunFailed(_Notifier):
 
     def message(self, context: Mapping[str, Any]) -> Message:
         """Write the message from the context of a DAG's callback."""
-        run, versions = task_context.read_run(context), _versions(context)
+        run, versions = task_context.read_run(context), task_context.read_versions(context)
         tasks = sorted(task for task, state in run.states.items() if state == "failed")
         subject = f"{run.dag_id} failed{_of(versions)}"
         lines = [
@@ -84,7 +79,7 @@ class PersonNeeded(_Notifier):
         """Write the message from the context of the task that waits."""
         run, versions, ti, asked = (
             task_context.read_run(context),
-            _versions(context),
+            task_context.read_versions(context),
             context["ti"],
             context["task"],
         )
@@ -125,35 +120,6 @@ def _message(
 
 def _of(versions: list[str]) -> str:
     return f": HHVM {', '.join(versions)}" if versions else ""
-
-
-def _versions(context: Mapping[str, Any]) -> list[str]:
-    """The versions that the run works on. Empty for a DAG that has no such parameter.
-
-    They are those of its plan, in the one spelling of each; those of its parameters if it has no plan.
-    """
-    if planned := _planned_versions(context):
-        return planned
-    params, run = context.get("params") or {}, context.get("dag_run")
-    asked = params.get("versions") or [params.get("version")]
-    time = (run.logical_date or run.run_after) if run else datetime.datetime.now(datetime.UTC)
-    today = time.astimezone(datetime.UTC).date()
-    return [_version(version, today) for version in asked if version]
-
-
-def _planned_versions(context: Mapping[str, Any]) -> list[str]:
-    if "ti" not in context:
-        return []
-    plan = context["ti"].xcom_pull(task_ids=WrapperTask.PLAN, map_indexes=-1, key=_RETURNED)
-    plans = plan if isinstance(plan, list) else [plan]
-    return [one["version"] for one in plans if isinstance(one, dict) and "version" in one]
-
-
-def _version(asked: object, today: datetime.date) -> str:
-    try:
-        return Release.parse(asked, today=today).version
-    except InvalidVersion:
-        return str(asked)
 
 
 def _reasons(run: Run, tasks: list[str]) -> list[str]:

@@ -11,9 +11,10 @@ from airflow.sdk.exceptions import AirflowSkipException
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import connections, task_context
 from hhvm_packaging.planning.task_ids import WrapperTask
+from hhvm_packaging.runs.run import parse_task_name
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Mapping
+    from collections.abc import Generator, Mapping
     from typing import Any
 
 _SKIPPED, _FAILED, _UPSTREAM_FAILED = "skipped", "failed", "upstream_failed"
@@ -39,7 +40,7 @@ def run_what_did_not_run(context: Mapping[str, Any]) -> None:
     if states.get(ti.task_id if ti.map_index in (None, -1) else f"{ti.task_id}_{ti.map_index}") != "running":
         return  # A person marked this task or the run just now, and Airflow is about to end this process.
     after = context["task"].get_flat_relative_ids(upstream=False) - _OPTIONAL
-    following = {state for name, state in states.items() if is_instance(name, after)}
+    following = {state for name, state in states.items() if parse_task_name(name, after)}
     if _SKIPPED not in following and (_UPSTREAM_FAILED not in following or _FAILED in states.values()):
         return
     with connections.airflow_api() as api:
@@ -68,7 +69,7 @@ def skip_after_failure() -> Generator[None]:
         failed = sorted(
             name
             for name, state in _read_states(context["ti"]).items()
-            if state == _FAILED and is_instance(name, before)
+            if state == _FAILED and parse_task_name(name, before)
         )
         if not failed:
             raise
@@ -81,9 +82,3 @@ def _read_states(ti: Any) -> dict[str, str | None]:
     """The states of all task instances of the run, by Airflow's names for them."""
     states: dict[str, Any] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id])
     return states.get(ti.run_id) or {}
-
-
-def is_instance(name: str, task_ids: Container[str]) -> bool:
-    """Whether Airflow's name of a task instance is that of one of the tasks, mapped or not."""
-    task_id, _, index = name.rpartition("_")
-    return name in task_ids or (index.isdigit() and task_id in task_ids)

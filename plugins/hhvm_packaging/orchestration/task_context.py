@@ -16,6 +16,8 @@ from hhvm_packaging.planning import nightly_days, packaging_files
 from hhvm_packaging.planning.hold_records import Asker
 from hhvm_packaging.planning.plans import Plan
 from hhvm_packaging.planning.request import Request, only_dry_run
+from hhvm_packaging.planning.task_ids import WrapperTask
+from hhvm_packaging.release import InvalidVersion, Release
 from hhvm_packaging.runs.run import FAILURE_REASON, Run
 from hhvm_packaging.settings import settings
 
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 PlanJson: TypeAlias = dict[str, Any]
 """What the task ``plan`` of a DAG that has a plan returns: the JSON of one of the classes of Plan."""
+_RETURNED = "return_value"
+"""The key of the XCom that has what a task returned."""
+
 RequestJson: TypeAlias = dict[str, Any]
 """What the task ``plan`` of a wrapper returns, for each version: the JSON of a Request."""
 
@@ -94,6 +99,35 @@ def _check_arguments(context: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def read_versions(context: Mapping[str, Any]) -> list[str]:
+    """The versions that the run works on. Empty for a DAG that has no such parameter.
+
+    They are those of its plan, in the one spelling of each; those of its parameters if it has no plan.
+    """
+    if planned := _planned_versions(context):
+        return planned
+    params, run = context.get("params") or {}, context.get("dag_run")
+    asked = params.get("versions") or [params.get("version")]
+    time = (run.logical_date or run.run_after) if run else datetime.datetime.now(datetime.UTC)
+    today = time.astimezone(datetime.UTC).date()
+    return [_version(version, today) for version in asked if version]
+
+
+def _planned_versions(context: Mapping[str, Any]) -> list[str]:
+    if "ti" not in context:
+        return []
+    plan = context["ti"].xcom_pull(task_ids=WrapperTask.PLAN, map_indexes=-1, key=_RETURNED)
+    plans = plan if isinstance(plan, list) else [plan]
+    return [one["version"] for one in plans if isinstance(one, dict) and "version" in one]
+
+
+def _version(asked: object, today: datetime.date) -> str:
+    try:
+        return Release.parse(asked, today=today).version
+    except InvalidVersion:
+        return str(asked)
+
+
 def parse_requests(planned: RequestJson | list[RequestJson]) -> list[Request]:
     """The requests of a wrapper, from what its task ``plan`` returned: one, or one for each version."""
     return [
@@ -139,7 +173,8 @@ def fail_without_retry() -> Generator[None]:
         yield
     except PackagingError as error:
         _keep_reason(str(error))
-        raise AirflowFailException(str(error)) from error
+        # Not `from error`: the log would say the message twice.
+        raise AirflowFailException(str(error)).with_traceback(error.__traceback__) from None
 
 
 def _keep_reason(reason: str) -> None:

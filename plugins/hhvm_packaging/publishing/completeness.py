@@ -41,7 +41,10 @@ def ensure_public(requests: Sequence[Request], store: Store, settings: Settings)
     if missing:
         raise NotPublic("\n".join(["not everything that was asked for is public:", *missing]))
     versions = ", ".join(f"HHVM {request.version}" for request in requests)
-    return f"{versions}: everything that was asked for is public"
+    return "\n".join([
+        f"{versions}: everything that was asked for is public",
+        *(f"{request.version}: {', '.join(request.distros)}" for request in requests),
+    ])
 
 
 def find_missing(request: Request, store: Store, settings: Settings) -> list[str]:

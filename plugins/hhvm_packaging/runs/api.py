@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import time
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _RETRY_DELAY = 0.5
 """Seconds between two attempts at a request."""
+_API = "/api/v2"
+CONSOLE = "/hhvm"
+"""Where the console is, whose API has the same login."""
 _PAGE = 100
 """The most runs or tasks in one answer."""
 
@@ -48,8 +52,10 @@ class DagRun(BaseModel):
     """What was asked for. Fields of the form that nobody filled in may be absent."""
     triggered_by: str = Field(default="", alias="triggering_user_name")
     """The user; empty if it was a schedule or another run."""
+    note: str = ""
+    """In Markdown."""
 
-    @field_validator("conf", "triggered_by", mode="before")
+    @field_validator("conf", "triggered_by", "note", mode="before")
     @classmethod
     def _nothing(cls, value: Any, info: ValidationInfo) -> Any:
         return value or ({} if info.field_name == "conf" else "")
@@ -62,6 +68,13 @@ class Event(BaseModel):
     when: datetime.datetime
     try_number: int | None = None
     """Of what a task reported."""
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """What a person asked for, such as the ``state`` that a run was given."""
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _parse_extra(cls, value: str | None) -> Any:
+        return json.loads(value) if value else {}
 
 
 class Question(BaseModel):
@@ -149,12 +162,14 @@ class AirflowApi:
 
     # Requests
 
-    def request(self, method: str, path: str, body: Any = None, **query: Any) -> httpx.Response:
-        """The answer to a request, refusals included. ``path`` begins after ``/api/v2``."""
+    def request(
+        self, method: str, path: str, body: Any = None, *, base: str = _API, **query: Any
+    ) -> httpx.Response:
+        """The answer to a request, refusals included. ``path`` begins after ``base``."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                answer = self._send(method, path, body, query)
+                answer = self._send(method, f"{base}{path}", body, query)
                 if not answer.is_server_error:
                     return answer
                 error = ApiError(f"{method} {path}: {answer.status_code} {answer.text}", answer.status_code)
@@ -176,10 +191,10 @@ class AirflowApi:
     def _send(self, method: str, path: str, body: Any, query: dict[str, Any]) -> httpx.Response:
         if "Authorization" not in self._client.headers:
             self._log_in()
-        answer = self._client.request(method, f"/api/v2{path}", json=body, params=query)
+        answer = self._client.request(method, path, json=body, params=query)
         if answer.status_code == httpx.codes.UNAUTHORIZED:  # The token has expired.
             self._log_in()
-            answer = self._client.request(method, f"/api/v2{path}", json=body, params=query)
+            answer = self._client.request(method, path, json=body, params=query)
         return answer
 
     def _log_in(self) -> None:
@@ -199,6 +214,17 @@ class AirflowApi:
             return None
         if not answer.is_success:
             raise ApiError(f"GET {path}: {answer.status_code} {answer.text}", answer.status_code)
+        return answer.json()
+
+    def console(self, path: str) -> Any:
+        """What the console's own API answers; ``path`` begins after ``/hhvm/api``.
+
+        Raises ApiError, whose ``detail`` are the console's words.
+        """
+        answer = self.request("GET", path, base=f"{CONSOLE}/api")
+        if not answer.is_success:
+            detail = _detail(answer)
+            raise ApiError(detail or f"GET {path}: {answer.status_code}", answer.status_code, detail)
         return answer.json()
 
     # Runs
@@ -237,17 +263,18 @@ class AirflowApi:
         found = (details.get("params") or {}).get(name) or {}
         return str(found.get("schema", {}).get("title", ""))
 
-    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any]) -> None:
-        """Start a run. If there is one with that id, it stays as it is."""
-        # SQLite's clock has whole seconds: with a fraction, the run would wait for the next second.
-        now = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat()
-        body = {"dag_run_id": run_id, "conf": conf, "logical_date": None, "run_after": now}
-        self._call_unless_exists("POST", f"/dags/{dag_id}/dagRuns", body)
+    def trigger(self, dag_id: str, run_id: str, conf: dict[str, Any], note: str = "") -> None:
+        """Start a run, with a note in Markdown. If there is one with that id, it stays as it is."""
+        self._call_unless_exists("POST", f"/dags/{dag_id}/dagRuns", new_run(run_id, conf, note))
 
     def count_runs(self, dag_id: str, state: str) -> int:
         """How many runs of a DAG are in this state; 0 for a DAG that does not exist."""
         found = self._find(f"/dags/{dag_id}/dagRuns", state=state, limit=1)
         return int(found["total_entries"]) if found else 0
+
+    def write_note(self, dag_id: str, run_id: str, note: str) -> None:
+        """Replace the note of a run that exists; ``note`` is Markdown of at most a thousand characters."""
+        self.call("PATCH", _run(dag_id, run_id), {"note": note})
 
     def fail_run(self, dag_id: str, run_id: str) -> None:
         """Mark a run failed, as a person does. If it has ended or does not exist, do nothing."""
@@ -363,6 +390,13 @@ class AirflowApi:
                 raise
             return False
         return True
+
+
+def new_run(run_id: str, conf: dict[str, Any], note: str) -> dict[str, Any]:
+    """What Airflow is told of a run that is to start now."""
+    # SQLite's clock has whole seconds: with a fraction, the run would wait for the next second.
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0).isoformat()
+    return {"dag_run_id": run_id, "conf": conf, "logical_date": None, "run_after": now, "note": note or None}
 
 
 def _run(dag_id: str, run_id: str) -> str:

@@ -13,7 +13,7 @@ from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.job import job_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
 FAILURE_REASON = "report"
 """The key of the XCom that says why a task failed, for reports and notifications."""
@@ -103,6 +103,17 @@ def find_task_state(states: Mapping[str, str | None], task_id: str, map_index: i
     return (states[name] or "") if name in states else None
 
 
+def parse_task_name(name: str, task_ids: Container[str]) -> tuple[str, int] | None:
+    """The id and the map index, -1 if it is not mapped, by Airflow's name of a task instance.
+
+    None if it is of none of these tasks.
+    """
+    if name in task_ids:
+        return name, -1
+    task_id, _, index = name.rpartition("_")
+    return (task_id, int(index)) if index.isdecimal() and task_id in task_ids else None
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of a DAG."""
@@ -127,6 +138,11 @@ class Run:
     def state(self, task_id: str, map_index: int = -1) -> str | None:
         """The state of a task; None if it has none yet."""
         return self.states.get(task_id if map_index < 0 else f"{task_id}_{map_index}")
+
+    def failed(self, task_ids: Container[str]) -> list[tuple[str, int]]:
+        """Those of the tasks that failed: id and map index, -1 if it is not mapped."""
+        failed = (name for name, state in sorted(self.states.items()) if state == "failed")
+        return [found for name in failed if (found := parse_task_name(name, task_ids))]
 
     def failure_reason(self, task_id: str, map_index: int = -1) -> str | None:
         """Why a task failed; None if it did not fail, or recorded no reason."""

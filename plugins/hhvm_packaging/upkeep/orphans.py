@@ -97,7 +97,8 @@ def _why_orphan(api: AirflowApi, child: DagRun, waiting: Waiting) -> str:
         return f"or its task {task.name}, {marked} the failed tasks there"
     # Airflow skips a task that is cleared and about to wait again, if a person marks its run failed then.
     skipped = task.state == "skipped" and parent.state == "failed"
-    if skipped and api.events(*run, "patch_dag_run", after=began):
+    # Tasks write the run's note by the same request.
+    if skipped and any("state" in event.extra for event in api.events(*run, "patch_dag_run", after=began)):
         return f"{marked} its task {task.name} and what follows"
     return ""
 
