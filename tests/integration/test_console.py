@@ -618,6 +618,24 @@ def test_versions_are_listed_by_kind_the_newest_first(console: Console) -> None:
     assert found["total"] == 3
 
 
+def test_a_source_is_said_to_be_there_by_looking_for_it(console: Console) -> None:
+    release = console.bench.build("1.0.0").release
+
+    def there() -> tuple[bool, ...]:
+        found = console.get("/api/versions/1.0.0/source", Accept="application/json").json()
+        scratch = console.bench.settings.scratch_bucket
+        assert found["tarball"]["place"] == f"s3://{scratch}/hhvm-1.0.0.tar.gz"
+        names = ("tarball", "signature", "public_tarball", "public_signature")
+        return tuple(found[name]["there"] for name in names)
+
+    assert there() == (False, False, False, False)
+    console.bench.store.scratch.put(keys.tarball(release), b"source")
+    assert there() == (True, False, False, False)
+    console.bench.store.scratch.put(keys.tarball_signature(release), b"signature")
+    console.bench.store.downloads.put(keys.public_tarball(release), b"source")
+    assert there() == (True, True, True, False)
+
+
 def test_a_badge_is_a_picture_with_the_state(console: Console) -> None:
     console.bench.update(console.bench.build("1.0.0"))
     badge = console.get("/api/badges/1.0.0.svg")
@@ -632,6 +650,7 @@ def test_the_api_describes_itself(console: Console) -> None:
         "/api/build-status/{version}",
         "/api/versions",
         "/api/versions/{version}",
+        "/api/versions/{version}/source",
         "/api/badges/{version}.svg",
     }
 

@@ -5,21 +5,38 @@ Against a real API server they are in tests/integration/test_airflow_api.py.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import http.server
 import json
+import re
+import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from hhvm_packaging.cli import hhvm_packaging
+from hhvm_packaging.cli import clients, hhvm_packaging
+from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.run import CHILDREN, WRAPPERS, child_run_prefix
+from hhvm_packaging.settings import settings
+from hhvm_packaging.workers.worker import Found
 from testing.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOT = Path(__file__).resolve().parents[2]
+FRONT_ENDS = (
+    "make-all-packages-on-aws",
+    "make-package-on-aws",
+    "make-multiple-releases-on-aws",
+    "publish-release",
+    "update-directory-indices",
+    "check-builds-succeeded",
+)
 WRAPPER, BUILD = WRAPPERS[0], CHILDREN[0]
 BOOKWORM, TRIXIE = "debian-12-bookworm", "debian-13-trixie"
 PARENT = "manual__1"
@@ -37,12 +54,16 @@ class Airflow:
     logs: list[list[str]] = field(default_factory=list)
     """What the log has when it is asked for the first time, the second time and so on."""
     question: dict[str, Any] = field(default_factory=dict)
+    console: dict[str, Any] = field(default_factory=dict)
+    """What the console answers, by path."""
     changes: list[tuple[str, str, Any]] = field(default_factory=list)
     url: str = ""
 
     def answer(self, method: str, path: str, body: Any) -> Any:
         if path == "/auth/token":
             return {"access_token": "token"}
+        if path.startswith("/hhvm/api/"):
+            return self.console[path.removeprefix("/hhvm/api")]
         path = path.removeprefix("/api/v2")
         if method != "GET":
             self.changes.append((method, path, body))
@@ -251,6 +272,132 @@ def test_a_dry_run_of_a_release_starts_nothing_and_says_what_it_would_start(
     assert airflow.changes == []
 
 
+def test_what_is_started_has_a_note_that_says_what_it_is_for(airflow: Airflow, command: Command) -> None:
+    airflow.runs = {WRAPPER: []}
+    command("release", "1.0.0", "--distro", TRIXIE)
+    [(_, path, body)] = airflow.changes
+    assert path == f"/dags/{WRAPPER}/dagRuns"
+    assert markdown.unescape(body["note"]) == f"**HHVM 1.0.0 for {TRIXIE}: release, queued**"
+
+
+# What the lambdas answered
+
+
+SOURCE = {
+    "tarball": {"place": "s3://hhvm-scratch/hhvm-1.0.0.tar.gz", "there": True},
+    "signature": {"place": "s3://hhvm-scratch/hhvm-1.0.0.tar.gz.sig", "there": False},
+    "public_tarball": {"place": "s3://hhvm-downloads/source/hhvm-1.0.0.tar.gz", "there": False},
+    "public_signature": {"place": "s3://hhvm-downloads/source/hhvm-1.0.0.tar.gz.sig", "there": False},
+    "commit": "0123456",
+    "signed_by": "",
+}
+
+
+def test_a_tarball_without_its_signature_is_not_there(airflow: Airflow, command: Command) -> None:
+    airflow.console["/versions/1.0.0/source"] = SOURCE
+    assert command("source", "1.0.0") == 1
+    assert "there      s3://hhvm-scratch/hhvm-1.0.0.tar.gz" in command.said
+    assert "missing    s3://hhvm-scratch/hhvm-1.0.0.tar.gz.sig" in command.said
+    assert command("source", "1.0.0", "--json") == 1
+    assert json.loads(command.said) == SOURCE
+
+
+@pytest.mark.parametrize("where", ["", "public_"])
+def test_a_source_is_there_before_and_after_it_is_public(
+    airflow: Airflow, command: Command, where: str
+) -> None:
+    there = {f"{where}{name}": {"place": "s3://", "there": True} for name in ("tarball", "signature")}
+    airflow.console["/versions/1.0.0/source"] = SOURCE | there
+    assert command("source", "1.0.0") == 0
+
+
+def test_what_of_a_version_is_public_is_said_as_the_old_service_did(
+    airflow: Airflow, command: Command
+) -> None:
+    url = "https://dl.hhvm.com/source/hhvm-1.0.0.tar.gz.sig"
+    found = {"success": False, "version": "1.0.0", "succeeded": [TRIXIE], "failed": {"signature": url}}
+    airflow.console["/build-status/1.0.0"] = found
+    assert command("build-status", "1.0.0") == 1
+    assert command.said.splitlines() == [f"public   {TRIXIE}", f"missing  signature: {url}"]
+    airflow.console["/build-status/1.0.0"] = found | {"success": True, "failed": {}}
+    assert command("build-status", "1.0.0", "--json") == 0
+    assert json.loads(command.said)["success"] is True
+
+
+class Workers:
+    """The workers that there are, as commands find and end them."""
+
+    def __init__(self, *found: Found) -> None:
+        self.found = list(found)
+
+    def find(self) -> Iterator[Found]:
+        yield from self.found
+
+    def end(self, found: Found) -> None:
+        self.found.remove(found)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    workers = Workers(
+        Found("hhvm-1.0.0-make-binary-package-debian-13-trixie-0", "instance", "i-0", {}, "running"),
+        Found("hhvm-1.0.1-make-source-tarball-1", "instance", "i-1", {}, "stopping"),
+        Found("hhvm-1.0.1-make-source-tarball-1", "volume", "vol-1", {}, "available"),
+    )
+    monkeypatch.setattr(clients, "worker", lambda: contextlib.nullcontext(workers))
+    return workers
+
+
+def test_instances_are_listed_with_their_states(workers: Workers, command: Command) -> None:
+    assert command("instances") == 0
+    assert [line.split()[:3] for line in command.said.splitlines()[1:]] == [
+        ["running", "instance", "i-0"],
+        ["stopping", "instance", "i-1"],
+        ["available", "volume", "vol-1"],
+    ]
+    assert command("instances", "1.0.0", "--json") == 0
+    assert [(one["id"], one["state"]) for one in json.loads(command.said)] == [("i-0", "running")]
+    assert command("instances", "1.0.2") == 0
+    assert command.said == "there is no worker of 1.0.2\n"
+
+
+def test_an_instance_is_ended_and_no_other(workers: Workers, command: Command) -> None:
+    assert command("end-instances", "i-1", "--yes") == 0
+    assert [one.id for one in workers.found] == ["i-0", "vol-1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["i-1", "--dry-run"], 0), (["i-1"], 1), (["i-1", "i-9", "--yes"], 1)]
+)
+def test_no_instance_is_ended_by_a_dry_run_by_nobody_or_beside_an_id_that_is_not_there(
+    workers: Workers, command: Command, arguments: list[str], status: int
+) -> None:
+    assert command("end-instances", *arguments) == status
+    assert [one.id for one in workers.found] == ["i-0", "i-1", "vol-1"]
+
+
+def test_the_cdn_forgets_nothing_where_there_is_none_or_in_a_dry_run(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("invalidate-cdn") == 1
+    assert "no CDN is set: HHVM_PACKAGING_CDN_DISTRIBUTION" in command.refused
+    monkeypatch.setenv("HHVM_PACKAGING_CDN_DISTRIBUTION", "E0123456789ABC")
+    settings.cache_clear()
+    assert command("invalidate-cdn", "--dry-run", "--json") == 0
+    settings.cache_clear()
+    assert json.loads(command.said) == {
+        "distribution": "E0123456789ABC",
+        "paths": ["/debian/dists/*", "/ubuntu/dists/*"],
+        "done": False,
+    }
+
+
+def test_without_a_version_tonights_nightly_is_meant(command: Command) -> None:
+    assert command("names", "--json") == 0
+    facts = json.loads(command.said)
+    assert (facts["kind"], facts["version"]) == ("nightly", f"{datetime.datetime.now(datetime.UTC):%Y.%m.%d}")
+
+
 @pytest.mark.parametrize(
     ("version", "kind", "source"),
     [
@@ -276,6 +423,9 @@ def test_what_a_version_means_is_said_without_asking_anybody(
         ("approve 4.26", "version: '4.26' is not allowed. Allowed: X.Y.Z"),
         ("cancel 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
         ("names 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
+        ("source 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
+        ("build-status 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
+        ("instances 1.0", "version: '1.0' is not allowed. Allowed: X.Y.Z"),
     ],
 )
 def test_what_cannot_be_done_is_refused_in_words(
@@ -293,6 +443,21 @@ def test_nothing_is_decided_where_nobody_can_be_asked(asking: Airflow, command: 
     assert asking.changes == []
 
 
+@pytest.mark.parametrize("name", ["hhvm-packaging", *FRONT_ENDS])
+def test_the_help_of_every_program_fits_into_80_columns(name: str) -> None:
+    said = subprocess.run([ROOT / "bin" / name, "--help"], capture_output=True, text=True, check=True).stdout
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_the_programs_help_names_every_command() -> None:
+    said = (ROOT / "bin/hhvm-packaging").read_text()
+    named = set(re.findall(r"bin/hhvm-packaging ([a-z-]+) ", said))
+    commands = {
+        each.name or getattr(each.callback, "__name__", "") for each in hhvm_packaging.app.registered_commands
+    }
+    assert commands <= named
+
+
 def test_the_help_of_every_command_fits_into_80_columns(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +466,8 @@ def test_the_help_of_every_command_fits_into_80_columns(
     names = [
         each.name or getattr(each.callback, "__name__", "") for each in hhvm_packaging.app.registered_commands
     ]
-    assert {"retry", "logs", "approve", "cancel", "names"} <= set(names)
+    lambdas = {"names", "source", "build-status", "instances", "end-instances", "invalidate-cdn"}
+    assert {"retry", "logs", "approve", "cancel", *lambdas} <= set(names)
     for arguments in ([], *([name] for name in names)):
         assert command(*arguments, "--help") == 0
         assert max(map(len, command.said.splitlines())) <= 80

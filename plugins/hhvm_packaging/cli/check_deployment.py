@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from hhvm_packaging.cli import clients
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import settings
@@ -59,14 +60,9 @@ def _print(findings: list[Finding]) -> None:
 
 def _clients(region: str) -> Any:
     """Make clients of AWS's services once each, with the credentials of whoever runs this."""
-    import boto3
-    from botocore.config import Config
-
-    session = boto3.Session(region_name=region)
-    config = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=15)
-    # At once, because a session is not for several threads.
-    made: dict[str, Any] = {
-        service: session.client(service, config=config)
+    # At once, because making them is not for several threads.
+    made = {
+        service: clients.aws(service, region)
         for service in ("ec2", "iam", "s3", "service-quotas", "ssm", "sts")
     }
     return made.__getitem__

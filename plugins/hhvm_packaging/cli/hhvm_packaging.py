@@ -6,32 +6,31 @@ AIRFLOW_API_URL is where Airflow is, AIRFLOW_API_USER and AIRFLOW_API_PASSWORD a
 from __future__ import annotations
 
 import datetime
-import json
-import os
 import re
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from hhvm_packaging.cli import lookups
+from hhvm_packaging.cli.terminal import AsJson, Refused, Yes, airflow, confirm, err, out, print_json
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import request
 from hhvm_packaging.planning.task_ids import BuildTask
-from hhvm_packaging.release import NIGHTLY, InvalidVersion, Release, is_same_version
-from hhvm_packaging.reporting import markdown
-from hhvm_packaging.runs.api import AirflowApi, ApiError
+from hhvm_packaging.release import NIGHTLY, Release, is_same_version
+from hhvm_packaging.reporting import markdown, run_notes
+from hhvm_packaging.runs.api import ApiError
 from hhvm_packaging.runs.run import ASKING, CHILDREN, OVER, UNFINISHED, WRAPPERS, Run
 from hhvm_packaging.store import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Iterable
 
-    from hhvm_packaging.runs.api import DagRun, Task
+    from hhvm_packaging.runs.api import AirflowApi, DagRun, Task
 
 WRAPPER, MULTI = WRAPPERS
 BUILD, PUBLISH = CHILDREN
@@ -42,10 +41,6 @@ _POLL = 2.0
 """Seconds between two looks at a run."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-# What is printed is text as it is: versions, names and logs of others.
-_AS_IT_IS: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
-out, err = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)
-
 Version = Annotated[str, typer.Argument(help="X.Y.Z, YYYY.MM.DD for a nightly, or nightly for today's.")]
 Versions = Annotated[list[str], typer.Argument(help="Published in this order.", metavar="VERSION")]
 Distros = Annotated[
@@ -62,11 +57,6 @@ IfOneFails = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the run, and end with its status.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-class Refused(Exception):
-    """It cannot be done. The message says why, and what to do."""
 
 
 # Starting
@@ -106,7 +96,7 @@ def release(
     dag_id = WRAPPER if len(versions) == 1 else MULTI
     which = {"version": versions[0]} if dag_id == WRAPPER else {"versions": versions}
     if dry_run:
-        _print_json({"dag_id": dag_id, "conf": _conf({**which, **asked})})
+        print_json({"dag_id": dag_id, "conf": _conf({**which, **asked})})
         return
     _start(dag_id, {**which, **asked}, wait=wait, as_json=as_json)
 
@@ -152,7 +142,7 @@ def undo(
     ] = None,
     *,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -181,10 +171,10 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first, and the tasks of those that go on or failed."""
-    with _api() as api:
+    with airflow() as api:
         found = _find(api, version, limit)
         if as_json:
-            _print_json([_describe(api, dag_id, run) for dag_id, run in found])
+            print_json([_describe(api, dag_id, run) for dag_id, run in found])
             return
         table = Table("state", "run of", "versions", "since", "by", box=None)
         for dag_id, run in found:
@@ -203,7 +193,7 @@ def check(
     version: Annotated[str | None, typer.Argument(help="Without it, the newest run counts.")] = None,
 ) -> None:
     """Say whether the newest build of a version succeeded. The exit status says it too."""
-    with _api() as api:
+    with airflow() as api:
         runs = [run for run in api.newest_runs(BUILD) if _is_of(run, version)]
         if not runs:
             raise Refused(_nothing(version))
@@ -231,7 +221,7 @@ def logs(
 ) -> None:
     """Print the log of a distribution's newest build."""
     _check(version)
-    with _api() as api:
+    with airflow() as api:
         for run in api.newest_runs(BUILD):
             if _is_of(run, version) and (task := _find_build(api, run, distro)):
                 _print_log(api, run, task, follow=follow)
@@ -240,8 +230,12 @@ def logs(
 
 
 @app.command()
-def names(version: Version, *, as_json: AsJson = False) -> None:
-    """Say what a version means: its package, its tag, and where its source is. Asks nobody."""
+def names(
+    version: Annotated[str, typer.Argument(help="Without it, tonight's nightly.")] = NIGHTLY,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a version means: its package, tag, branch, and where its source is. Asks nobody."""
     today = datetime.datetime.now(datetime.UTC).date()
     found = Release.parse(version, today=today)
     facts = {
@@ -249,16 +243,21 @@ def names(version: Version, *, as_json: AsJson = False) -> None:
         "kind": "nightly" if found.nightly else "release",
         "package": found.package,
         "tag": "" if found.nightly else found.tag,
+        "branch": found.branch or "",
         "source": keys.tarball(found),
         "public source": keys.public_tarball(found),
     }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name, value or "-")
     out.print(table)
+
+
+app.command()(lookups.source)
+app.command("build-status")(lookups.build_status)
 
 
 # Deciding
@@ -269,11 +268,11 @@ def approve(
     version: Version,
     *,
     reject: Annotated[bool, typer.Option("--reject", help="Reject it instead.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Approve a version that waits for it, after showing what is to be approved."""
     _check(version)
-    with _api() as api:
+    with airflow() as api:
         asking = [
             task
             for dag_id, run in _find(api, version)
@@ -290,18 +289,16 @@ def approve(
         out.print(markdown.unescape(question.body))
         option = "Reject" if reject else "Approve"
         if not yes:
-            _confirm(f"{option} HHVM {version}?", "approve")
+            confirm(f"{option} HHVM {version}?", "approve")
         api.answer(asking[0], option)
         out.print(f"HHVM {version}: {'rejected' if reject else 'approved'}")
 
 
 @app.command()
-def cancel(
-    version: Version, *, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
-) -> None:
+def cancel(version: Version, *, yes: Yes = False) -> None:
     """End the runs of a version that go on, with their workers. What is built stays."""
     _check(version)
-    with _api() as api:
+    with airflow() as api:
         going = [
             (dag_id, run)
             for dag_id, run in _find(api, version)
@@ -312,7 +309,7 @@ def cancel(
         for dag_id, run in going:
             out.print(f"{dag_id}: {_page(api, dag_id, run.run_id)}")
         if not yes:
-            _confirm("End these runs?", "cancel")
+            confirm("End these runs?", "cancel")
         for dag_id, run in going:
             api.fail_run(dag_id, run.run_id)
         out.print(f"HHVM {version}: {len(going)} ended; hhvm_reap_workers ends what they triggered")
@@ -331,7 +328,7 @@ def retry(
 ) -> None:
     """Run the failed tasks of a version's newest run again. What is done passes."""
     _check(version)
-    with _api() as api:
+    with airflow() as api:
         found = [(dag_id, run) for dag_id, run in _find(api, version) if not _has_parent(run)]
         if not found:
             raise Refused(_nothing(version))
@@ -368,24 +365,12 @@ def update_indices(*, wait: Wait = False, as_json: AsJson = False) -> None:
     _start(UPDATE_INDICES, {}, wait=wait, as_json=as_json)
 
 
+app.command()(lookups.instances)
+app.command("end-instances")(lookups.end_instances)
+app.command("invalidate-cdn")(lookups.invalidate_cdn)
+
+
 # What they share
-
-
-@contextmanager
-def _api() -> Generator[AirflowApi]:
-    url = os.environ.get("AIRFLOW_API_URL", "http://localhost:8080").rstrip("/")
-    login = {name: os.environ.get(f"AIRFLOW_API_{name}", "") for name in ("USER", "PASSWORD")}
-    if missing := [f"AIRFLOW_API_{name}" for name, value in login.items() if not value]:
-        raise Refused(f"{' and '.join(missing)} not set: set your login for {url}, see --help")
-    with AirflowApi(url, login["USER"], login["PASSWORD"], timeout=60) as api:
-        yield api
-
-
-def _confirm(question: str, command: str) -> None:
-    """Ask before something that cannot be taken back. Raises Refused if nobody is there, typer.Abort."""
-    if not sys.stdin.isatty():
-        raise Refused(f"{command}: nobody is there to be asked. Add --yes to do it.")
-    typer.confirm(question, abort=True, err=True)
 
 
 def _find_build(api: AirflowApi, run: DagRun, distro: str) -> Task | None:
@@ -441,12 +426,19 @@ def _start(dag_id: str, asked: dict[str, Any], *, wait: bool, as_json: bool) -> 
     conf = _conf(asked)
     # Its own name, by which Airflow knows it.
     run_id = f"manual__{datetime.datetime.now(datetime.UTC).isoformat()}"
-    with _api() as api:
+    with airflow() as api:
         try:
-            api.trigger(dag_id, run_id, conf)
+            api.trigger(dag_id, run_id, conf, _note(conf))
         except ApiError as error:
             raise Refused(_explain(api, dag_id, conf, error)) from error
         _report(api, dag_id, run_id, wait=wait, as_json=as_json)
+
+
+def _note(conf: dict[str, Any]) -> str:
+    """The run's note until its first task writes it; empty if the run is of no version."""
+    versions = conf.get("versions") or [conf["version"]] if conf else []
+    distros = conf.get("distros") or ["the usual distributions"]
+    return run_notes.write(versions, distros, f"{conf.get('action', 'release')}, queued") if versions else ""
 
 
 def _conf(asked: dict[str, Any]) -> dict[str, Any]:
@@ -472,7 +464,7 @@ def _report(api: AirflowApi, dag_id: str, run_id: str, *, wait: bool, as_json: b
         out.print(f"{dag_id}: {page}")
     state = _follow(api, dag_id, run_id, quiet=as_json) if wait else api.state(dag_id, run_id)
     if as_json:
-        _print_json({"dag_id": dag_id, "run_id": run_id, "state": state, "url": page})
+        print_json({"dag_id": dag_id, "run_id": run_id, "state": state, "url": page})
     if wait and state != "success":
         if not as_json:
             _print_failures(api, dag_id, run_id)
@@ -590,15 +582,11 @@ def _nothing(version: str | None) -> str:
     return f"Airflow knows no run of {version}" if version else "Airflow knows no run yet"
 
 
-def _print_json(content: object) -> None:
-    print(json.dumps(content, indent=2))
-
-
 def main() -> int:
     """Do what the command line says. Returns the exit status."""
     try:
         app(prog_name="hhvm-packaging")
-    except (Refused, InvalidVersion, ApiError) as error:
+    except (Refused, PackagingError, ApiError) as error:
         err.print(f"hhvm-packaging: error: {error}")
         return 1
     except KeyboardInterrupt:

@@ -12,9 +12,12 @@ from pydantic import BaseModel
 from hhvm_packaging.console import pages
 from hhvm_packaging.console.deployment import Deployed, Deployment
 from hhvm_packaging.console.rendering import render_badge
+from hhvm_packaging.planning.manifests import SourceManifest
 from hhvm_packaging.planning.status_index import VersionEntry
 from hhvm_packaging.reporting import status as statuses
 from hhvm_packaging.reporting.status import Row, State
+from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Bucket
 
 router = APIRouter(prefix="/api", tags=["releases"])
 
@@ -70,6 +73,28 @@ class Source(BaseModel):
     """The fingerprint of the key; empty if it is not signed yet."""
 
 
+class File(BaseModel):
+    """An object in the store."""
+
+    place: str
+    """Such as ``s3://hhvm-scratch/hhvm-4.172.1.tar.gz``."""
+    there: bool
+
+
+class SourceFiles(BaseModel):
+    """Where the source of a version is, before and after it is public."""
+
+    version: str
+    tarball: File
+    signature: File
+    public_tarball: File
+    public_signature: File
+    commit: str
+    """That the tarball was made from; empty if none was made."""
+    signed_by: str
+    """The fingerprint of the key; empty if it is not signed yet."""
+
+
 class VersionStatus(BaseModel):
     """One version."""
 
@@ -108,6 +133,27 @@ def get_build_status(version: Version, deployment: Deployed) -> BuildStatus:
     found = statuses.find_build_status(_find_row(version, deployment), deployment.store, deployment.settings)
     return BuildStatus(
         success=found.success, version=found.version, succeeded=list(found.succeeded), failed=found.failed
+    )
+
+
+@router.get("/versions/{version}/source", responses=NOT_FOUND)
+def get_source(version: Version, deployment: Deployed) -> SourceFiles:
+    """Whether the source tarball of a version is where it is expected, with its signature."""
+    release = pages.find_release(version, deployment)
+    scratch, downloads = deployment.store.scratch, deployment.store.downloads
+
+    def look(bucket: Bucket, key: str) -> File:
+        return File(place=f"s3://{bucket.name}/{key}", there=bucket.head(key) is not None)
+
+    manifest = SourceManifest.read(deployment.store, release)
+    return SourceFiles(
+        version=release.version,
+        tarball=look(scratch, keys.tarball(release)),
+        signature=look(scratch, keys.tarball_signature(release)),
+        public_tarball=look(downloads, keys.public_tarball(release)),
+        public_signature=look(downloads, keys.public_signature(release)),
+        commit=manifest.commit if manifest else "",
+        signed_by=(manifest.signed_by or "") if manifest else "",
     )
 
 

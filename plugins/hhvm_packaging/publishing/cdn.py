@@ -22,6 +22,12 @@ class NoDistribution(PackagingError):
     """The settings name a CloudFront distribution that does not exist."""
 
 
+def find_paths(repositories: Iterable[str]) -> list[str]:
+    """The paths of the indices of these repositories, as CloudFront takes them."""
+    # One path per repository: CloudFront allows 15 wildcards at a time, and suites are many.
+    return [f"/{keys.suites(repository)}*" for repository in sorted(set(repositories))]
+
+
 def invalidate(
     cloudfront: CloudFrontClient,
     distribution: str,
@@ -36,8 +42,7 @@ def invalidate(
     takes two requests with the same reference for one. ``look`` is LOOK. Raises NoDistribution; botocore's
     ClientError, and its WaiterError after PATIENCE.
     """
-    # One path per repository: CloudFront allows 15 wildcards at a time, and suites are many.
-    paths = [f"/{keys.suites(repository)}*" for repository in sorted(set(repositories))]
+    paths = find_paths(repositories)
     try:
         made = cloudfront.create_invalidation(
             DistributionId=distribution,

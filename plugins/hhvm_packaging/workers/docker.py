@@ -305,12 +305,12 @@ class DockerWorker(Worker):
             labels = container["Labels"]
             if f"/{labels[JOB_LABEL]}" in (container["Names"] or ()):
                 seen.add(labels[JOB_LABEL])
-                yield Found(labels[JOB_LABEL], "container", container["Id"][:12], labels)
+                yield Found(labels[JOB_LABEL], "container", container["Id"][:12], labels, container["State"])
         for container in containers:
             name = container["Labels"][JOB_LABEL]
             if name not in seen:
                 seen.add(name)
-                yield Found(name, "container", container["Id"][:12], self._labels(name))
+                yield Found(name, "container", container["Id"][:12], self._labels(name), container["State"])
         for file in self.settings.docker_work_directory.glob(f"*/{_LABELS}"):
             name = file.parent.name
             if name not in seen and is_job_name(name) and not file.parent.is_symlink():

@@ -262,11 +262,12 @@ class Ec2Worker(Worker):
     def find(self) -> Iterator[Found]:
         """Find this deployment's instances, and the volumes whose instances are gone."""
         for instance in self._instances():
-            yield _found("instance", instance["InstanceId"], instance["Tags"])
+            state = instance["State"]["Name"]
+            yield _found("instance", instance["InstanceId"], instance["Tags"], state)
         left: list[FilterTypeDef] = [*self._own, {"Name": "status", "Values": ["available", "error"]}]
         for page in self.ec2.get_paginator("describe_volumes").paginate(Filters=left):
             for volume in page["Volumes"]:
-                yield _found("volume", volume["VolumeId"], volume["Tags"])
+                yield _found("volume", volume["VolumeId"], volume["Tags"], volume["State"])
 
     def end(self, found: Found) -> None:
         """Terminate this instance, or delete this volume."""
@@ -495,9 +496,9 @@ class Ec2Worker(Worker):
         return Failure.LOST, "its instance is gone, without a result"
 
 
-def _found(kind: str, name: str, tags: Iterable[TagTypeDef]) -> Found:
+def _found(kind: str, name: str, tags: Iterable[TagTypeDef], state: str) -> Found:
     labels = _tags(tags)
-    return Found(labels.get(JOB_TAG, ""), kind, name, labels)
+    return Found(labels.get(JOB_TAG, ""), kind, name, labels, state)
 
 
 def _tags(tags: Iterable[TagTypeDef]) -> dict[str, str]:

@@ -27,6 +27,8 @@ class Found:
     id: str
     labels: Mapping[str, str]
     """The labels that the job was started with; empty if they are lost, together with the job."""
+    state: str = ""
+    """As AWS or the Docker engine calls it, such as ``running``; a directory has none."""
 
 
 class Worker(Protocol):
