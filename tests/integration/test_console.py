@@ -7,6 +7,8 @@ import hashlib
 import re
 import subprocess
 import time
+from dataclasses import dataclass
+from functools import cached_property
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 
 from demo import signing_key
+from hhvm_packaging.apt import deb_file
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.console import rendering, security
 from hhvm_packaging.console.airflow import Airflow
@@ -29,6 +32,7 @@ from hhvm_packaging.console.app import PREFIX, make_app
 from hhvm_packaging.console.deployment import Deployment, deployment
 from hhvm_packaging.planning import status_index
 from hhvm_packaging.planning.hold_records import Asker, Question
+from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.request import Request as Asked
 from hhvm_packaging.planning.status_index import FailureEntry, VersionEntry
 from hhvm_packaging.publishing import holds
@@ -37,7 +41,9 @@ from hhvm_packaging.reporting import markdown, status
 from hhvm_packaging.runs.run import child_run_id
 from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
+from hhvm_packaging.workers.job import Gate
 from testing.built import BOOKWORM, TRIXIE, Bench
+from testing.debs import Deb
 from testing.s3 import Server, client
 
 if TYPE_CHECKING:
@@ -51,6 +57,19 @@ if TYPE_CHECKING:
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 ROLES = {"reader": "viewer", "anna": "op", "ben": "op"}
 PAGE = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+
+
+@dataclass(frozen=True)
+class Packed(Deb):
+    """A package that says which files it installs, as debhelper has it."""
+
+    files: tuple[tuple[str, bytes], ...] = ()
+
+    @cached_property
+    def content(self) -> bytes:
+        """Its bytes."""
+        fields = dict(line.split(": ", 1) for line in self.control.splitlines() if not line.startswith(" "))
+        return deb_file.make(fields, dict(self.files), time=0)
 
 
 class RecordedAirflow(Airflow):
@@ -411,6 +430,46 @@ def test_a_version_says_what_changed_since_the_one_before(console: Console) -> N
     assert "+ Depends: libnew2" in text
     assert "- Depends: libold1" in text
     assert "Depends: libc6" not in text.replace("+ Depends: libnew2", "")
+
+
+def test_a_version_says_which_files_are_new_gone_or_other_ones(console: Console) -> None:
+    """As the packages list them. HHVM installs itself below its own version, which changes nothing."""
+
+    def build(version: str, **files: str) -> None:
+        root = f"/opt/hhvm/{version}"
+        installed = tuple((f"{root}/{name}", content.encode()) for name, content in files.items())
+        console.bench.build(version, more=lambda of: [Packed(of, "hhvm-dev", files=installed)])
+
+    build("1.0.0", stays="a", changes="a", goes="a")
+    build("1.0.1", stays="a", changes="b", comes="a")
+    text = words(console.get("/versions/1.0.1").text)
+    assert "3 files: 1 new, 1 gone, 1 with other content." in text
+    assert "- /opt/hhvm/VERSION/goes + /opt/hhvm/VERSION/comes" in text
+    assert "VERSION/stays" not in text
+
+
+def test_a_version_and_its_decision_show_what_the_quality_gates_found(console: Console) -> None:
+    console.bench.sign_source(plan := console.bench.build("1.0.0"))
+    manifest = PackageManifest.read(console.bench.store, plan.release, TRIXIE)
+    assert manifest
+    gates = (
+        Gate(name="removal", verdict="passed"),
+        Gate(name="lintian", verdict="warned", words=("hhvm: error <b>bad</b>",)),
+        Gate(name="autopkgtest", verdict="failed", words=("one", "two", "three")),
+    )
+    etag = PackageManifest.etag(console.bench.store, plan.release, TRIXIE)
+    manifest.model_copy(update={"gates": gates}).write(console.bench.store, plan.release, etag=etag)
+    page = console.get("/versions/1.0.0").text
+    assert "<b>bad</b>" not in page
+    text = words(page)
+    assert "removal: passed" in text
+    assert "lintian: warned hhvm: error <b>bad</b>" in text
+    assert "autopkgtest: failed 3 lines one two three" in text
+    assert "No gate has left a result" in text  # Of bookworm.
+    console.ask("1.0.0")
+    text = words(console.get("/approvals", "ben").text)
+    assert "1 failed autopkgtest ! 1 warned lintian ✓ 1 passed" in text
+    assert "lintian: warned hhvm: error <b>bad</b>" in text
 
 
 @pytest.mark.parametrize("version", ["4.26", "../etc", "%3Cscript%3E", "nightly"])

@@ -1,4 +1,4 @@
-"""The control file in a binary package: what the package itself says of itself.
+"""The control member of a binary package: what the package itself says of itself.
 
 The format is described in deb(5). It is read more strictly than dpkg reads it: where two readers could see
 two control files, or one of them something else than the other, the package is refused.
@@ -39,6 +39,27 @@ def read_control(start: Callable[[int], bytes], size: int) -> str:
 
     ``start`` is called once for nearly every package, and otherwise once more. Raises InvalidDeb.
     """
+    found = _read_member(start, size)
+    if "control" not in found:
+        raise InvalidDeb("its control archive has no control file")
+    return _decode(found["control"])
+
+
+def read_files(start: Callable[[int], bytes], size: int) -> dict[str, str] | None:
+    """The MD5 of each file that the package installs, by its path without a leading slash.
+
+    They are what the package says: its ``md5sums``, which debhelper makes. None if it has none. The arguments
+    are those of read_control. Raises InvalidDeb.
+    """
+    sums = _read_member(start, size).get("md5sums")
+    if sums is None:
+        return None
+    lines = (line.partition("  ") for line in sums.decode(errors="replace").splitlines())
+    return {path.removeprefix("./"): md5 for md5, _, path in lines if path}
+
+
+def _read_member(start: Callable[[int], bytes], size: int) -> dict[str, bytes]:
+    """The files of the control archive, by name."""
     content = start(min(size, FIRST_READ))
     name, length = _read_header(content, len(_MAGIC), "the first member")
     if name != "debian-binary" or length != len(_VERSION):
@@ -61,7 +82,7 @@ def read_control(start: Callable[[int], bytes], size: int) -> str:
         if len(content) < end:
             raise InvalidDeb("it ends within its control member")
     _check_last(content, end - _HEADER, size)
-    return _find_control(_DECOMPRESS[name](content[begin : begin + length], name))
+    return _unpack(_DECOMPRESS[name](content[begin : begin + length], name))
 
 
 def _read_header(content: bytes, at: int, what: str) -> tuple[str, int]:
@@ -139,7 +160,7 @@ _DECOMPRESS: dict[str, Callable[[bytes, str], bytes]] = {
 }
 
 
-def _find_control(archive: bytes) -> str:
+def _unpack(archive: bytes) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     end = 0
     try:
@@ -159,9 +180,7 @@ def _find_control(archive: bytes) -> str:
     # Other readers go on where this one stopped.
     if archive[end:].strip(b"\0"):
         raise InvalidDeb(f"its control archive has something behind byte {end:,}, where it ends")
-    if "control" not in found:
-        raise InvalidDeb("its control archive has no control file")
-    return _decode(found["control"])
+    return found
 
 
 def _check_member(member: tarfile.TarInfo) -> str:

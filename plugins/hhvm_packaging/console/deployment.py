@@ -6,6 +6,7 @@ import datetime
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends
@@ -14,7 +15,7 @@ from hhvm_packaging.apt import signing
 from hhvm_packaging.console.airflow import Airflow
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import plans, status_index
-from hhvm_packaging.reporting import status
+from hhvm_packaging.reporting import comparison, file_lists, status
 from hhvm_packaging.reporting.status import Status
 from hhvm_packaging.settings import settings
 from hhvm_packaging.store import keys
@@ -23,9 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hhvm_packaging.console.security import Visitor
+    from hhvm_packaging.planning.manifests import PackageManifest
     from hhvm_packaging.planning.status_index import Index
+    from hhvm_packaging.reporting.comparison import Comparison
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
+
+
+_MOST_COMPARED = 200
+"""Comparisons that are kept: those of the versions that people look at."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Deployment:
     """The index that was read last, with its ETag."""
     _keys: tuple[str, dict[str, datetime.datetime | None]] | None = None
     """When the public keys expire, with the ETag of their file."""
+    _compared: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    """What was compared last, by the directories of both builds, which never change."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> datetime.datetime:
@@ -71,6 +80,22 @@ class Deployment:
                 return status.rebuild_index(self.store, self.settings)
             self._index = ((etag or "").strip('"'), found)
             return found
+
+    def compare(self, after: PackageManifest, before: PackageManifest | None) -> Comparison:
+        """What ``after`` changes for users of ``before``.
+
+        It is kept, because it takes requests for each package.
+        """
+        builds = after.directory, before.directory if before else ""
+        with self._lock:
+            if builds in self._compared:
+                return self._compared[builds]
+        found = comparison.compare(after, before, partial(file_lists.read, self.store))
+        with self._lock:
+            while len(self._compared) >= _MOST_COMPARED:
+                del self._compared[next(iter(self._compared))]
+            self._compared[builds] = found
+        return found
 
     def key_expiries(self) -> dict[str, datetime.datetime | None]:
         """When the public keys expire, by fingerprint; empty if there is none that can be read."""

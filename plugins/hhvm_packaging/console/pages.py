@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.reporting.status import Cell
     from hhvm_packaging.runs.api import DagRun
     from hhvm_packaging.workers.attempts import Attempt
+    from hhvm_packaging.workers.job import Gate
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
@@ -264,20 +265,36 @@ def find_before(status: Status, release: Release, distro: str) -> Release | None
     return None
 
 
-def compare_all(deployment: Deployment, status: Status, release: Release) -> list[Comparison]:
-    """What the version changes for the users of each distribution that it is built for."""
+@dataclass(frozen=True)
+class Build:
+    """What there is to know of one distribution's packages of a version, before and after they are public."""
 
-    def compare(distro: str) -> Comparison | None:
-        after = PackageManifest.read(deployment.store, release, distro)
+    comparison: Comparison
+    gates: tuple[Gate, ...]
+    """What the quality gates found; none of a build of before there were any."""
+
+
+def find_builds(
+    deployment: Deployment, status: Status, release: Release, asked: Asked | None = None
+) -> list[Build]:
+    """The packages of each distribution that a version is built for; with ``asked``, those builds alone."""
+    store = deployment.store
+
+    def find(distro: str) -> Build | None:
+        if asked:
+            key = keys.attempt_manifest(asked.packages[distro].directory)
+            after = store.scratch.read_model(PackageManifest, key)
+        else:
+            after = PackageManifest.read(store, release, distro)
         if after is None:
             return None
         before = find_before(status, release, distro)
-        older = PackageManifest.read(deployment.store, before, distro) if before else None
-        return comparison.compare(after, older)
+        older = PackageManifest.read(store, before, distro) if before else None
+        return Build(deployment.compare(after, older), after.gates)
 
     entry = status.index.versions.get(release.version)
-    names = sorted(entry.packages) if entry else []
-    found = run_all((partial(compare, name) for name in names), at_once=deployment.settings.requests_at_once)
+    names = sorted(asked.packages if asked else entry.packages if entry else ())
+    found = run_all((partial(find, name) for name in names), at_once=deployment.settings.requests_at_once)
     return [one for one in found if one]
 
 
@@ -351,7 +368,7 @@ def show_version(
         holds=holds,
         damage=damage,
         attempts=list_attempts(deployment, release),
-        comparisons=compare_all(deployment, status, release),
+        builds=find_builds(deployment, status, release),
         commits=find_commits(status, release),
         repository=_web_address(deployment.settings.public_repository),
         installs={cell.distro: install_lines(cell, row, deployment) for cell in row.cells},
@@ -450,8 +467,8 @@ class Decision:
     question: Question | None
     objections: tuple[str, ...]
     """Why the visitor may not approve; none if they may."""
-    comparisons: dict[str, list[Comparison]]
-    """What changes for users, by version."""
+    builds: dict[str, list[Build]]
+    """What is asked for, by version."""
     commits: dict[str, tuple[str, str]]
     """The commits before and after, by version."""
     missing: dict[str, tuple[str, ...]]
@@ -477,14 +494,7 @@ def decide(deployment: Deployment, waiting: Waiting, visitor: Visitor) -> Decisi
         waiting,
         question,
         tuple(dict.fromkeys(objections)),
-        {
-            version: [
-                one
-                for one in compare_all(deployment, status, release)
-                if one.distro in next(each for each in asked if each.version == version).packages
-            ]
-            for version, release in rows.items()
-        },
+        {one.version: find_builds(deployment, status, rows[one.version], one) for one in asked},
         {version: find_commits(status, release) for version, release in rows.items()},
         {
             one.version: tuple(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from debian.deb822 import Packages
 from debian.debian_support import Version
 
+from hhvm_packaging.reporting import file_lists
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from hhvm_packaging.planning.manifests import PackageManifest
+    from hhvm_packaging.reporting.file_lists import FileChange
     from hhvm_packaging.workers.job import Artifact
+
+Entry: TypeAlias = "tuple[Artifact, Mapping[str, str]]"
+"""A package, and the fields of its entry."""
 
 _RELATIONS = ("Pre-Depends", "Depends", "Recommends", "Conflicts", "Breaks", "Replaces", "Provides")
 
@@ -32,6 +38,8 @@ class PackageChange:
     """Relations to other packages that are new, such as ``Depends: libicu72``."""
     removed: tuple[str, ...]
     """Relations that are gone."""
+    files: FileChange | None = None
+    """What has become of its files; None if that is not known, or the package is new or gone."""
 
     @property
     def is_new(self) -> bool:
@@ -74,16 +82,39 @@ class Comparison:
         return tuple(package.name for package in self.packages if package.is_gone)
 
 
-def compare(after: PackageManifest, before: PackageManifest | None) -> Comparison:
+Files: TypeAlias = "Callable[[PackageManifest, Artifact], Mapping[str, str] | None]"
+"""Returns the digest of each file of a package of a manifest, by its path; None if they are not known."""
+
+
+def compare(after: PackageManifest, before: PackageManifest | None, files: Files) -> Comparison:
     """What ``after`` changes for users of ``before``, by the entries of the packages in the manifests."""
     new, old = _by_name(after.packages), _by_name(before.packages if before else ())
     changes = (_compare_package(name, new.get(name), old.get(name)) for name in sorted({*new, *old}))
+    if before:
+        changes = (_add_files(change, files, after, before, new, old) for change in changes)
     return Comparison(after.distro, before.package_version if before else "", tuple(changes))
 
 
-def _by_name(artifacts: Iterable[Artifact]) -> dict[str, tuple[Artifact, Mapping[str, str]]]:
+def _add_files(
+    change: PackageChange,
+    files: Files,
+    after: PackageManifest,
+    before: PackageManifest,
+    new: Mapping[str, Entry],
+    old: Mapping[str, Entry],
+) -> PackageChange:
+    """The change with what has become of the package's files."""
+    if change.is_new or change.is_gone:
+        return change
+    now, then = files(after, new[change.name][0]), files(before, old[change.name][0])
+    if now is None or then is None:
+        return change
+    return replace(change, files=file_lists.compare(now, then))
+
+
+def _by_name(artifacts: Iterable[Artifact]) -> dict[str, Entry]:
     """The packages with their entries, by name and architecture."""
-    found: dict[str, tuple[Artifact, Mapping[str, str]]] = {}
+    found: dict[str, Entry] = {}
     for artifact in artifacts:
         stanza = Packages(artifact.stanza or "")
         name = stanza.get("Package") or artifact.name.partition("_")[0]
@@ -93,8 +124,8 @@ def _by_name(artifacts: Iterable[Artifact]) -> dict[str, tuple[Artifact, Mapping
 
 def _compare_package(
     name: str,
-    new: tuple[Artifact, Mapping[str, str]] | None,
-    old: tuple[Artifact, Mapping[str, str]] | None,
+    new: Entry | None,
+    old: Entry | None,
 ) -> PackageChange:
     after, before = _relations(new[1] if new else {}), _relations(old[1] if old else {})
     installed = new[1].get("Installed-Size", "") if new else ""
