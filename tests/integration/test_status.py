@@ -224,4 +224,4 @@ def test_the_old_service_is_told_what_is_public_and_where_the_rest_would_be(benc
     url = bench.settings.published("ubuntu/pool/main/h/hhvm/hhvm_1.0.0-1~noble_amd64.deb")
     assert found.failed["ubuntu-24.04-noble"] == url
     assert found.failed["source"] == bench.settings.published("source/hhvm-1.0.0.tar.gz")
-    assert set(found.failed) == {"source", "signature", "ubuntu-24.04-noble"}
+    assert set(found.failed) == {"source", "source_gpg", "ubuntu-24.04-noble"}

@@ -315,10 +315,10 @@ def test_what_of_a_version_is_public_is_said_as_the_old_service_did(
     airflow: Airflow, command: Command
 ) -> None:
     url = "https://dl.hhvm.com/source/hhvm-1.0.0.tar.gz.sig"
-    found = {"success": False, "version": "1.0.0", "succeeded": [TRIXIE], "failed": {"signature": url}}
+    found = {"success": False, "version": "1.0.0", "succeeded": [TRIXIE], "failed": {"source_gpg": url}}
     airflow.console["/build-status/1.0.0"] = found
     assert command("build-status", "1.0.0") == 1
-    assert command.said.splitlines() == [f"public   {TRIXIE}", f"missing  signature: {url}"]
+    assert command.said.splitlines() == [f"public   {TRIXIE}", f"missing  source_gpg: {url}"]
     airflow.console["/build-status/1.0.0"] = found | {"success": True, "failed": {}}
     assert command("build-status", "1.0.0", "--json") == 0
     assert json.loads(command.said)["success"] is True

@@ -42,7 +42,7 @@ class BuildStatus(BaseModel):
     """Whether nothing is missing."""
     version: str
     succeeded: list[str]
-    """What is public: ``source``, ``signature``, and names of distributions."""
+    """What is public: ``source``, ``source_gpg``, which is its signature, and names of distributions."""
     failed: dict[str, str]
     """For everything else that was expected: the URL at which it would be."""
 

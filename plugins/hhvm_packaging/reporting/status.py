@@ -337,24 +337,28 @@ class BuildStatus:
     """The URL at which each thing is missing, by its name."""
 
 
-SOURCE, SIGNATURE = "source", "signature"
+SOURCE, SIGNATURE = "source", "source_gpg"
+"""The names that the old service had for them. It called packages as their distributions."""
 
 
 def find_build_status(row: Row, store: Store, settings: Settings) -> BuildStatus:
     """Which of a version's source, signature and packages are public.
 
     The packages count by what users are offered, whatever their revision: the old service looked for the
-    first revision's file.
+    first revision's file. Distributions that are never published are left out.
     """
     release = row.release
     places = {SOURCE: keys.public_tarball(release), SIGNATURE: keys.public_signature(release)}
     missing = {name: settings.published(key) for name, key in places.items() if not store.downloads.head(key)}
-    for cell in row.cells:
-        repository = cell.distro.partition("-")[0]
-        if cell.state is not State.PUBLISHED and repository in keys.REPOSITORIES:
-            version = cell.version or f"{release.version}-1~{cell.distro.rpartition('-')[2]}"
-            key = f"{keys.packages(release, repository, version)}{settings.architectures[0]}.deb"
-            missing[cell.distro] = settings.published(key)
-    names = (*places, *(cell.distro for cell in row.cells))
+    cells = [cell for cell in row.cells if cell.distro.partition("-")[0] in keys.REPOSITORIES]
+    for cell in cells:
+        if cell.state is not State.PUBLISHED:
+            name, _, architecture = cell.distro.partition("_")
+            version = cell.version or f"{release.version}-1~{name.rpartition('-')[2]}"
+            packages = keys.packages(release, name.partition("-")[0], version)
+            missing[cell.distro] = settings.published(
+                f"{packages}{architecture or settings.architectures[0]}.deb"
+            )
+    names = (*places, *(cell.distro for cell in cells))
     succeeded = tuple(name for name in names if name not in missing)
     return BuildStatus(not missing, release.version, succeeded, missing)
