@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
+from fastapi import APIRouter, Form, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel, Field
 
 from hhvm_packaging import distros as distro_files
 from hhvm_packaging.console import airflow, checks, pages
@@ -26,6 +28,8 @@ from hhvm_packaging.reporting.status import Row, State
 from hhvm_packaging.runs.api import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from hhvm_packaging.release import Release
 
 router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -36,17 +40,19 @@ SEE_OTHER = 303
 # A new release
 
 
-@dataclass(frozen=True)
-class ReleaseForm:
+Text = Annotated[str, Field(max_length=200)]
+
+
+class ReleaseForm(BaseModel):
     """What a person filled in."""
 
-    version: str = ""
-    distros: tuple[str, ...] = ()
-    hold_until: str = ""
+    version: Text = ""
+    distros: Annotated[list[str], Field(max_length=100)] = []
+    hold_until: Text = ""
     require_approval: bool = False
     force: bool = False
-    if_one_fails: str = IF_ONE_FAILS[0]
-    packaging_ref: str = ""
+    if_one_fails: Text = IF_ONE_FAILS[0]
+    packaging_ref: Text = ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -55,7 +61,7 @@ class ReleaseForm:
         time = self.hold_until.strip()
         return {
             "version": self.version.strip(),
-            "distros": list(self.distros),
+            "distros": self.distros,
             "hold_until": f"{time}Z" if time and len(time) <= len("2026-11-24T10:00:00") else time or None,
             "require_approval": self.require_approval,
             "force": self.force,
@@ -64,46 +70,14 @@ class ReleaseForm:
         }
 
 
-Text = Annotated[str, Query(max_length=200)]
-FormText = Annotated[str, Form(max_length=200)]
-
-
-def _from_query(
-    version: Text = "",
-    distros: Annotated[list[str] | None, Query(max_length=100)] = None,
-    hold_until: Text = "",
-    require_approval: bool = False,
-    force: bool = False,
-    if_one_fails: Text = IF_ONE_FAILS[0],
-    packaging_ref: Text = "",
-) -> ReleaseForm:
-    return ReleaseForm(
-        version, tuple(distros or ()), hold_until, require_approval, force, if_one_fails, packaging_ref
-    )
-
-
-def _from_form(
-    version: FormText = "",
-    distros: Annotated[list[str] | None, Form(max_length=100)] = None,
-    hold_until: FormText = "",
-    require_approval: Annotated[bool, Form()] = False,
-    force: Annotated[bool, Form()] = False,
-    if_one_fails: FormText = IF_ONE_FAILS[0],
-    packaging_ref: FormText = "",
-) -> ReleaseForm:
-    return ReleaseForm(
-        version, tuple(distros or ()), hold_until, require_approval, force, if_one_fails, packaging_ref
-    )
-
-
-InQuery = Annotated[ReleaseForm, Depends(_from_query)]
-InForm = Annotated[ReleaseForm, Depends(_from_form)]
+InQuery = Annotated[ReleaseForm, Query()]
+InForm = Annotated[ReleaseForm, Form()]
 
 
 @router.get("/new")
 def show_form(request: Request, visitor: Asking, deployment: Deployed, asked: InQuery) -> Response:
     """The form of a new release."""
-    chosen = asked if asked.distros else ReleaseForm(**{**vars(asked), "distros": deployment.distros()})
+    chosen = asked if asked.distros else asked.model_copy(update={"distros": list(deployment.distros())})
     return _show_form(request, visitor, deployment, chosen)
 
 
@@ -333,11 +307,8 @@ def resume(
         )
     refuse_unless(visitor.may_clear(failure.dag_id), f"have tasks of {failure.dag_id} run again")
     task, index = ("plan", -1) if anew else (failure.step, failure.map_index)
-    with _api(deployment, visitor) as api:
-        try:
-            done = api.resume(failure.dag_id, failure.run_id, task, index)
-        except ApiError as error:
-            raise HTTPException(502, f"Airflow did not resume it: {error.detail or error}") from error
+    with _asking(deployment, visitor, "resume it") as api:
+        done = api.resume(failure.dag_id, failure.run_id, task, index)
     return _to_version(request, release.version, f"Resumed: {done}")
 
 
@@ -352,19 +323,16 @@ def resume_now(
     """Have the failed build of a run that is under way run again."""
     release = pages.find_release(version, deployment)
     refuse_unless(visitor.may_clear(BUILD), f"have tasks of {BUILD} run again")
-    with _api(deployment, visitor) as api:
-        try:
-            failed = [
-                one
-                for one in api.builds()
-                if one.failed and (one.version, one.distro) == (release.version, distro)
-            ]
-            if not failed:
-                raise HTTPException(409, f"No build of HHVM {release.version} for {distro} has failed now")
-            one = failed[-1]
-            done = api.resume(BUILD, one.run_id, BuildTask.MAKE_BINARY_PACKAGE, one.map_index)
-        except ApiError as error:
-            raise HTTPException(502, f"Airflow did not resume it: {error.detail or error}") from error
+    with _asking(deployment, visitor, "resume it") as api:
+        failed = [
+            one
+            for one in api.builds()
+            if one.failed and (one.version, one.distro) == (release.version, distro)
+        ]
+        if not failed:
+            raise HTTPException(409, f"No build of HHVM {release.version} for {distro} has failed now")
+        one = failed[-1]
+        done = api.resume(BUILD, one.run_id, BuildTask.MAKE_BINARY_PACKAGE, one.map_index)
     return _to_version(request, release.version, f"Resumed: {done}")
 
 
@@ -396,11 +364,8 @@ def answer(
     approve = decision == "approve"
     if approve and (objections := pages.decide(deployment, found, visitor).objections):
         raise HTTPException(403, ". ".join(objections))
-    with _api(deployment, visitor) as api:
-        try:
-            api.decide(found, approve=approve)
-        except ApiError as error:
-            raise HTTPException(502, f"Airflow did not take the answer: {error.detail or error}") from error
+    with _asking(deployment, visitor, "take the answer") as api:
+        api.decide(found, approve=approve)
     done = "approved" if approve else "rejected"
     return _to(request, "/approvals", f"{found.subject.removeprefix('Publish ').rstrip('?')}: {done}")
 
@@ -408,8 +373,14 @@ def answer(
 # Details
 
 
-def _api(deployment: Deployment, visitor: Visitor) -> airflow.Airflow:
-    return deployment.airflow(visitor)
+@contextmanager
+def _asking(deployment: Deployment, visitor: Visitor, what: str) -> Generator[airflow.Airflow]:
+    """Airflow with the visitor's rights. Raises 502 if it does not do it; ``what`` completes "did not"."""
+    with deployment.airflow(visitor) as api:
+        try:
+            yield api
+        except ApiError as error:
+            raise HTTPException(502, f"Airflow did not {what}: {error.detail or error}") from error
 
 
 def _trigger(
@@ -417,11 +388,8 @@ def _trigger(
 ) -> None:
     given = {name: value for name, value in conf.items() if value is not None}
     by = markdown.escape(f"Asked for by {visitor.name} in the console")
-    with _api(deployment, visitor) as api:
-        try:
-            api.start(dag_id, run_id, given, f"{note}\n\n{by}")
-        except ApiError as error:
-            raise HTTPException(502, f"Airflow did not start it: {error.detail or error}") from error
+    with _asking(deployment, visitor, "start it") as api:
+        api.start(dag_id, run_id, given, f"{note}\n\n{by}")
 
 
 def _run_id(what: str, version: str, deployment: Deployment) -> str:

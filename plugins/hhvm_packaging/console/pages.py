@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from pydantic import BaseModel, Field
 
 from hhvm_packaging.console import airflow
 from hhvm_packaging.console.airflow import PUBLISH, WRAPPER
@@ -128,45 +129,36 @@ def find_rows(status: Status, kind: str, find: str, page: int) -> tuple[list[Row
     return [status.row(release) for release in releases[page * PAGE : (page + 1) * PAGE]], len(releases)
 
 
+class Wanted(BaseModel):
+    """Which versions the overview shows."""
+
+    kind: Literal["releases", "nightlies"] = "releases"
+    find: Annotated[str, Field(max_length=40)] = ""
+    """A text that their versions contain."""
+    page: Annotated[int, Field(ge=0, le=10_000)] = 0
+
+
+InQuery = Annotated[Wanted, Query()]
+
+
 @router.get("/")
-def releases(
-    request: Request,
-    visitor: Asking,
-    deployment: Deployed,
-    kind: Annotated[str, Query(pattern="^(releases|nightlies)$")] = "releases",
-    find: Annotated[str, Query(max_length=40)] = "",
-    page: Annotated[int, Query(ge=0, le=10_000)] = 0,
-) -> Response:
+def releases(request: Request, visitor: Asking, deployment: Deployed, wanted: InQuery) -> Response:
     """The overview. What Airflow knows is fetched by the page itself."""
-    return _show_releases(request, "releases.html", visitor, deployment, Live(), kind, find, page)
+    return _show_releases(request, "releases.html", visitor, deployment, Live(), wanted)
 
 
 @router.get("/table")
-def table(
-    request: Request,
-    visitor: Asking,
-    deployment: Deployed,
-    kind: Annotated[str, Query(pattern="^(releases|nightlies)$")] = "releases",
-    find: Annotated[str, Query(max_length=40)] = "",
-    page: Annotated[int, Query(ge=0, le=10_000)] = 0,
-) -> Response:
+def table(request: Request, visitor: Asking, deployment: Deployed, wanted: InQuery) -> Response:
     """The part of the overview that changes, with what runs now."""
     live = Live.ask(deployment, visitor)
-    return _show_releases(request, "releases_table.html", visitor, deployment, live, kind, find, page)
+    return _show_releases(request, "releases_table.html", visitor, deployment, live, wanted)
 
 
 def _show_releases(
-    request: Request,
-    template: str,
-    visitor: Visitor,
-    deployment: Deployment,
-    live: Live,
-    kind: str,
-    find: str,
-    page: int,
+    request: Request, template: str, visitor: Visitor, deployment: Deployment, live: Live, wanted: Wanted
 ) -> Response:
     status = deployment.status(airflow.by_version(live.builds))
-    rows, total = find_rows(status, kind, find.strip(), page)
+    rows, total = find_rows(status, wanted.kind, wanted.find.strip(), wanted.page)
     return render(
         request,
         template,
@@ -177,9 +169,7 @@ def _show_releases(
         nights=find_nights(status),
         facts=deployment.facts(),
         live=live,
-        kind=kind,
-        find=find,
-        page=page,
+        **dict(wanted),
         pages=-(-total // PAGE),
         now=status.now,
     )
