@@ -14,6 +14,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -104,6 +105,21 @@ def cell(page: Page, version: str, distro: str) -> Locator:
     return row.locator(f"td[data-label='{distro}']")
 
 
+def newest(deployment: Deployment, dag_id: str) -> str:
+    """The id of the newest run of a DAG."""
+    return deployment.api.newest_runs(dag_id, 1)[0].run_id
+
+
+def show_graph(page: Page, deployment: Deployment, dag_id: str) -> None:
+    """Show the graph of the newest run of a DAG in Airflow's own pages, with all of its groups open."""
+    run_id = quote(newest(deployment, dag_id), safe="")
+    page.goto(f"{deployment.stack.ui_url}/dags/{dag_id}/runs/{run_id}")
+    page.get_by_role("button", name=re.compile(r"Show Graph")).click()
+    page.get_by_role("button", name="Expand all task groups").click()
+    expect(page.locator(".react-flow__node").filter(has_text="plan").first).to_be_visible()
+    expect(page.locator(".react-flow__node").filter(has_text="Packages").first).to_be_visible()
+
+
 def start(page: Page, version: str, *, approval: bool = False) -> None:
     """Fill in the form, and start what it says."""
     go(page, "new")
@@ -131,8 +147,21 @@ def test_a_release_is_followed_from_the_form_to_users(deployment: Deployment, ma
     assert deployment.is_public(PUBLISHED)
 
 
+def test_airflows_own_pages_say_what_a_run_is_for_and_what_became_of_it(
+    deployment: Deployment, log_in: Callable[[str], Page]
+) -> None:
+    page = log_in(USER)
+    page.set_viewport_size({"width": 1600, "height": 700})
+    show_graph(page, deployment, "hhvm_build")
+    expect(page.get_by_text("Build (hhvm_build)").first).to_be_visible()
+    expect(page.get_by_text("HHVM 1.0.0: all is built")).to_be_visible()
+    for group in ("Source", "Packages"):
+        expect(page.locator(".react-flow__node").filter(has_text=group).first).to_be_visible()
+    picture(page, "graph")
+
+
 def test_a_failure_has_its_reason_its_log_and_the_button_that_resumes_it(
-    deployment: Deployment, manager: Page
+    deployment: Deployment, manager: Page, log_in: Callable[[str], Page]
 ) -> None:
     deployment.control.failing.add((FAILING, "trixie"))
     start(manager, FAILING, approval=True)
@@ -140,7 +169,21 @@ def test_a_failure_has_its_reason_its_log_and_the_button_that_resumes_it(
     until(manager, card.get_by_text("make_binary_package failed"))
     expect(card).to_contain_text("exit status 2")
     until(manager, manager.locator(f"section[id='{BOOKWORM}']").get_by_text("held"))
+    # Nobody has loaded the page again since the release was started.
+    for part, said in (
+        ("actions", "Build what is missing"),
+        ("source", "Signed by"),
+        ("holds", "approval"),
+        ("changes", "against 1.0.0-1~bookworm"),
+        ("runs", "hhvm_build_and_publish"),
+        ("attempts", "the job failed: exit status 2"),
+    ):
+        expect(manager.locator(f"#part-{part}")).to_contain_text(said, timeout=30_000)
     picture(manager, "failed")
+    airflow = log_in(USER)
+    airflow.set_viewport_size({"width": 1600, "height": 700})
+    show_graph(airflow, deployment, "hhvm_build")
+    picture(airflow, "red")
     log = card.get_by_role("link", name="whole log")
     log.click()
     expect(manager.get_by_text("error: no such thing in 1.0.1")).to_be_visible()
@@ -161,6 +204,13 @@ def test_another_person_approves_what_is_shown_by_its_digests(
     go(approver, "approvals")
     expect(approver.get_by_role("cell", name="1.0.1-1~trixie")).to_be_visible()
     picture(approver, "approvals")
+    asked = f"{deployment.stack.ui_url}/required_actions"
+    airflow = approver.context.new_page()
+    airflow.goto(asked)
+    airflow.get_by_role("link", name=re.compile(r"^Publish HHVM")).first.click()
+    expect(airflow.get_by_text("HHVM 1.0.1, source")).to_be_visible()
+    picture(airflow, "approve")
+    airflow.close()
     approver.get_by_role("button", name=re.compile(r"^Approve")).click()
     expect(approver.get_by_text("Approved")).to_be_visible()
     go(manager)
@@ -169,6 +219,16 @@ def test_another_person_approves_what_is_shown_by_its_digests(
     go(manager, f"versions/{FAILING}")
     expect(manager.get_by_text(f"yes by {APPROVER}")).to_be_visible()
     assert deployment.is_public(FAILING)
+
+
+def test_what_somebody_opened_stays_open_while_the_page_looks_again(manager: Page) -> None:
+    lines = manager.locator(f"section[id='{TRIXIE}'] details", has_text="How users install it")
+    lines.locator("summary").click()
+    manager.get_by_role("heading", name="Attempts").click()
+    manager.evaluate("document.activeElement.blur()")
+    old = lines.element_handle()
+    manager.wait_for_function("old => !old.isConnected", arg=old, timeout=30_000)
+    expect(lines).to_have_attribute("open", "")
 
 
 def test_an_undo_names_its_consequence_before_anything_happens(deployment: Deployment, manager: Page) -> None:
