@@ -19,13 +19,17 @@ from hhvm_packaging.planning.request import UNDO, Refused
 from hhvm_packaging.planning.source_tarball import SourceError
 from hhvm_packaging.publishing.suite_changes import make_change
 from hhvm_packaging.store import keys
+from hhvm_packaging.store.buckets import Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from testing.built import Bench as Publishing
 from testing.debs import Deb, digest
 from testing.publisher import publish
+from testing.s3 import put_in_parts
 from tests.integration.test_resuming import KEYS, NIGHTLY, RELEASE, Bench, bench
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
     from hhvm_packaging.release import Release
 
 __all__ = ["bench"]
@@ -71,6 +75,31 @@ def test_a_signed_tarball_is_the_source_and_is_not_made_again(
     source_tarball.publish(bench.store, release, KEYS[1].encode())
     assert bench.store.downloads.get(keys.public_tarball(release)) == SOURCE
     assert MakeSourceTarball(bench.plan(release), bench.store, bench.settings).done()
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_a_tarball_that_was_uploaded_in_parts_is_compared_by_its_bytes(
+    bench: Bench, conditional_s3: S3Client, public: bool
+) -> None:
+    bench.store = Store(conditional_s3, bench.settings)
+    for bucket in (bench.store.scratch, bench.store.downloads):
+        conditional_s3.create_bucket(Bucket=bucket.name)
+    bench.store.downloads.put(PUBLIC_KEY, KEYS[1].encode())
+    leave(bench, RELEASE, public=public)
+    bucket = bench.store.downloads if public else bench.store.scratch
+    key = keys.public_tarball(RELEASE) if public else keys.tarball(RELEASE)
+    put_in_parts(conditional_s3, bucket.name, key, SOURCE)
+    head = bucket.head(key)
+    assert head
+    assert (head.sha256, "-" in head.etag) == (None, True)
+    plan = bench.plan()
+    bench.sign(plan)
+    source_tarball.publish(bench.store, RELEASE, KEYS[1].encode())
+    assert MakeSourceTarball(plan, bench.store, bench.settings).done()
+    assert bench.store.downloads.get(keys.public_tarball(RELEASE)) == SOURCE
+    put_in_parts(conditional_s3, bench.store.downloads.name, keys.public_tarball(RELEASE), SOURCE[::-1])
+    with pytest.raises(SourceError, match="is published, but"):
+        source_tarball.publish(bench.store, RELEASE, KEYS[1].encode())
 
 
 def test_packages_are_built_from_it_also_with_a_raised_pkgver(bench: Bench) -> None:

@@ -831,6 +831,43 @@ def conditional(conditional_s3: S3Client, signer: Signer, debs: dict[str, Deb]) 
     return repository
 
 
+@pytest.fixture
+def in_parts(conditional: Repository, debs: dict[str, Deb]) -> Repository:
+    """A repository that has the old version, each of whose objects was uploaded in parts."""
+    conditional.publish(debs[OLD])
+    for bucket in (conditional.scratch, conditional.downloads):
+        for key in list(bucket.keys()):
+            s3_server.put_in_parts(conditional.s3, bucket.name, key, bucket.get(key) or b"")
+            head = bucket.head(key)
+            assert head and "-" in head.etag, "its ETag is no MD5"  # ruff: ignore[pytest-composite-assertion]
+    return conditional
+
+
+def test_what_was_uploaded_in_parts_is_compared_by_its_bytes(
+    in_parts: Repository, debs: dict[str, Deb]
+) -> None:
+    with recorded(in_parts.s3) as sent:
+        assert not in_parts.publish(debs[OLD])
+    assert not writes(sent), "all of it is there"
+    in_parts.publish(debs[NEW])
+    assert in_parts.versions() == {OLD, NEW}
+    in_parts.undo(in_parts.history()[1].name)
+    assert in_parts.versions() == {OLD}
+    in_parts.assert_whole()
+
+
+@pytest.mark.parametrize("bucket", ["scratch", "downloads"])
+def test_what_was_uploaded_in_parts_with_other_bytes_is_not_published(
+    in_parts: Repository, debs: dict[str, Deb], bucket: str
+) -> None:
+    deb, place = debs[NEW], getattr(in_parts, bucket)
+    key = deb.key if bucket == "scratch" else f"debian/{POOL}{deb.artifact.name}"
+    s3_server.put_in_parts(in_parts.s3, place.name, key, deb.content[::-1])
+    with pytest.raises((Unpublishable, AlreadyPublished), match=r"other bytes|is published with"):
+        in_parts.publish(deb)
+    assert in_parts.versions() == {OLD}
+
+
 @contextlib.contextmanager
 def overtaken(by: Repository, deb: Deb, s3: S3Client, write: str = "InRelease") -> Generator[None]:
     """Have a publisher on another machine publish just before ``s3`` sends that ``write``."""
