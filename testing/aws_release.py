@@ -2,7 +2,8 @@
 
 Everything is real but Airflow's scheduler: the operator, the trigger and the retry policy run as Airflow runs
 them, the instances run their user data, and the packages are published to the double's S3. A build takes
-three seconds. Delays between tries are a tenth of what they are.
+three seconds. Delays between tries are a tenth of what they are. Releases may be played beside each other, in
+processes of their own.
 
 A release has two acts. In the first it meets the faults of its seed. Then the faults are over, and a person
 clears what failed, which must lead to a published release.
@@ -19,7 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,14 @@ import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow.triggers.base import TaskSuccessEvent
+from botocore.loaders import JSONFileLoader
 
 from demo import signing_key
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.apt.signing import Signer
 from hhvm_packaging.building.steps import MakeBinaryPackage
 from hhvm_packaging.distros import Distro
-from hhvm_packaging.orchestration import connections
+from hhvm_packaging.orchestration import connections, job_trigger
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
 from hhvm_packaging.orchestration.job_trigger import JobTrigger
 from hhvm_packaging.planning import packaging_files, target_suites
@@ -173,37 +175,48 @@ class Outcome:
     """Why tasks failed in the first act, by their names."""
     wrong: list[str] = field(default_factory=list)
     """What must not be."""
-    seconds: float = 0
+    tries: int = 0
+    """Of all tasks together; without a fault there are seven."""
     launched: int = 0
+    left: list[str] = field(default_factory=list)
+    """The instances and volumes that are left."""
+    twice: list[str] = field(default_factory=list)
+    """The builds that did not succeed once."""
+    seconds: float = 0
 
     def __str__(self) -> str:
         """A row of the table."""
         ends = "; ".join(f"{name}: {reason.splitlines()[0]}" for name, reason in self.red.items())
-        outcome = f"red, then green: {ends}" if ends else "green"
+        end = f"red, then green: {ends}" if ends else "green"
         if self.wrong:
-            outcome = f"WRONG: {'; '.join(self.wrong)} ({outcome})"
+            end = f"WRONG: {'; '.join(self.wrong)} ({end})"
         names = ", ".join(fault.name for fault in self.faults)
-        return f"| {self.seed} | {names} | {self.launched} | {outcome} | {self.seconds:.0f} |"
+        numbers = (
+            f"{self.tries} | {self.launched} | {len(self.left)} | {len(self.twice)} | {self.seconds:.0f}"
+        )
+        return f"| {self.seed} | {names} | {end.replace('|', '/')} | {numbers} |"
 
 
-HEADING = "| seed | faults | instances | outcome | seconds |\n|--:|---|--:|---|--:|"
+HEADING = """| seed | faults | end | tries | instances | left | built twice | seconds |
+|--:|---|---|--:|--:|--:|--:|--:|"""
 
 
 class TaskInstance:
     """What Airflow gives a task."""
 
-    dag_id, run_id, task_id = "hhvm_build", "soak", MakeBinaryPackage.task_id
+    dag_id, task_id = "hhvm_build", MakeBinaryPackage.task_id
 
-    def __init__(self, map_index: int, first: int) -> None:
+    def __init__(self, run_id: str, map_index: int, first: int) -> None:
+        self.run_id = run_id
         self.map_index, self.try_number, self.max_tries = map_index, first, first + RETRIES - 1
 
     def xcom_push(self, key: str, value: Any) -> None:
         """Take what the links need."""
 
 
-def run_tries(once: Callable[[TaskInstance], Any], map_index: int, first: int) -> int:
-    """Run a task until it succeeds, with its retries. Returns the number of the last try. Raises Red."""
-    ti, policy = TaskInstance(map_index, first), RetryByFailure()
+def run_tries(once: Callable[[TaskInstance], Any], ti: TaskInstance) -> None:
+    """Run a task until it succeeds, with its retries. Raises Red."""
+    policy = RetryByFailure()
     while True:
         try:
             once(ti)
@@ -217,7 +230,7 @@ def run_tries(once: Callable[[TaskInstance], Any], map_index: int, first: int) -
             time.sleep(delay.total_seconds() * HURRY if delay else 0)
             ti.try_number += 1
         else:
-            return ti.try_number
+            return
 
 
 async def _first_event(trigger: JobTrigger) -> Any:
@@ -255,7 +268,7 @@ def deployed(ec2: EC2, root: Path) -> Generator[None]:
         "HHVM_PACKAGING_ARCHITECTURES": json.dumps(ARCHITECTURES),
         "HHVM_PACKAGING_PACKAGING_ROOT": str(root),
         "HHVM_PACKAGING_LOCK_DIRECTORY": str(root),
-        "HHVM_PACKAGING_POLL_INTERVAL": "1",
+        "HHVM_PACKAGING_POLL_INTERVAL": "2",
         "HHVM_PACKAGING_EC2__REGION": REGION,
         "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
         "HHVM_PACKAGING_EC2__OTHER_IMAGES": json.dumps({"arm64": AMI_PARAMETER}),
@@ -264,6 +277,10 @@ def deployed(ec2: EC2, root: Path) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
+        # A trigger of six has polled enough every other second.
+        patch.setattr(job_trigger, "_FIRST_MINUTE", 0)
+        # Airflow has a process for each task, which reads botocore's models. Here one reads them for all.
+        patch.setattr(JSONFileLoader, "load_file", cache(JSONFileLoader.load_file))
         settings.cache_clear()
         yield
     settings.cache_clear()
@@ -303,6 +320,7 @@ class Release:
             self.store, self.plan.release
         )
         self.tries: dict[str, int] = {}
+        """How many each task has had, by its name."""
 
     def run(self) -> Outcome:
         """Play both acts. Returns what became of the release."""
@@ -315,7 +333,9 @@ class Release:
         if self.outcome.red:
             again = self.act(tuple(name for name in self.outcome.red if name in self.plan.asked))
             self.outcome.wrong += [f"red again, {name}: {reason}" for name, reason in again.items()]
-        self.outcome.wrong += [*self.unpublished(), *self.built_twice(), *self.left()]
+        self.outcome.twice, self.outcome.left = self.built_twice(), self.left()
+        self.outcome.wrong += [*self.unpublished(), *self.outcome.twice, *self.outcome.left]
+        self.outcome.tries = sum(self.tries.values())
         self.outcome.launched = len({name for launch in self.ec2.launches for name in launch.instances})
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
@@ -325,22 +345,21 @@ class Release:
         plan, red = self.plan.model_dump(mode="json"), {}
 
         def build(name: str) -> None:
+            run(name, partial(run_operator, plan, name), self.plan.asked.index(name))
+
+        def run(name: str, once: Callable[[TaskInstance], Any], map_index: int = -1) -> None:
             first = self.tries.get(name, 0) + 1
+            ti = TaskInstance(f"seed-{self.outcome.seed}", map_index, first)
             try:
-                self.tries[name] = run_tries(
-                    partial(run_operator, plan, name), self.plan.asked.index(name), first
-                )
+                run_tries(once, ti)
             except Red as error:
-                self.tries[name] = first + RETRIES
                 red[name] = str(error)
+            self.tries[name] = ti.try_number
 
         with ThreadPoolExecutor(len(DISTROS) * len(ARCHITECTURES)) as builds:
             list(builds.map(build, distros))
         if not red:
-            try:
-                run_tries(lambda _: self.publish(), -1, 1)
-            except Red as error:
-                red["publish"] = str(error)
+            run("publish", lambda _: self.publish())
         return red
 
     def publish(self) -> None:
@@ -392,7 +411,7 @@ class Release:
         no_task: Any = None
         list(reap(connections.worker(), no_task, now=time.time() + _LATER))
         try:
-            until(lambda: not self._alive(), 60)
+            until(lambda: not self._alive(), 600)
         except TimeoutError:
             return [f"{name} is left" for name in self._alive()]
         volumes = self.ec2.client("ec2").describe_volumes()["Volumes"]

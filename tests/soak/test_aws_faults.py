@@ -13,18 +13,19 @@ import pytest
 from testing import aws_release
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-FIRST, COUNT = int(os.environ.get("HHVM_TEST_SEED", "1")), int(os.environ.get("HHVM_TEST_SEEDS", "3"))
+FIRST, COUNT = int(os.environ.get("HHVM_TEST_SEED", "1")), int(os.environ.get("HHVM_TEST_SEEDS", "2"))
 
-pytestmark = pytest.mark.timeout(600)
+# A seed takes a minute or two. Only one that hangs takes an hour, however busy the machine is.
+pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
 def test_a_release_gets_out_and_leaves_nothing_whatever_aws_does(
-    job_image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
+    job_image: str, tmp_path: Path, record_property: Callable[[str, object], None], seed: int
 ) -> None:
     outcome = aws_release.play(tmp_path, seed)
-    with capsys.disabled():
-        print(f"\n{aws_release.HEADING}\n{outcome}" if seed == FIRST else f"\n{outcome}", flush=True)
+    record_property(aws_release.HEADING, [seed, str(outcome)])
     assert outcome.wrong == []
