@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import os
 import re
 import shutil
 import socket
@@ -99,18 +100,50 @@ class Deployment:
     def up(self) -> None:
         self.stack.up()
         self.api.ensure_pool("workers", ROOM, include_deferred=True)
-        extra = {"endpoint_url": self.ec2.endpoint, "region_name": REGION}
-        connection = {
-            "connection_id": CONNECTION,
-            "conn_type": "aws",
-            "login": "airflow",
-            "password": "emulated",
-            "extra": json.dumps(extra),
-        }
-        self.api.call("POST", "/connections", connection)
+        self.connect(CONNECTION, region_name=REGION)
         self.until(lambda: len(self.api.call("GET", "/dags")["dags"]) == 6)
         key = (self.stack.var / "hhvm.gpg.key").read_bytes()
         self.store.downloads.put(PUBLIC_KEY, key)
+
+    def connect(self, conn_id: str, **extra: str) -> None:
+        """Make a connection to the tests' AWS."""
+        connection = {
+            "connection_id": conn_id,
+            "conn_type": "aws",
+            "login": "airflow",
+            "password": "emulated",
+            "extra": json.dumps({
+                "endpoint_url": self.ec2.endpoint,
+                **extra,
+            }),
+        }
+        self.api.call("POST", "/connections", connection)
+
+    def check(self, conn_id: str) -> dict[str, tuple[str, str]]:
+        """What bin/check-deployment says of Airflow: its verdicts, and what it saw.
+
+        On a busy machine Airflow may not answer in time. Then there is nothing but that.
+        """
+        environment = {
+            "PATH": os.environ["PATH"],
+            **self.ec2.environment("operator"),
+            "AIRFLOW_API_URL": self.stack.ui_url,
+            "AIRFLOW_API_USER": USER,
+            "AIRFLOW_API_PASSWORD": self.stack.secrets.password,
+            "HHVM_PACKAGING_AWS_CONN_ID": conn_id,
+            "HHVM_PACKAGING_WORKERS_AT_ONCE": str(ROOM),
+        }
+        command = [str(ROOT / "bin/check-deployment"), "--json"]
+
+        def ask() -> dict[str, tuple[str, str]]:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.stdout, done.stderr
+            found = {each["check"]: (each["verdict"], each["seen"]) for each in json.loads(done.stdout)}
+            parts = {check: found[check] for check in found if check.startswith(("pool ", "connection "))}
+            return {} if "Airflow" in found else parts
+
+        checked: dict[str, tuple[str, str]] = self.until(ask)
+        return checked
 
     @cached_property
     def api(self) -> AirflowApi:
@@ -448,6 +481,29 @@ def test_the_reaper_leaves_what_somebody_waits_for_and_ends_what_is_left_of_othe
     assert deployment.ec2.state(instance) == "running"
     run.fail()
     deployment.nothing_is_left("reaper beside a live task", time.monotonic(), by="on_kill")
+
+
+def test_bin_check_deployment_sees_airflows_pools_and_connections(deployment: Deployment) -> None:
+    assert deployment.check(CONNECTION) == {
+        "pool workers": ("right", f"{ROOM} slots, deferred tasks included"),
+        "pool publish": ("wrong", "there is none: its tasks never start"),
+        f"connection {CONNECTION}": ("right", "it is there"),
+        # The services' environment has them, which Airflow's API does not show.
+        "connection hhvm_airflow_api": ("unknown", "it is not in Airflow's database"),
+        "connection hhvm_signing_key": ("unknown", "it is not in Airflow's database"),
+    }
+    deployment.api.ensure_pool("publish", 2, include_deferred=False)
+    deployment.connect("without_region")
+    changed = deployment.check("without_region")
+    deployment.api.call("DELETE", "/pools/publish")
+    assert changed["pool publish"] == (
+        "wrong",
+        "it has 2 slots, not 1, and leaves out tasks that are deferred",
+    )
+    assert changed["connection without_region"] == (
+        "wrong",
+        "it has no region_name: KMS does not answer, and S3 redirects",
+    )
 
 
 def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment) -> None:

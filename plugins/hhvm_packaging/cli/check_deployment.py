@@ -22,6 +22,9 @@ from hhvm_packaging.runs.api import AirflowApi
 from hhvm_packaging.settings import settings
 from hhvm_packaging.upkeep.deployment_checks import Deployment, Finding, Verdict
 
+PATIENCE = 30
+"""Seconds for which Airflow is asked again if it does not answer: one that has just started may not."""
+
 app = typer.Typer(help=__doc__, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 _AS_IT_IS: dict[str, Any] = {"highlight": False, "soft_wrap": True, "markup": False, "emoji": False}
 out, err = Console(**_AS_IT_IS), Console(stderr=True, **_AS_IT_IS)
@@ -38,7 +41,7 @@ def check(
     with ExitStack() as stack:
         url = os.environ.get("AIRFLOW_API_URL")
         login = (os.environ.get(f"AIRFLOW_API_{name}", "") for name in ("USER", "PASSWORD"))
-        airflow = stack.enter_context(AirflowApi(url, *login)) if url else None
+        airflow = stack.enter_context(AirflowApi(url, *login, patience=PATIENCE)) if url else None
         findings = Deployment(settings(), _clients(settings().ec2.region), airflow, airflow_role).check()
     if as_json:
         print(json.dumps([finding.as_json() for finding in findings], indent=2))
