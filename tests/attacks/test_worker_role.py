@@ -19,7 +19,7 @@ from testing import account
 from testing.account import worker_role
 from testing.ec2.demands import REGION
 from testing.ec2.emulator import api_alone
-from testing.ec2.gateway import IMDS
+from testing.ec2.gateway import AIRFLOW, IMDS
 from testing.ec2.policy import Demand, Policy
 
 if TYPE_CHECKING:
@@ -171,3 +171,13 @@ def test_an_instance_without_a_role_may_do_nothing(aws: Account) -> None:
     )
     with pytest.raises(ClientError, match="does not allow s3:GetObject"):
         aws.client("s3", answer["Instances"][0]["InstanceId"]).get_object(Bucket=aws.bucket, Key="x")
+
+
+@pytest.mark.parametrize("caller", ["the worker", AIRFLOW])
+def test_nobody_lets_metadata_reach_further_once_an_instance_runs(aws: Account, caller: str) -> None:
+    instance = aws.launch()
+    ec2 = aws.client("ec2", instance if caller == "the worker" else caller)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        ec2.modify_instance_metadata_options(InstanceId=instance, HttpPutResponseHopLimit=2)
+    [found] = aws.client("ec2", "test").describe_instances(InstanceIds=[instance])["Reservations"]
+    assert found["Instances"][0]["MetadataOptions"]["HttpPutResponseHopLimit"] == 1

@@ -105,6 +105,22 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     moto_api_backend.reset()
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("InsufficientInstanceCapacity", 500),
+        ("UnfulfillableCapacity", 500),
+        ("RequestLimitExceeded", 503),
+        ("VcpuLimitExceeded", 400),
+    ],
+)
+def test_the_tests_ec2_refuses_with_ec2s_http_status(bench: Bench, code: str, status: int) -> None:
+    bench.fail(code)
+    with pytest.raises(ClientError) as error:
+        bench.ec2.run_instances(ImageId=bench.image, MinCount=1, MaxCount=1, MetadataOptions=IMDS)
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
 # Refused launches
 
 
@@ -237,6 +253,19 @@ def test_a_healthy_instance_that_was_taken_for_absent_is_adopted_and_not_ended(
     since_launch(bench, monkeypatch, JOB.time_limit + bench.settings.grace + 1)
     with pytest.raises(JobFailed, match=f"time limit: {instance} did not end within 60 s"):
         bench.worker.collect(NAME, FIRST, JOB, bench.store)
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "stopping", "stopped", "shutting-down"])
+def test_the_end_of_a_job_terminates_its_instance_in_whatever_state_it_is(bench: Bench, state: str) -> None:
+    instance = bench.start()
+    found: Any = get_backend("ec2")[ACCOUNT][REGION].get_instance(instance)
+    found._state.name = state  # ruff: ignore[private-member-access]  # moto has no public way
+    assert bench.another_process().phase(NAME, JOB, FIRST) == (
+        "running" if state in ("pending", "running") else "absent"
+    )
+    bench.worker.remove(NAME)
+    bench.worker.remove(NAME)
+    assert found.state == "terminated"
 
 
 # What is not ours

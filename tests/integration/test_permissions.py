@@ -256,6 +256,18 @@ def test_a_worker_reads_what_its_kind_of_job_needs_and_nothing_that_another_kind
         assert all(policy.allows(demand) == (other == kind) for demand in demands), other
 
 
+@pytest.mark.parametrize(("key", "allowed"), [("a/x/c", True), ("a/x/y/c", True), ("a/x/d", False)])
+def test_a_wildcard_of_a_policy_matches_slashes_too(key: str, allowed: bool) -> None:
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
+        "Resource": f"{ARN}a-bucket/a/*/c",
+        "Sid": "One",
+    }
+    policy = Policy("a-role", [statement])
+    assert policy.allows(Demand("s3:GetObject", f"{ARN}a-bucket/{key}")) is allowed
+
+
 @pytest.mark.parametrize("path", [READ_KEYS, PUSH_KEYS])
 @pytest.mark.parametrize("action", ["ssm:GetParameter", "ssm:GetParametersByPath"])
 def test_airflow_reads_no_git_key(path: str, action: str) -> None:
