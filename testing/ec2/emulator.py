@@ -32,7 +32,7 @@ from hhvm_packaging.workers.docker import ensure_network
 from testing import account
 from testing.ec2.demands import ACCOUNT, REGION
 from testing.ec2.gateway import Call, CallFault, Fault, Gateway, Launch
-from testing.ec2.machine import Host, Machine, exited, instance_image
+from testing.ec2.machine import Host, Machine, cgroup, exited, instance_image
 from testing.ec2.metadata import Metadata
 from testing.serving import serving
 
@@ -66,7 +66,8 @@ def emulated_ec2(*, seconds_per_minute: float = 60, boots_at_once: int = 4) -> G
         # What an instance makes, goes with it, but the instances share this.
         ensure_network(engine, Settings().docker_network)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ec2-")))
-        host = Host(engine, socket, directory, stack.enter_context(_event_loop()))
+        loop = stack.enter_context(_event_loop())
+        host = Host(engine, socket, directory, loop, cgroup(engine))
         ec2 = EC2(host, seconds_per_minute, boots_at_once)
         stack.enter_context(_serving(ec2))
         stack.callback(ec2.stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ class Host:
     """For the machines' own sockets."""
     loop: asyncio.AbstractEventLoop
     """Where these are served."""
+    cgroup: str | None
+    """The cgroup above those of the machines' containers; None for the engine's own.
+
+    With version 1 of cgroups, all the engine's containers together get as much of a busy processor as one
+    process outside of them.
+    """
 
 
 class Machine:
@@ -51,7 +58,8 @@ class Machine:
         self._loop = host.loop
         self._image = image
         self._environment = environment
-        self._proxy = SocketProxy(name, host.directory / f"{name}.sock", host.socket)
+        self._cgroup = host.cgroup
+        self._proxy = SocketProxy(name, host.directory / f"{name}.sock", host.socket, host.cgroup)
         self._console = ""
 
     def start(self) -> None:
@@ -64,7 +72,10 @@ class Machine:
             labels={INSTANCE_LABEL: self.name},
             environment=self._environment,
             host_config=self._engine.create_host_config(
-                binds=[f"{self._proxy.path}:/run/docker.sock"], init=True, network_mode="host"
+                binds=[f"{self._proxy.path}:/run/docker.sock"],
+                init=True,
+                network_mode="host",
+                cgroup_parent=self._cgroup,
             ),
         )
         mounts = self._engine.inspect_container(self.name)["Mounts"]
@@ -117,6 +128,13 @@ class Machine:
 
     def _await(self, task: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(task, self._loop).result()
+
+
+def cgroup(engine: APIClient) -> str | None:
+    """See Host. Each process of a test run has another; with systemd's cgroups there is none."""
+    if engine.info()["CgroupDriver"] != "cgroupfs":
+        return None
+    return f"/hhvm-ec2-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 def exited(engine: APIClient) -> set[str]:

@@ -27,14 +27,18 @@ class NotShared(Exception):
 
 
 class SocketProxy:
-    """Listens at ``path`` for ``instance``, and passes on to the engine's socket at ``engine``."""
+    """Listens at ``path`` for ``instance``, and passes on to the engine's socket at ``engine``.
 
-    def __init__(self, instance: str, path: Path, engine: str) -> None:
+    Containers that name no cgroup are in ``cgroup``.
+    """
+
+    def __init__(self, instance: str, path: Path, engine: str, cgroup: str | None) -> None:
         self.path = path
         self.shared: dict[str, str] = {}
         """Where the engine has each path that the instance can share."""
         self._instance = instance
         self._engine = engine
+        self._cgroup = cgroup
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._creating: set[asyncio.Task[None]] = set()
@@ -98,6 +102,7 @@ class SocketProxy:
         wanted["Labels"] = {**(wanted.get("Labels") or {}), INSTANCE_LABEL: self._instance}
         if kind == "containers":
             host = wanted.setdefault("HostConfig", {})
+            host["CgroupParent"] = host.get("CgroupParent") or self._cgroup or ""
             host["Binds"] = [self._bind(bind) for bind in host.get("Binds") or ()]
             for mount in host.get("Mounts") or ():
                 if mount["Type"] == "bind":
