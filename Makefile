@@ -129,8 +129,9 @@ bench-room: $(READY) ## Run 56 builds on emulated EC2 with room for 10
 	@$(BIN)/python -m benchmarks.room
 
 .PHONY: bench-workers
-bench-workers: $(READY) ## Measure what waiting for 10, 100 and 500 instances costs
+bench-workers: $(READY) ## Measure what waiting for 10, 100 and 500 instances costs, and a log
 	@$(BIN)/python -m benchmarks.workers
+	@$(BIN)/python -m benchmarks.log_bytes
 
 .PHONY: bench-orchestration
 bench-orchestration: $(READY) gnupg ## Compare the waits of a release with the step functions'
