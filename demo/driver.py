@@ -132,6 +132,7 @@ class Demo:
             images = sorted({distro.docker_base for distro in self.distros})
             run([str(REPOSITORY / "demo" / "base-image"), *images], env=self._marked_environment(), say=say)
             say(f"{self._job_image()}: is here")
+            run([str(REPOSITORY / "jobs" / "looking-image")], env=self._marked_environment(), say=say)
 
     def _job_image(self) -> str:
         """Build the job image while Airflow starts, so that the first job need not wait for it."""

@@ -6,7 +6,8 @@ Runs in the job image, with Debian's Python and python-debian. The result has
 - ``timed_out``, ``started``, ``finished``,
 - ``fault``: ``memory`` or ``disk`` if the job failed and lacked that; else empty. Facts decide: what the
   kernel killed, and the least space that was free while the job ran. What a log says decides nothing,
-- ``artifacts`` and ``left_out``, after success: see jobs/artifacts.py; ``facts``, which the script wrote.
+- ``artifacts`` and ``left_out``, after success: see jobs/artifacts.py; ``facts`` and ``gates``, which the
+  script wrote.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -145,7 +147,7 @@ class Runner:
         return int(self.result["exit_status"]) if self._write() else NO_RESULT
 
     def _run(self) -> None:
-        for name in ("result.json", "facts.json", self.oom_mark.name):
+        for name in ("result.json", "facts.json", "gates.json", self.oom_mark.name):
             (self.work / name).unlink(missing_ok=True)
         self.log.write_bytes(b"")
         self.space.measure()
@@ -188,6 +190,7 @@ class Runner:
             "IN": str(self.work / "in"),
             "OUT": str(self.work / "out"),
             "FACTS": str(self.work / "facts.json"),
+            "GATES": str(self.work / "gates.json"),
             "HHVM_OOM_MARK": str(self.oom_mark),
             # Nobody is there to answer a question.
             "GIT_TERMINAL_PROMPT": "0",
@@ -248,15 +251,11 @@ class Runner:
         except artifacts.Unusable as error:
             self._fail(f"{name} succeeded, but what it left cannot be used: {error}")
         else:
-            self.result |= {"artifacts": found.artifacts, "left_out": found.left_out, "facts": self._facts()}
-
-    def _facts(self) -> dict[str, Any]:
-        """What the script wrote of how it worked."""
-        try:
-            facts: dict[str, Any] = json.loads((self.work / "facts.json").read_bytes())
-        except FileNotFoundError:
-            return {}
-        return facts
+            self.result |= {"artifacts": found.artifacts, "left_out": found.left_out}
+            # What the script wrote of how it worked, and of what its quality gates found.
+            for name in ("facts", "gates"):
+                with suppress(FileNotFoundError):
+                    self.result[name] = json.loads((self.work / f"{name}.json").read_bytes())
 
     def _fail(self, reason: str) -> None:
         self.result |= {"exit_status": self.result["exit_status"] or 1}

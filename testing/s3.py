@@ -61,7 +61,14 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def s3(s3_server: Server) -> Iterator[S3Client]:
     """A client, with two new buckets whose names the settings have for this test."""
-    client_ = client(s3_server.endpoint)
+    with new_buckets(s3_server) as client_:
+        yield client_
+
+
+@contextlib.contextmanager
+def new_buckets(server: Server) -> Generator[S3Client]:
+    """A client of the server, with two new buckets whose names the settings have meanwhile."""
+    client_ = client(server.endpoint)
     with pytest.MonkeyPatch.context() as environment:
         for kind in ("scratch", "downloads"):
             name = f"{kind}-{uuid.uuid4().hex}"

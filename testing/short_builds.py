@@ -18,6 +18,7 @@ from demo.driver import Demo
 from demo.progress import Progress
 from demo.stack import DOWNLOADS, SCRATCH
 from testing.build_control import BuildControl
+from testing.gates import NO_GATES
 from testing.newcomer import ROOT, Newcomer
 from testing.without_debian import forget_debian
 
@@ -76,6 +77,9 @@ set -euo pipefail
 if [ "$1" = fresh ]; then
   dpkg --install /var/out/*.deb
   hhvm --version
+  printf 'passed\\tinstall\\t\\n' >/notes/notes
+else
+  printf 'skipped\\tupgrade\\t\\n' >/notes/notes
 fi
 """
 
@@ -94,6 +98,7 @@ class Deployment(Newcomer):
                 "CURRENT_TARGETS": [BOOKWORM, TRIXIE, FORKY],
                 # Such a build depends on nothing.
                 "DEPENDENCIES_IMAGE_DAYS": 0,
+                "GATES": NO_GATES,
             })
         )
 

@@ -57,10 +57,11 @@ def base_images(docker_engine: None) -> None:
 
 @pytest.fixture(scope="session")
 def job_image(base_images: None) -> str:
-    """The image of the jobs' own containers, built as the Docker workers build it."""
+    """The image of the jobs' own containers, built as the Docker workers build it; that for looking, too."""
     from hhvm_packaging.orchestration import connections
 
     with one_at_a_time():
+        subprocess.run([ROOT / "jobs/looking-image"], check=True)
         return connections.docker_worker().job_image()
 
 

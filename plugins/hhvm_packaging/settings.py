@@ -284,10 +284,12 @@ class Gates(_Part):
     sizes: GateAction = "warn"
     """A package is so much larger or smaller than the published one as ``size_percent`` says."""
     size_percent: Annotated[int, Field(gt=0)] = 25
+    base_image: GateAction = "warn"
+    """The image that ``DOCKER_BASE`` names is another one than the published version was built in."""
 
     def action(self, gate: str) -> GateAction:
         """What is done about what the ``gate`` finds."""
-        found: GateAction = self.model_dump().get(gate, "fail")
+        found: GateAction = self.model_dump().get(gate.replace("-", "_"), "fail")
         return found
 
     @property

@@ -21,15 +21,20 @@ from jobs import artifacts
 from testing.publisher import publish
 from testing.serving import serving
 from testing.without_debian import forget_debian
-from tests.integration.test_jobs import Worker, run
+from tests.integration.test_jobs import ROOT, Worker, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
 
 DISTROS = {"bookworm": "debian-12-bookworm", "trixie": "debian-13-trixie"}
+REFUSALS = {
+    "prepare": "cannot find out what users have",
+    "fresh": "the fresh installation of what was built failed",
+    "upgrade": "the upgrade installation of what was built failed",
+}
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,12 @@ class Build:
     package: str = "hhvm"
     more: dict[str, str] = field(default_factory=dict)
     """The fields of other packages, by name. Those for debug symbols are of Ubuntu's kind."""
+    files: dict[str, str] = field(default_factory=dict)
+    """More of hhvm's files. All are programs."""
+    finish: str = ""
+    """A script that finishes hhvm's files, in their directory."""
+    source: dict[str, str] = field(default_factory=dict)
+    """Files of a source package, besides its control file and changelog; none without any."""
 
     def make(self, directory: Path, image: str, suite: str = "bookworm") -> dict[str, Artifact]:
         """Leave the packages in ``directory``; they are described as a job describes its own."""
@@ -61,13 +72,19 @@ class Build:
             files = {"DEBIAN/control": control(package, version, fields)}
             if package == self.package:
                 files["usr/bin/hhvm"] = f"#!/bin/sh\nVERSION={self.version}\n{self.says}\n"
+                files |= self.files
                 files |= {f"DEBIAN/{name}": f"#!/bin/sh\n{text}\n" for name, text in self.scripts.items()}
-            for name, content in files.items():
-                (tree / name).parent.mkdir(parents=True, exist_ok=True)
-                (tree / name).write_text(content)
-                (tree / name).chmod(0o755)
+            write(tree, files)
+            if package == self.package:
+                script += f"(cd {tree}; {self.finish or ':'});"
             name = f"{package}_{version}_amd64.{'ddeb' if package.endswith('-dbgsym') else 'deb'}"
             script += f"dpkg-deb --root-owner-group --build {tree} {name};"
+        if self.source:
+            tree = directory / f"{self.package}-source"
+            write(tree, {"debian/control": source_control(packages), "debian/source/format": "1.0\n"})
+            write(tree, {"debian/changelog": CHANGELOG.format(self.package, version, suite), **self.source})
+            script += f"dpkg-source --build {tree};"
+            image = run(ROOT / "jobs/looking-image").stdout.strip()  # It has dpkg-source.
         made = run(
             *("docker", "run", "--rm", f"--volume={directory}:{directory}", f"--workdir={directory}", image),
             *("sh", "-ec", script),
@@ -75,6 +92,28 @@ class Build:
         assert made.returncode == 0, made.stderr
         found = [Artifact(**artifact) for artifact in artifacts.describe(directory).artifacts]
         return {artifact.name: artifact for artifact in found}
+
+
+CHANGELOG = """{} ({}) {}; urgency=medium
+
+  * A test.
+
+ -- HHVM <hhvm@example.org>  Thu, 01 Jan 2026 00:00:00 +0000
+"""
+
+
+def write(tree: Path, files: dict[str, str]) -> None:
+    """Write programs."""
+    for name, content in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(content)
+        (tree / name).chmod(0o755)
+
+
+def source_control(packages: Iterable[str]) -> str:
+    """The control file of a source package."""
+    source = "Source: hhvm\nSection: web\nPriority: optional\nMaintainer: HHVM <hhvm@example.org>\n"
+    return source + "".join(f"\nPackage: {name}\nArchitecture: any\nDescription: test\n" for name in packages)
 
 
 def control(package: str, version: str, fields: str) -> str:
@@ -140,7 +179,7 @@ class Bench:
         self.store.downloads.put(PUBLIC_KEY, self.signer.public_key())
         publish(Suite(self.store.downloads, self.store.scratch, "debian", suite), packages, self.signer)
 
-    def build(self, build: Build, suite: str = "bookworm", *, debian: bool = False) -> str:
+    def build(self, build: Build, suite: str = "bookworm", *, debian: bool = False, **env: str) -> str:
         """Run make-binary-package, of which only the compiling is made up. Returns its log.
 
         Without ``debian`` it installs from our repository alone.
@@ -153,7 +192,8 @@ class Bench:
         (distro / "make-package").unlink()
         self.worker.write(
             f"packaging/distros/{distro.name}/make-package",
-            "cp /opt/hhvm-distro-packaging/built/*.*deb /var/out/",
+            "cd /opt/hhvm-distro-packaging/built; cp *.*deb /var/out/; for file in *.dsc *.tar.gz; do "
+            'if [ -f "$file" ]; then cp "$file" /var/out/; fi; done',
         )
         (self.worker.work / f"in/{build.package}-{build.version}.tar.gz").write_bytes(b"the source")
         self.worker.run(
@@ -164,6 +204,7 @@ class Bench:
             PUBLIC_URL=f"{self.website.url}/",
             REPOSITORY="debian",
             SUITE=suite,
+            **env,
         )
         return self.worker.log
 
@@ -176,7 +217,7 @@ class Bench:
         assert self.worker.result["exit_status"] != 0, self.worker.log
         assert self.worker.result["artifacts"] == []
         lines = self.worker.log.splitlines()
-        assert f"debian-12-bookworm: the {part} installation of what was built failed" in lines[-1]
+        assert f"debian-12-bookworm: {REFUSALS[part]}" in lines[-1]
         for reason in reasons:
             assert reason in "\n".join(lines[-20:])
 
@@ -214,7 +255,7 @@ def test_the_highest_of_the_lower_published_versions_is_upgraded(bench: Bench, s
     for package in ("hhvm", "hhvm-dev"):
         assert f"Unpacking {package} (1.0.10-1~{suite}) over (1.0.9-1~{suite})" in log
     where = f"1.0.10, {DISTROS[suite]}, upgrade from 1.0.9-1~{suite}"
-    assert log.endswith(f"\n{where}: 1.0.10-1~{suite} installs and runs\n")
+    assert f"\n{where}: 1.0.10-1~{suite} installs and runs\n" in log
 
 
 def test_a_release_by_date_says_its_version_by_the_same_numbers(bench: Bench) -> None:
@@ -350,17 +391,17 @@ def test_what_cannot_be_upgraded_to_is_not_built(bench: Bench) -> None:
 def test_a_repository_that_does_not_answer_is_an_error(bench: Bench) -> None:
     bench.website.server_close()
     bench.build(Build("1.0.1"))
-    bench.assert_refused("upgrade", "onnect", "upgrade: cannot tell what is published")
+    bench.assert_refused("prepare", "onnect", "1.0.1, debian-12-bookworm: cannot tell what is published")
 
 
 def test_a_repository_that_reports_an_error_is_an_error(bench: Bench) -> None:
     bench.website.broken = True
     bench.build(Build("1.0.1"))
-    bench.assert_refused("upgrade", "503  Service Unavailable", "upgrade: cannot tell what is published")
+    bench.assert_refused("prepare", "503  Service Unavailable", "cannot tell what is published")
 
 
 def test_a_published_package_whose_file_is_missing_is_an_error(bench: Bench) -> None:
     bench.publish(Build("1.0.0"))
     bench.store.downloads.delete("debian/pool/main/h/hhvm/hhvm_1.0.0-1~bookworm_amd64.deb")
     bench.build(Build("1.0.1"))
-    bench.assert_refused("upgrade", "404", "what is published cannot be fetched")
+    bench.assert_refused("prepare", "404", "what is published cannot be fetched")

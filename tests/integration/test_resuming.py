@@ -32,14 +32,14 @@ from hhvm_packaging.publishing.steps import PublishReleaseSource
 from hhvm_packaging.release import Release
 from hhvm_packaging.reporting import reports
 from hhvm_packaging.runs.run import Run
-from hhvm_packaging.settings import Settings
+from hhvm_packaging.settings import Gates, Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Conflict, Store
 from hhvm_packaging.store.keys import PUBLIC_KEY
 from hhvm_packaging.workers import packaging_archive
-from hhvm_packaging.workers.job import Artifact, Failure, JobFailed, Result
+from hhvm_packaging.workers.job import Artifact, Failure, Gate, JobFailed, Result
 from testing.built import fail
-from testing.debs import Deb, SourceFile, source
+from testing.debs import Deb, SourceFile, build_record, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -115,6 +115,7 @@ class Bench:
         distro: str = BOOKWORM,
         more: Iterable[Built] = (),
         left_out: Mapping[str, str] = MappingProxyType({}),
+        gates: tuple[Gate, ...] = (),
     ) -> PackageManifest:
         """What a worker and make_binary_package's acceptance leave; ``more`` are other files of the build."""
         step = self.step(plan, distro)
@@ -127,7 +128,12 @@ class Bench:
         step.accept(
             job,
             Result(
-                exit_status=0, started=TIME, finished=TIME, artifacts=tuple(made), left_out=dict(left_out)
+                exit_status=0,
+                started=TIME,
+                finished=TIME,
+                artifacts=tuple(made),
+                left_out=dict(left_out),
+                gates=gates,
             ),
         )
         manifest = PackageManifest.read(self.store, plan.release, distro)
@@ -284,6 +290,33 @@ def test_a_package_is_done_when_the_same_inputs_gave_artifacts_that_are_there(be
     assert "hhvm 1.0.0-1~bookworm is built already" in str(step.done())
     bench.store.scratch.delete(manifest.directory + manifest.artifacts[0].name)
     assert step.done() is None
+
+
+GONE = Gate(name="files", verdict="failed", words=("hhvm: /usr/bin/hackfmt is gone",))
+SOUND = Gate(name="service", verdict="passed", words=("hhvm.service answers FastCGI on port 9000",))
+
+
+def test_what_a_gate_finds_does_not_count_as_built_where_the_setting_says_fail(bench: Bench) -> None:
+    bench.settings = bench.settings.model_copy(update={"gates": Gates(files="fail")})
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    with pytest.raises(JobFailed, match="a quality gate stops the packages: files: hhvm: /usr/bin/hackfmt"):
+        bench.make_packages(plan, gates=(SOUND, GONE))
+    assert bench.step(plan).done() is None
+
+
+def test_where_it_says_warn_the_manifest_and_the_report_have_the_words(bench: Bench) -> None:
+    plan = bench.plan()
+    bench.make_source(plan)
+    bench.sign(plan)
+    manifest = bench.make_packages(plan, gates=(SOUND, GONE))
+    assert manifest.gates == (SOUND, GONE.model_copy(update={"verdict": "warned"}))
+    assert reports.report_build(plan, bench.store, bench.settings, RUN).splitlines()[2:5] == [
+        "       passed service",
+        "       warned files",
+        "         hhvm: /usr/bin/hackfmt is gone",
+    ]
 
 
 def test_a_published_package_is_done_also_when_scratch_was_pruned(bench: Bench) -> None:
@@ -451,7 +484,7 @@ def test_every_package_of_a_build_is_built_and_what_is_none_is_left_out_by_name(
     others = [
         *source(PACKAGE),
         SourceFile(f"hhvm_{version}_amd64.changes", b"its changes"),
-        SourceFile(f"hhvm_{version}_amd64.buildinfo", b"how it was built"),
+        build_record(version, packages),
         SourceFile("hhvm-installer.udeb", b"for the installer"),
         SourceFile("left.tar.gz", b"of no source package"),
         SourceFile("notes.txt", b"some notes"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from hhvm_packaging.building import gates
+from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.settings import Gates
-from hhvm_packaging.workers.job import Gate, NotAResult, Result
+from hhvm_packaging.workers.job import Facts, Gate, NotAResult, Result
 
 NEW_TAG = "hhvm: new with this version: E: binary-with-bad-dynamic-table"
 FOUND = Gate(name="lintian", verdict="failed", words=(NEW_TAG,))
@@ -50,6 +51,36 @@ def test_a_gate_that_fails_says_what_it_found_and_what_to_do() -> None:
 
 def test_nothing_is_stopped_by_warnings() -> None:
     assert gates.find_failure(gates.judge([FOUND], Gates(lintian="warn"))) == ""
+
+
+BASE = Facts(base_image="sha256:aa", base_digest="debian@sha256:bb")
+MOVED = Facts(base_image="sha256:cc", base_digest="debian@sha256:dd")
+
+
+def built(facts: Facts) -> PackageManifest:
+    """An earlier version, built in that image."""
+    return PackageManifest.model_construct(package_version="1.0.0-1~bookworm", facts=facts)
+
+
+def test_a_tag_that_has_moved_since_the_published_version_is_named_with_both_images() -> None:
+    gate = gates.compare_base(MOVED, "debian:bookworm", built(BASE))
+    assert gate.verdict == "failed"
+    assert gate.words[0] == (
+        "debian:bookworm is another image than for 1.0.0-1~bookworm: debian@sha256:dd, then debian@sha256:bb"
+    )
+    assert gates.judge([gate], Gates())[0].verdict == "warned"
+    assert "set gates.base_image to warn" in gates.find_failure(gates.judge([gate], Gates(base_image="fail")))
+
+
+@pytest.mark.parametrize("same", [{"base_image": "sha256:other"}, {"base_digest": ""}])
+def test_the_same_image_passes_by_its_id_or_by_a_registrys_digest(same: dict[str, str]) -> None:
+    gate = gates.compare_base(BASE.model_copy(update=same), "debian:bookworm", built(BASE))
+    assert gate.verdict == "passed"
+
+
+@pytest.mark.parametrize("before", [None, built(Facts())])
+def test_where_there_is_nothing_to_compare_with_the_gate_is_skipped(before: PackageManifest | None) -> None:
+    assert gates.compare_base(BASE, "debian:bookworm", before).verdict == "skipped"
 
 
 def test_a_job_is_told_only_of_what_is_not_as_usual() -> None:

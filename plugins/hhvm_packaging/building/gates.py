@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hhvm_packaging.settings import Gates
+from hhvm_packaging.workers.job import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hhvm_packaging.workers.job import Gate
+    from hhvm_packaging.planning.manifests import PackageManifest
+    from hhvm_packaging.workers.job import Facts
 
 
 def variables(settings: Gates) -> dict[str, str]:
@@ -22,6 +24,28 @@ def variables(settings: Gates) -> dict[str, str]:
         **({"GATES_OFF": " ".join(off)} if off else {}),
         **({"SIZE_PERCENT": str(percent)} if percent != Gates().size_percent else {}),
     }
+
+
+def compare_base(facts: Facts, docker_base: str, before: PackageManifest | None) -> Gate:
+    """The gate ``base-image``: whether ``docker_base`` is the image that the version ``before`` was built in.
+
+    A tag such as debian:bookworm moves. That is how security updates come, and nobody should have to guess.
+    """
+    name = "base-image"
+    image = facts.base_digest or facts.base_image
+    if before is None or not before.facts.base_image:
+        return Gate(name=name, verdict="skipped", words=("no earlier version says which image it had",))
+    version, old = before.package_version, before.facts
+    if facts.base_image == old.base_image or (facts.base_digest and facts.base_digest == old.base_digest):
+        return Gate(
+            name=name, verdict="passed", words=(f"{docker_base} is that of {version}: {image[:100]}",)
+        )
+    then = old.base_digest or old.base_image
+    words = (
+        f"{docker_base} is another image than for {version}: {image[:100]}, then {then[:100]}",
+        "Packages may differ by it alone. If the tag was not to move, name its digest in DOCKER_BASE",
+    )
+    return Gate(name=name, verdict="failed", words=words)
 
 
 def judge(found: Iterable[Gate], settings: Gates) -> tuple[Gate, ...]:
@@ -41,7 +65,7 @@ def find_failure(gates: Iterable[Gate]) -> str:
     if not failed:
         return ""
     said = "; ".join(f"{gate.name}: {', '.join(gate.words)}" for gate in failed)
-    names = " and ".join(f"gates.{gate.name}" for gate in failed)
+    names = " and ".join(f"gates.{gate.name.replace('-', '_')}" for gate in failed)
     return (
         f"a quality gate stops the packages: {said}. Repair that and clear this task; or set {names} to "
         "warn, and clear it, to have them all the same"

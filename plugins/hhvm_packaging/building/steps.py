@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from hhvm_packaging.apt.incoming import Incoming
-from hhvm_packaging.building import compiler_cache, gates
+from hhvm_packaging.building import compiler_cache, gates, predecessors
 from hhvm_packaging.distros import FIRST_ARCHITECTURE
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
@@ -23,7 +23,7 @@ from hhvm_packaging.workers.job import Input, Job, JobFailed
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.release import Release
-    from hhvm_packaging.workers.job import Artifact, Result
+    from hhvm_packaging.workers.job import Artifact, Gate, Result
 
 
 class MakeSourceTarball(Step[BuildPlan]):
@@ -190,7 +190,7 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             packaging_revision=self.plan.packaging_revision,
             packaging_ref=self.plan.packaging_ref,
             facts=result.facts,
-            gates=gates.judge(result.gates, self.settings.gates),
+            gates=gates.judge((*result.gates, *self._compare_base(result)), self.settings.gates),
         )
         if self.distro.not_published:
             _expect_anything(job, result)
@@ -204,6 +204,16 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                 return f"{job.title}: another run was first, and its packages count. {done}"
             manifest.write(self.store, release, etag=etag)
         return f"{job.title}: " + ", ".join(made.name for made in manifest.packages or manifest.artifacts)
+
+    def _compare_base(self, result: Result) -> list[Gate]:
+        """The base image, compared with that of the newest version that users are offered."""
+        if self.distro.not_published or not result.facts.base_image:
+            return []
+        try:
+            found = predecessors.find(self.plan.release, self.distro, self.store, self.settings)
+            return [gates.compare_base(result.facts, self.distro.docker_base, next(found, None))]
+        except PackagingError:
+            return []  # Whoever publishes to that suite is told what is wrong with it.
 
     def _check_packages(self, job: Job, manifest: PackageManifest) -> None:
         """Refuse now what a publish would refuse. Raises JobFailed, naming the file."""

@@ -272,11 +272,17 @@ def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro
 
 
 def _describe_gates(manifest: PackageManifest | None) -> list[str]:
-    """What the quality gates found: those that passed in one line."""
+    """What the quality gates found: those that found nothing in one line."""
     gates = manifest.gates if manifest else ()
-    passed = ", ".join(gate.name for gate in gates if gate.verdict == "passed")
-    others = (line for gate in gates if gate.verdict != "passed" for line in gate.describe())
-    return [*([f"passed {passed}"] if passed else []), *others]
+    named = {
+        verdict: ", ".join(gate.name for gate in gates if gate.verdict == verdict)
+        for verdict in ("passed", "skipped")
+    }
+    found = (gate.describe() for gate in gates if gate.verdict not in named)
+    return [
+        *(f"{verdict} {names}" for verdict, names in named.items() if names),
+        *(line for one in found for line in one),
+    ]
 
 
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:
