@@ -142,6 +142,13 @@ def source(deb: Deb) -> list[SourceFile]:
     return [SourceFile(name, dsc.encode(), paragraph, (orig, debian)), orig, debian]
 
 
+def build_record(version: str, files: Iterable[Built], architecture: str = "amd64") -> SourceFile:
+    """The .buildinfo of hhvm that describes these files of its build."""
+    lines = "".join(f" {file.artifact.sha256} {file.artifact.size} {file.artifact.name}\n" for file in files)
+    text = f"Format: 1.0\nSource: hhvm\nVersion: {version}\nChecksums-Sha256:\n{lines}"
+    return SourceFile(f"hhvm_{version}_{architecture}.buildinfo", text.encode())
+
+
 def listed(files: Iterable[SourceFile]) -> str:
     """The fields that name the files of a source package."""
     lines = ""

@@ -202,6 +202,17 @@ def test_files_go_in_the_run_after_the_one_that_forgets_the_last_state_that_name
     assert archive.after(KEPT + 3).delete_files() == []
 
 
+def test_a_build_record_stays_as_long_as_a_package_of_its_version(archive: Archive) -> None:
+    archive.publish(OLD, RECENT)
+    records = [deb.name.removesuffix("deb") + "buildinfo" for deb in (OLD, RECENT)]
+    for name in records:
+        archive.store.downloads.put(POOL + name, b"how it was built")
+    archive.age_out()
+    for days in (KEPT + 1, KEPT + 2, KEPT + 3):
+        archive.after(days).delete_files()
+    assert archive.in_pool() == {RECENT.name, records[1]}
+
+
 def test_every_snapshot_that_is_there_can_be_put_back(archive: Archive) -> None:
     archive.publish(OLD, RECENT)
     archive.age_out()

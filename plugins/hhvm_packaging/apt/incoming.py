@@ -7,12 +7,13 @@ bytes in the store, and the entries of the indices are made here from the packag
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from hhvm_packaging import package_claims
-from hhvm_packaging.apt import control_member, index, source_description
+from hhvm_packaging.apt import build_record, control_member, index, source_description
+from hhvm_packaging.apt.build_record import InvalidRecord
 from hhvm_packaging.apt.packages_index import Stanza
 from hhvm_packaging.apt.pool import PoolFile, Unpublishable
 from hhvm_packaging.apt.sources_index import Source
@@ -20,7 +21,7 @@ from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from hhvm_packaging.store.buckets import Bucket
     from hhvm_packaging.workers.job import Artifact
@@ -30,6 +31,8 @@ _PACKAGE, _VERSION = "(?P<package>[a-z0-9][a-z0-9+.-]+)", "(?P<version>[0-9][A-Z
 _DEB = re.compile(rf"{_PACKAGE}_{_VERSION}_(?P<architecture>[a-z0-9-]+)\.d?deb")
 # dpkg-source(1), "SOURCE PACKAGE FORMATS".
 _DSC = re.compile(rf"{_PACKAGE}_{_VERSION}\.dsc")
+# deb-buildinfo(5); the architecture may be "source".
+_RECORD = re.compile(rf"{_PACKAGE}_{_VERSION}_[a-z0-9-]+\.buildinfo")
 _SOURCE_FILE = re.compile(rf"{_PACKAGE}_{_VERSION}\.(?:dsc|diff\.gz|tar\.(?:gz|bz2|lzma|xz)(?:\.asc)?)")
 
 # What an index says of a package, or dpkg of an installed one, and no package of itself.
@@ -49,6 +52,8 @@ class Build:
     """The files of source packages, by their keys in scratch."""
     architectures: Collection[str]
     claims: package_claims.Allowed = package_claims.NONE
+    records: Mapping[str, Artifact] = field(default_factory=dict)
+    """The .buildinfo files, by their keys in scratch. No index names them: they lie beside the packages."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,10 @@ class Incoming:
 
         ``where`` begins the messages. Raises Unpublishable; buckets.Changed.
         """
-        for name in (artifact.name for artifact in build.packages.values()):
-            if _DEB.fullmatch(name) is None:
-                raise Unpublishable(f"{f'{where}: {name}'!r} is not a Debian package's file name")
-        for name in (artifact.name for artifact in build.sources.values()):
-            if not _SOURCE_FILE.fullmatch(name):
-                raise Unpublishable(f"{f'{where}: {name}'!r} is not the name of a source package's file")
+        _check_names(where, build)
         look = _Look(where, build, scratch, downloads)
-        artifacts = {**build.packages, **build.sources}
+        records = {key: record for key, record in build.records.items() if look.has(key, record)}
+        artifacts = {**build.packages, **build.sources, **records}
         looks = [partial(look.at, key, artifact) for key, artifact in artifacts.items()]
         seen = dict(zip(artifacts, run_all(looks, at_once=at_once), strict=True))
         content: dict[str, tuple[Stanza | Source, tuple[PoolFile, ...]]] = {}
@@ -81,6 +82,9 @@ class Incoming:
             content[package.name] = _package(where, seen[key], build), (seen[key].file,)
         for name, source, found in _sources(where, {key: seen[key] for key in build.sources}, build.pool):
             content[name] = source, tuple(seen[key].file for key in found)
+        for key in records:
+            for name in _described(where, seen[key], seen.values()):
+                content[name] = content[name][0], (*content[name][1], seen[key].file)
         return cls(content)
 
     def without(self, identities: Collection[index.Identity]) -> Incoming:
@@ -113,7 +117,7 @@ class _Seen:
 
     file: PoolFile
     text: str = ""
-    """The control file of a .deb, or the .dsc."""
+    """The control file of a .deb, or the .dsc, or the .buildinfo."""
 
     @property
     def artifact(self) -> Artifact:
@@ -147,15 +151,40 @@ class _Look:
             start = partial(self.downloads.get_start, file.pool_key, public)
         return _Seen(file, self._text(artifact, start))
 
+    def has(self, key: str, record: Artifact) -> bool:
+        """Whether there is a .buildinfo. One of a build of long ago was never published, and is gone."""
+        pool_key = keys.in_repository(self.build.repository, self.build.pool + record.name)
+        return self.scratch.head(key) is not None or self.downloads.head(pool_key) is not None
+
     def _text(self, artifact: Artifact, start: Callable[[int], bytes]) -> str:
         try:
             if _DEB.fullmatch(artifact.name):
                 return control_member.read_control(start, artifact.size)
             if _DSC.fullmatch(artifact.name):
                 return source_description.read(start, artifact)
-        except (control_member.InvalidDeb, source_description.InvalidDsc) as error:
+            if _RECORD.fullmatch(artifact.name):
+                return build_record.read(start, artifact)
+        except (control_member.InvalidDeb, source_description.InvalidDsc, InvalidRecord) as error:
             raise Unpublishable(f"{self.where}: {artifact.name}: {error}") from error
         return ""
+
+
+def _check_names(where: str, build: Build) -> None:
+    """Check the names of all files. Raises Unpublishable."""
+    for grammar, files, what in (
+        (_DEB, build.packages, "a Debian package's file name"),
+        (_SOURCE_FILE, build.sources, "the name of a source package's file"),
+        (_RECORD, build.records, "the name of a .buildinfo file"),
+    ):
+        for artifact in files.values():
+            if not grammar.fullmatch(artifact.name):
+                raise Unpublishable(f"{f'{where}: {artifact.name}'!r} is not {what}")
+
+
+def _described(where: str, record: _Seen, seen: Iterable[_Seen]) -> list[str]:
+    """The names of the .deb and .dsc files that a .buildinfo describes. Raises Unpublishable."""
+    known = {one.artifact.name: one.artifact for one in seen}
+    return build_record.find_described(f"{where}: {record.artifact.name}", record.text, known)
 
 
 def _package(where: str, seen: _Seen, build: Build) -> Stanza:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.workers.job import Artifact
 
 _CONTENT_TYPES = {
+    ".buildinfo": "text/plain; charset=utf-8",
     ".deb": "application/vnd.debian.binary-package",
     ".ddeb": "application/vnd.debian.binary-package",
     ".dsc": "text/plain; charset=utf-8",

@@ -43,7 +43,7 @@ def read(start: Callable[[int], bytes], dsc: Artifact) -> str:
     if hashlib.sha256(content).hexdigest() != dsc.sha256:
         raise InvalidDsc("it was changed while it was checked. Run it again")
     try:
-        text = _unsigned(content).decode().strip("\n")
+        text = strip_signature(content).decode().strip("\n")
         found = index.fields(text)
     except (UnicodeDecodeError, index.InvalidIndex) as error:
         raise InvalidDsc(f"its text: {error}") from error
@@ -62,8 +62,11 @@ def read(start: Callable[[int], bytes], dsc: Artifact) -> str:
     return "\n".join(lines)
 
 
-def _unsigned(content: bytes) -> bytes:
-    """The text without a signature around it, which only those know who sent it to Debian's archive."""
+def strip_signature(content: bytes) -> bytes:
+    """The text without a signature around it, which only those know who sent it to Debian's archive.
+
+    Raises InvalidDsc.
+    """
     if not content.startswith(b"-----BEGIN PGP SIGNED MESSAGE-----"):
         return content
     from debian import deb822

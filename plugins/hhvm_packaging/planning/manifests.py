@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 PACKAGE_SUFFIXES = (".deb", ".ddeb")
 """How the names of binary packages end. Ubuntu's automatic debug packages are .ddeb files."""
 
-_RECORDS = (".changes", ".buildinfo", "ccache.tar")
+RECORD_SUFFIX = ".buildinfo"
+"""How the names of the files end that say what a build was made with."""
+_RECORDS = (".changes", RECORD_SUFFIX, "ccache.tar")
 """What is left of a build for later: what dpkg-buildpackage writes, and the compiler cache."""
 _SOURCE_SUFFIXES = (".dsc", ".diff.gz", ".tar.gz", ".tar.bz2", ".tar.lzma", ".tar.xz", ".asc")
 
@@ -144,6 +146,15 @@ class PackageManifest(BaseModel):
         return tuple(artifact for artifact in self.artifacts if artifact.name in named)
 
     @property
+    def records(self) -> tuple[Artifact, ...]:
+        """The .buildinfo files, which are published beside the packages."""
+        return tuple(
+            artifact
+            for artifact in self.artifacts
+            if artifact.name.endswith(RECORD_SUFFIX) and artifact.name not in self.left_out
+        )
+
+    @property
     def not_published(self) -> dict[str, str]:
         """Why things that the build left are not published, by name, but for its own records.
 
@@ -166,6 +177,7 @@ class PackageManifest(BaseModel):
             {keys.output(self.directory, file.name): file for file in self.sources},
             settings.architectures,
             Allowed(distro.claims, tuple(settings.allowed_claims)),
+            {keys.output(self.directory, record.name): record for record in self.records},
         )
 
     def is_built(self, store: Store, release: Release) -> bool:

@@ -83,6 +83,10 @@ def _list_of_distro(
     pool = keys.pool(plan.release)
     for artifact in (*manifest.packages, *manifest.sources) if manifest else ():
         found[keys.in_repository(distro.repository, pool + artifact.name)] = artifact
+    for record in manifest.records if manifest else ():
+        key = keys.in_repository(distro.repository, pool + record.name)
+        if store.downloads.head(key):  # Those of earlier versions are not public.
+            found[key] = record
     return found
 
 

@@ -15,6 +15,7 @@ from hhvm_packaging.apt import difference
 from hhvm_packaging.apt.retention import History, unnamed
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
+from hhvm_packaging.planning.manifests import RECORD_SUFFIX
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import NIGHTLY_PACKAGE
 from hhvm_packaging.store import keys
@@ -171,8 +172,11 @@ class Pruning:
     def _packages(self, name: str, histories: Iterable[History], since: datetime) -> Iterator[Entry]:
         """The nightlies' files in a repository's pool that none of its suites names."""
         named = {key for history in histories if history.target.repository == name for key in history.files}
+        # No index names a .buildinfo: it stays with a package of the same name and version.
+        stems = {key.rpartition("_")[0] for key in named}
         for entry in unnamed(self.store.downloads, keys.nightly_pool(name), named, since):
-            if entry.key.rpartition("/")[2].startswith(NIGHTLY_PACKAGE):
+            stays = entry.key.endswith(RECORD_SUFFIX) and entry.key.rpartition("_")[0] in stems
+            if entry.key.rpartition("/")[2].startswith(NIGHTLY_PACKAGE) and not stays:
                 yield entry
 
     def _tarballs(self, histories: Iterable[History], since: datetime) -> Iterator[Entry]:
