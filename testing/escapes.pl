@@ -138,8 +138,9 @@ my %try = (
     },
     family => sub {
         my ($family, $type, $protocol) = @_;
-        # Streams and datagrams of IP and Unix are anybody's; netlink asks, and changes nothing.
-        return if $family == 16 || $family == 40 || ($family =~ /^(1|2|10)$/ && $type != 3);
+        # Sockets of Unix and those of IP that are not raw are anybody's; netlink asks, and changes nothing. A raw
+        # socket of Unix is one for datagrams, see unix_create in Linux.
+        return if $family =~ /^(1|16|40)$/ || ($family =~ /^(2|10)$/ && $type != 3);
         report('open', 'family', "$family $type $protocol") if socket(my $socket, $family, $type, $protocol);
     },
     call => sub {
