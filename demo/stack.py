@@ -187,6 +187,11 @@ class Stack:
         # SQLite has one writer at a time; how long others wait for it, in seconds. In the API server the one
         # that waits, with an entry for the audit log, may keep the one that it waits for from going on.
         patience = 3 if service == "api-server" else 60
+        own = {}
+        if service == "api-server":
+            # It looks up each login in its event loop. If a pool has no connection left then, nothing ends
+            # that would give one back. Its threads are the limit.
+            own["DATABASE__SQL_ALCHEMY_MAX_OVERFLOW"] = "-1"
         config = {
             "CORE__EXECUTOR": "LocalExecutor",
             # Each running task is a process; deferred ones, which are most of a build, are not.
@@ -228,6 +233,7 @@ class Stack:
             "WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             # A task outlives an API server that is killed and comes back, on two busy cores.
             "WORKERS__MAX_FAILED_HEARTBEATS": "30",
+            **own,
         }
         connections = {
             "HHVM_AWS": {

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -329,6 +330,14 @@ def test_a_command_follows_its_run_to_the_end(newcomer: Newcomer) -> None:
     for task in ("plan", *(f"make_binary_package {distro}" for distro in DISTROS), "build_report"):
         assert f"success      {task}\n" in done.stdout
     assert done.stdout.endswith(f"{BUILD}: success\n")
+
+
+def test_airflow_answers_more_at_once_than_a_pool_has_connections(newcomer: Newcomer) -> None:
+    def ask(_: int) -> int:
+        return newcomer.api.request("GET", "/dags/~/dagRuns/~/taskInstances", limit=100).status_code
+
+    with ThreadPoolExecutor(60) as at_once:
+        assert set(at_once.map(ask, range(120))) == {httpx.codes.OK}
 
 
 def test_services_listen_to_this_machine_alone_and_the_public_bucket_to_jobs(newcomer: Newcomer) -> None:
