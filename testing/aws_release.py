@@ -110,14 +110,12 @@ def _lose(end: Callable[[EC2, str], None]) -> Callable[[EC2, Random], None]:
         number, delay = random.randrange(6), random.uniform(0, 5)
 
         def wait_and_end() -> None:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
+            while not ec2.recovered.wait(0.2):
                 launched = [name for launch in ec2.launches for name in launch.instances]
                 if len(launched) > number:
-                    time.sleep(delay)
-                    end(ec2, launched[number])
+                    if not ec2.recovered.wait(delay):
+                        end(ec2, launched[number])
                     return
-                time.sleep(0.2)
 
         thread = threading.Thread(target=wait_and_end, daemon=True)
         thread.start()

@@ -125,6 +125,8 @@ class EC2:
         self.security_group_id = ""
         self.subnets: dict[str, str] = {}
         """The default subnet of each zone."""
+        self.recovered = threading.Event()
+        """Set by ``recover``, for faults that a test has ordered by a thread of its own."""
         self._host = host
         self._image = instance_image(host.engine)
         self._seconds_per_minute = seconds_per_minute
@@ -266,6 +268,7 @@ class EC2:
 
     def recover(self) -> None:
         """Forget all faults that were ordered and have not happened yet."""
+        self.recovered.set()
         self.gateway.faults.clear()
         self.gateway.call_faults.clear()
         self._dooms.clear()
