@@ -266,7 +266,7 @@ def deployed(ec2: EC2, root: Path) -> Generator[None]:
         "HHVM_PACKAGING_ARCHITECTURES": json.dumps(ARCHITECTURES),
         "HHVM_PACKAGING_PACKAGING_ROOT": str(root),
         "HHVM_PACKAGING_LOCK_DIRECTORY": str(root),
-        "HHVM_PACKAGING_POLL_INTERVAL": "2",
+        "HHVM_PACKAGING_POLL_INTERVAL": "5",
         "HHVM_PACKAGING_EC2__REGION": REGION,
         "HHVM_PACKAGING_EC2__IMAGE_PARAMETER": AMI_PARAMETER,
         "HHVM_PACKAGING_EC2__OTHER_IMAGES": json.dumps({"arm64": AMI_PARAMETER}),
@@ -275,7 +275,7 @@ def deployed(ec2: EC2, root: Path) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():
             patch.setenv(name, value)
-        # A trigger of six has polled enough every other second.
+        # A process with six triggers polls less often than one with one.
         patch.setattr(job_trigger, "_FIRST_MINUTE", 0)
         # Airflow has a process for each task, which reads botocore's models. Here one reads them for all.
         patch.setattr(JSONFileLoader, "load_file", cache(JSONFileLoader.load_file))
