@@ -186,7 +186,7 @@ def test_what_another_system_published_is_undone_without_its_source(bench: Bench
             plans.plan_publish(request, bench.store, bench.settings)
         plan = plans.plan_publish(request.model_copy(update={"action": UNDO}), bench.store, bench.settings)
         change = make_change(
-            plan, plan.distros[0], None, suite, suite.read(signer=signer), signer, bench.settings
+            plan, plan.distros[0], None, suite, suite.read(signer=signer), bench.store, signer, bench.settings
         )
         suite.carry_out(change, signer)
     assert [stanza.version for stanza in suite.read().packages["amd64"].stanzas] == ["0.9.0-1~bookworm"]

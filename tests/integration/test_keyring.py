@@ -7,24 +7,28 @@ import html
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import HttpUrl
 
 from demo import signing_key
-from hhvm_packaging.apt import deb_file
+from hhvm_packaging.apt import deb_file, undo
 from hhvm_packaging.apt.signing import Signer
-from hhvm_packaging.publishing import keyring, pages
+from hhvm_packaging.publishing import keyring, pages, suite_changes
 from hhvm_packaging.publishing.apt_source import KEYRING_FILE, SOURCES_FILE, AptSource
 from hhvm_packaging.release import KEYRING_PACKAGE
 from hhvm_packaging.store import keys
 from testing.apt_client import machine, website
 from testing.built import Bench, bench
+from testing.debs import Deb
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
+
+    from hhvm_packaging.apt.change import Change
+    from hhvm_packaging.planning.plans import PublishPlan
 
 __all__ = ["bench"]
 
@@ -73,6 +77,60 @@ def versions(bench: Bench, suite: str = "bookworm") -> list[str]:
 def publish(bench: Bench, now: datetime = TODAY) -> list[str]:
     """Publish the package. Returns the suites that it was added to, in words."""
     return [str(added.suite) for added in keyring.publish(bench.store, bench.signer, bench.settings, now=now)]
+
+
+def plan_new(bench: Bench, version: str, **build: Any) -> PublishPlan:
+    """What ``plan`` makes: suites that it opens begin with the package."""
+    return bench.build(version, **build).model_copy(update={"keyring": True})
+
+
+def change_of(bench: Bench, plan: PublishPlan) -> Change:
+    """What publishing the plan changes in the suite bookworm."""
+    distro, suite = plan.distros[0], bench.suite("bookworm")
+    new = suite_changes.read_incoming(plan, distro, bench.store, bench.settings)
+    current = suite.read(signer=bench.signer)
+    return suite_changes.make_change(
+        plan, distro, new, suite, current, bench.store, bench.signer, bench.settings
+    )
+
+
+def test_a_suite_has_it_from_its_first_publish_on(bench: Bench) -> None:
+    bench.update(plan_new(bench, "1.0.0"))
+    [version] = versions(bench)
+    assert version.endswith("+debian12")
+    assert versions(bench, "bookworm-1.0") == [version]
+    bench.update(plan_new(bench, "1.1.0"))
+    assert versions(bench, "bookworm-1.1") == [version]
+    assert [snapshot.added for snapshot in undo.read_history(bench.suite("bookworm-1.1"))] == [
+        ("hhvm 1.1.0-1~bookworm amd64", f"{KEYRING_PACKAGE} {version} all")
+    ]
+    assert publish(bench) == []
+
+
+def test_a_publish_that_opens_suites_can_be_run_again_and_lists_the_package(bench: Bench) -> None:
+    plan = plan_new(bench, "1.0.0")
+    bench.sign_source(plan)
+    bench.update(plan)
+    [version] = versions(bench)
+    file = f"debian/pool/main/h/{KEYRING_PACKAGE}/{KEYRING_PACKAGE}_{version}_all.deb"
+    assert file in bench.public()
+    assert file in pages.list_changed(plan, bench.store, bench.settings)
+    assert bench.expose(plan) == [distro.name for distro in plan.distros]
+
+
+def test_an_approval_need_not_cover_it_but_covers_a_builds_package_of_that_name(bench: Bench) -> None:
+    plan = plan_new(bench, "1.0.0")
+    assert {package for package, _, _ in change_of(bench, plan).own} == {KEYRING_PACKAGE}
+    bench.update(plan)
+    later = plan_new(bench, "1.0.1", more=lambda version: [Deb(version, KEYRING_PACKAGE)])
+    change = change_of(bench, later)
+    assert KEYRING_PACKAGE in {package for package, _, _ in change.added}
+    assert not change.own
+
+
+def test_a_plan_of_an_older_revision_goes_on_as_it_began(bench: Bench) -> None:
+    bench.update(bench.build("1.0.0"))
+    assert versions(bench) == []
 
 
 def test_every_suite_of_a_distribution_gets_it_and_keeps_what_it_has(bench: Bench) -> None:

@@ -57,7 +57,7 @@ def test_a_build_plan_of_an_older_revision_is_read() -> None:
 
 def test_a_publish_plan_of_an_older_revision_is_read() -> None:
     read = written_again(PublishPlan, OLD)
-    assert (read.pop("kept"), read.pop("current")) == ({}, [])
+    assert (read.pop("kept"), read.pop("current"), read.pop("keyring")) == ({}, [], False)
     assert read == {name: OLD[name] for name in read}
     assert set(OLD) - set(read) == {"not_before"}
 

@@ -38,6 +38,8 @@ class Change:
     """The earlier Release whose other files the suite gets again; None if it keeps those that it has."""
     version: str = ""
     """The version of HHVM that the new packages were built of; empty if each package's own says it."""
+    own: frozenset[Identity] = frozenset()
+    """Those of the new packages that the publisher has made itself, of no version of HHVM."""
 
     def __bool__(self) -> bool:
         """Whether anything changes."""

@@ -422,6 +422,8 @@ def ensure_change_released(change: Change, store: Store, settings: Settings) -> 
     """Return if what a change of a suite makes public may be public now. Raises Held; DamagedRecord."""
     versions: dict[str, dict[str, str]] = {}
     for identity, name, digest in change.added_files:
+        if identity in change.own:
+            continue
         version = change.version or undo.upstream(identity)
         versions.setdefault(version, {})[name] = digest
     for version, digests in versions.items():

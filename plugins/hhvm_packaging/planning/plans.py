@@ -152,6 +152,9 @@ class PublishPlan(ReleasePlan):
     kept: dict[str, str] = {}
     """Why other distributions that were asked for are not published, by name. That is no fault: their
     packages are built and kept in scratch."""
+    keyring: bool = False
+    """Whether a suite that it opens begins with the package of the signing keys, too. A plan of an older
+    revision goes on without: candidate and commit must be the same."""
 
 
 class CanaryPlan(Plan):
@@ -284,6 +287,7 @@ def plan_publish(request: Request, store: Store, settings: Settings, run_id: str
         dry_run=request.dry_run,
         hold_all=request.holds_all,
         kept=kept,
+        keyring=True,
     )
 
 

@@ -15,10 +15,11 @@ from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.publishing import suite_changes
+from hhvm_packaging.release import KEYRING_PACKAGE
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import DamagedObject
 from hhvm_packaging.store.concurrently import run_all
-from hhvm_packaging.workers.job import Input
+from hhvm_packaging.workers.job import Artifact, Input
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -65,6 +66,8 @@ class Candidate(BaseModel):
     """A description of all changes, for people."""
     downgrade: str = ""
     """The command for users who installed packages that the candidate withdraws; empty if there are none."""
+    others: dict[str, Artifact] = {}
+    """The files that it adds to the pool beside those of the build, by their public keys."""
     fault: str | None = None
     """Why no candidate could be made; None if one was."""
 
@@ -163,7 +166,9 @@ def _make(
     ]
     build = suite_changes.read_incoming(plan, distro, store, settings)
     changes = [
-        suite_changes.make_change(plan, distro, build, target, target.read(signer=signer), signer, settings)
+        suite_changes.make_change(
+            plan, distro, build, target, target.read(signer=signer), store, signer, settings
+        )
         for target in targets
     ]
     for target, change in zip(targets, changes, strict=True):
@@ -196,6 +201,11 @@ def _make(
             Input(key=keys.candidate_file(directory, name), name=name, sha256=sha256(content))
             for name, content in files.items()
         ),
+        others={
+            file.pool_key: file.artifact
+            for file in pool.values()
+            if file.artifact.name.startswith(f"{KEYRING_PACKAGE}_")
+        },
         difference="\n".join(differences),
         downgrade=next(filter(None, downgrades), ""),
     )

@@ -83,7 +83,7 @@ def _expose(
     new = suite_changes.read_incoming(plan, distro, store, settings)
     for name, expected in candidate.suites.items():
         target = target_suites.open_suite(store, distro, name, settings)
-        _expose_suite(plan, distro, new, target, expected, signer, settings)
+        _expose_suite(plan, distro, new, target, expected, store, signer, settings)
     if candidate.downgrade:
         log.warning(
             "HHVM %s, %s: tell users who installed what was withdrawn to run: %s",
@@ -99,6 +99,7 @@ def _expose_suite(
     new: Incoming | None,
     target: Suite,
     expected: ExpectedSuite,
+    store: Store,
     signer: Signer,
     settings: Settings,
 ) -> None:
@@ -106,7 +107,7 @@ def _expose_suite(
 
     with target.lock():
         current = target.read(signer=signer)
-        change = suite_changes.make_change(plan, distro, new, target, current, signer, settings)
+        change = suite_changes.make_change(plan, distro, new, target, current, store, signer, settings)
         if change.digests != expected.digests:
             raise Outdated(f"{where}: it was changed since `candidate`; clear `candidate` and what follows")
         target.carry_out(change, signer)

@@ -85,6 +85,32 @@ def publish(store: Store, signer: Signer, settings: Settings, *, now: datetime |
     return changed
 
 
+def read_for_new_suite(
+    suite: Suite, distro: Distro, store: Store, signer: Signer, settings: Settings
+) -> Incoming | None:
+    """The package for a suite that a publish opens, so that its users have it from the beginning.
+
+    None if the checkout does not have the distribution, or the package cannot be made: then
+    ``hhvm_publish_keyring`` says why.
+    """
+    shown = (one for one in front_page.list_distros(settings) if _is_same(one, distro))
+    if (named := next(shown, None)) is None:
+        return None
+    try:
+        others = target_suites.list_distro_suites(named, store, settings)
+        states = [other.read(signer=signer) for other in others]
+        deb = _choose(named, states, signer, settings, datetime.now(UTC))
+        return _read(suite, deb, store, settings)
+    except (PackagingError, index.InvalidIndex) as error:
+        log.warning("%s begins without %s: %s", suite, KEYRING_PACKAGE, error)
+        return None
+
+
+def _is_same(one: Distro, other: Distro) -> bool:
+    """Whether they are the same distribution, be it for different architectures."""
+    return (one.repository, one.distribution) == (other.repository, other.distribution) and one.is_first
+
+
 class KeyringDeb:
     """The package of one distribution, of one version."""
 
@@ -160,11 +186,16 @@ def _has(state: State, deb: KeyringDeb) -> bool:
     return any(stanza.sha256 == deb.artifact.sha256 for stanza in _stanzas(state))
 
 
-def _add(suite: Suite, deb: KeyringDeb, store: Store, signer: Signer, settings: Settings) -> None:
-    """Commit the package to the suite, also if an undo withdrew it: it has no fault of HHVM's."""
+def _read(suite: Suite, deb: KeyringDeb, store: Store, settings: Settings) -> Incoming:
+    """The package as a change of the suite takes it."""
     store.scratch.put(deb.key, deb.content, "application/vnd.debian.binary-package")
     build = Build(suite.repository, keys.keyring_pool(), {deb.key: deb.artifact}, {}, settings.architectures)
-    new = Incoming.read(str(suite), build, store.scratch, store.downloads, at_once=settings.requests_at_once)
+    return Incoming.read(str(suite), build, store.scratch, store.downloads, at_once=settings.requests_at_once)
+
+
+def _add(suite: Suite, deb: KeyringDeb, store: Store, signer: Signer, settings: Settings) -> None:
+    """Commit the package to the suite, also if an undo withdrew it: it has no fault of HHVM's."""
+    new = _read(suite, deb, store, settings)
     # Holds are of versions of HHVM.
     suite.permit = _permit
     with suite.lock():

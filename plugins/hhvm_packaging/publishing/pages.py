@@ -12,6 +12,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.publishing import front_page, listings
+from hhvm_packaging.publishing.candidates import Candidate
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.store.keys import PUBLIC_KEY
@@ -87,7 +88,8 @@ def _list_of_distro(
         key = keys.in_repository(distro.repository, pool + record.name)
         if store.downloads.head(key):  # Those of earlier versions are not public.
             found[key] = record
-    return found
+    candidate = Candidate.read(store, plan.release, distro.name)
+    return found | (candidate.others if candidate else {})
 
 
 def _list_of_suite(suite: Suite) -> dict[str, Content | None]:

@@ -12,7 +12,7 @@ from hhvm_packaging.apt.additions import add_packages
 from hhvm_packaging.apt.incoming import Incoming
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning.manifests import PackageManifest
-from hhvm_packaging.publishing import nightlies
+from hhvm_packaging.publishing import keyring, nightlies
 
 if TYPE_CHECKING:
     from hhvm_packaging.apt.change import Change
@@ -72,6 +72,7 @@ def make_change(
     new: Incoming | None,
     target: Suite,
     current: State,
+    store: Store,
     signer: Signer,
     settings: Settings,
 ) -> Change:
@@ -91,8 +92,15 @@ def make_change(
             f"HHVM {plan.version}, {distro.name}: was withdrawn from {target}: {taken}. "
             "To offer it again, trigger hhvm_publish_release with the action `release again`"
         )
+    # Whoever uses a suite gets the next keys by this package, from the suite's first day on.
+    opens = plan.keyring and not current.release
+    ours = keyring.read_for_new_suite(target, distro, store, signer, settings) if opens else None
+    if ours:
+        new = Incoming({**new.content, **ours.content})
     wanted = replace(
-        add_packages(current, new, settings.architectures, str(target), reinstate=again), version=plan.version
+        add_packages(current, new, settings.architectures, str(target), reinstate=again),
+        version=plan.version,
+        own=frozenset(ours.names.values()) if ours else frozenset(),
     )
     # An aged-out nightly must not come back for a day because an old run was resumed.
     first = nightlies.first_day(datetime.now(UTC), settings)
