@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pytest
 
 from demo.stack import SCRATCH, USER
 from hhvm_packaging.reporting import markdown
-from testing.newcomer import BUILD, PUBLISH, WRAPPER
+from testing.newcomer import BUILD, PUBLISH, ROOT, WRAPPER
 from testing.short_builds import BOOKWORM, MULTI, TRIXIE, Deployment, running
 from testing.sinks import WebServer, web_server
 from testing.unhurried import DEADLINE
@@ -106,6 +107,40 @@ def test_people_are_told_once_of_each_release(deployment: Deployment, posts: Web
     for versions, text in released():
         assert f"Debian 12 (bookworm): {versions[0]}-1~bookworm" in text
         assert deployment.stack.public_url in text
+
+
+def test_commands_say_what_is_there_what_is_public_and_which_workers_exist(deployment: Deployment) -> None:
+    stack = deployment.stack
+    login = {"URL": stack.ui_url, "USER": USER, "PASSWORD": stack.secrets.password}
+    environment = stack.person_environment() | {f"AIRFLOW_API_{name}": value for name, value in login.items()}
+
+    def command(*arguments: str) -> tuple[int, Any]:
+        """The exit status, and the JSON that it prints."""
+        done = subprocess.run(
+            [ROOT / "bin/hhvm-packaging", *arguments, "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout, done.stderr
+        return done.returncode, json.loads(done.stdout)
+
+    status, found = command("source", "1.1.0")
+    assert (status, found["public_tarball"]["there"], found["public_signature"]["there"]) == (0, True, True)
+    status, found = command("build-status", "1.1.0")
+    assert (status, found["succeeded"]) == (1, ["source", "source_gpg", BOOKWORM])
+    assert found["failed"][TRIXIE].endswith("/debian/pool/main/h/hhvm/hhvm_1.1.0-1~trixie_amd64.deb")
+
+    deployment.tag("1.1.3")
+    deployment.keep_building("1.1.3")
+    deployment.start(BUILD, "listed", version="1.1.3", distros=[BOOKWORM])
+    deployment.until(lambda: deployment.building("1.1.3"))
+    status, [worker] = command("instances", "1.1.3")
+    assert (status, worker["kind"], worker["state"]) == (0, "container", "running")
+    assert command("end-instances", worker["id"], "--dry-run") == (0, {"ended": []})
+    deployment.finish("1.1.3")
+    assert deployment.ended(BUILD, "listed") == "success"
 
 
 def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployment: Deployment) -> None:
