@@ -141,6 +141,10 @@ bench-orchestration: $(READY) gnupg ## Compare the waits of a release with the s
 bench-failures: $(READY) gnupg ## Measure what a fault of each service of docker-compose.yaml costs
 	@$(BIN)/python -m benchmarks.failures
 
+.PHONY: bench-build
+bench-build: $(READY) gnupg ## Measure builds: nothing cached, dependencies, a warm compiler cache, one file changed
+	@$(BIN)/python -m benchmarks.build
+
 .PHONY: bench-scale
 bench-scale: $(READY) gnupg ## Compare executors with 10, 100 and 500 mapped jobs
 	@$(BIN)/python -m benchmarks.scale

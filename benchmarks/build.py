@@ -1,0 +1,203 @@
+"""How long a build takes with nothing cached, with its dependencies cached, and with a warm compiler cache.
+
+Two sources: the miniature, and a C++ library of Debian's archive that compiles for minutes. Each is built by
+jobs/make-binary-package in the job image, as a Docker worker builds it, up to the packages: the gates are not
+part of it. What it showed is in docs/build-benchmark.md.
+
+python -m benchmarks.build [miniature] [larger]
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.stack import MINIATURE
+from hhvm_packaging.orchestration import connections
+from hhvm_packaging.workers.job import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[1]
+DISTRO, IMAGE = "debian-12-bookworm", "debian:bookworm"
+SOCKET = "/var/run/docker.sock"
+LARGER = "capnproto"
+VERSION = "1.0.0"
+AIMS = {"miniature": 5, "larger": 10}
+"""How many times as fast as with nothing cached a second release is to be."""
+TIME_LIMIT = 4 * 60 * 60
+PACKAGES = (".deb", ".dsc", ".tar.xz")
+
+FETCH = """
+set -eu
+cd /etc/apt/sources.list.d
+sed 's/^Types: deb$/Types: deb-src/' debian.sources >source.sources
+apt-get -o Acquire::Retries=5 update -q
+apt-get -o Acquire::Retries=5 install -q --yes --no-install-recommends dpkg-dev
+cd /out
+apt-get -o APT::Sandbox::User=root source --download-only "$1"
+dpkg-source --skip-patches --extract ./*.dsc tree
+chmod -R a+rwX .
+"""
+
+
+@dataclass
+class Source:
+    """A source with its packaging, and a change of one file of it."""
+
+    name: str
+    tree: Path
+    """The unpacked source, without debian/."""
+    debian: Path | None
+    """In place of HHVM's own packaging."""
+    change: Callable[[Path], None]
+    profiles: str = ""
+
+    def pack(self, directory: Path) -> Path:
+        """The source tarball, with the same bytes for the same files."""
+        tarball = directory / f"hhvm-{VERSION}.tar.gz"
+        options = ["--sort=name", "--mtime=@1500000000", "--owner=0", "--group=0", "--numeric-owner"]
+        transform = f"--transform=s,^[.],hhvm-{VERSION},"
+        packed = ["tar", "--create", *options, transform, "--directory", str(self.tree), "."]
+        content = subprocess.run(packed, stdout=subprocess.PIPE, check=True).stdout
+        tarball.write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
+        return tarball
+
+
+@dataclass
+class Run:
+    """One build."""
+
+    seconds: float
+    digests: dict[str, str]
+    facts: dict[str, object]
+    cache: bytes = field(repr=False, default=b"")
+
+    @property
+    def hits(self) -> str:
+        """How many objects the compiler cache had, in words; empty without one."""
+        facts = Facts.model_validate(self.facts)
+        if facts.cached is None or facts.compiled is None:
+            return ""
+        return f"{facts.cached} of {facts.cached + facts.compiled} objects cached"
+
+
+def build(source: Source, *, days: int, cache: bytes | None = None, keep: bool = False) -> Run:
+    """Build a source. ``days``: how old an image with dependencies may be; ``keep``: use a compiler cache."""
+    with tempfile.TemporaryDirectory(prefix="hhvm-bench-") as directory:
+        work = Path(directory)
+        for name in ("bin", "jobs", "distros"):
+            shutil.copytree(ROOT / name, work / "packaging" / name, symlinks=True)
+        if source.debian:
+            shutil.rmtree(work / f"packaging/distros/{DISTRO}/debian")
+            shutil.copytree(source.debian, work / f"packaging/distros/{DISTRO}/debian", symlinks=True)
+        (work / "in").mkdir()
+        tarball = source.pack(work / "in")
+        if cache is not None:
+            (work / "in/ccache.tar").write_bytes(cache)
+        environment = {
+            "VERSION": VERSION,
+            "DISTRO": DISTRO,
+            "SOURCE_SHA256": hashlib.sha256(tarball.read_bytes()).hexdigest(),
+            "DEB_BUILD_PROFILES": source.profiles,
+            **({"CCACHE_SIZE": "4096"} if keep or cache is not None else {}),
+        }
+        job = {"script": "make-binary-package", "environment": environment, "time_limit": TIME_LIMIT}
+        (work / "job.json").write_text(json.dumps(job))
+        options = [f"--volume={SOCKET}:{SOCKET}", f"--volume={work}:{work}"]
+        options.append(f"--env=HHVM_DEPENDENCIES_DAYS={days}")
+        job_image, runner = connections.docker_worker().job_image(), f"{work}/packaging/jobs/run"
+        begin = time.monotonic()
+        command = ["docker", "run", "--rm", "--init", *options, job_image, runner, str(work)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        seconds = time.monotonic() - begin
+        if done.returncode:
+            raise SystemExit((work / "log.txt").read_text()[-10_000:])
+        out = sorted((work / "out").iterdir())
+        return Run(
+            seconds,
+            {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in out if p.name.endswith(PACKAGES)},
+            json.loads((work / "result.json").read_bytes())["facts"],
+            next((path.read_bytes() for path in out if path.name == "ccache.tar"), b""),
+        )
+
+
+def miniature(directory: Path) -> Source:
+    """The miniature of HHVM. Its changed file is one of its own, as a release's bug fix is."""
+    subprocess.run([ROOT / "demo/make-git-repositories", directory / "git", VERSION], check=True)
+    environment = {"VERSION": VERSION, "SOURCE_REPOSITORY": str(directory / "git/hhvm-staging.git")}
+    environment |= {"OUT": str(directory)}
+    subprocess.run([ROOT / "bin/make-source-tarball"], env={**os.environ, **environment}, check=True)
+    subprocess.run(["tar", "-xzf", directory / f"hhvm-{VERSION}.tar.gz", "-C", directory], check=True)
+    tree = directory / f"hhvm-{VERSION}"
+    return Source("miniature", tree, None, _touch("hphp/runtime/settings.cpp"), MINIATURE)
+
+
+def larger(directory: Path) -> Source:
+    """A library of Debian's archive, as its maintainers package it; only its source package is hhvm."""
+    out = directory / "fetched"
+    out.mkdir()
+    mounts = [f"--volume={out}:/out", IMAGE]
+    subprocess.run(["docker", "run", "--rm", *mounts, "sh", "-c", FETCH, "sh", LARGER], check=True)
+    tree, debian = out / "tree", directory / "debian"
+    shutil.move(tree / "debian", debian)
+    control = debian / "control"
+    control.write_text(control.read_text().replace(f"Source: {LARGER}\n", "Source: hhvm\n", 1))
+    # Whether its tests pass is not what is measured.
+    with (debian / "rules").open("a") as rules:
+        rules.write("\noverride_dh_auto_test:\n")
+    return Source("larger", tree, debian, _touch("c++/src/kj/string.c++"))
+
+
+def _touch(path: str) -> Callable[[Path], None]:
+    """A change of one file of a tree, which gives another object."""
+
+    def change(tree: Path) -> None:
+        with (tree / path).open("a") as file:
+            file.write('\nextern "C" int hhvm_benchmark() { return 1; }\n')
+
+    return change
+
+
+def measure(make: Callable[[Path], Source]) -> bool:
+    """Build a source in each way, and print the times. Returns whether what must be the same is the same."""
+    with tempfile.TemporaryDirectory(prefix="hhvm-bench-") as directory:
+        source = make(Path(directory))
+        build(source, days=7)  # It makes the image, and fills the caches of the machine.
+        runs = {
+            "nothing cached": build(source, days=0),
+            "dependencies cached": build(source, days=7),
+        }
+        cold = build(source, days=7, keep=True)
+        runs["and a compiler cache that is empty"] = cold
+        runs["and one that is warm"] = build(source, days=7, cache=cold.cache)
+        same = {json.dumps(run.digests, sort_keys=True) for run in runs.values()}
+        source.change(source.tree)
+        runs["the same, one file changed"] = build(source, days=7, cache=cold.cache)
+    first = runs["nothing cached"].seconds
+    print(f"\n{source.name}")
+    for name, run in runs.items():
+        print(f"{name:<36}{run.seconds:>8.1f} s{first / run.seconds:>8.1f} x  {run.hits}")
+    times = first / runs["the same, one file changed"].seconds
+    print(f"RATIO {source.name}: a second release {times:.1f} times as fast; the aim is {AIMS[source.name]}")
+    print(
+        f"packages: {'the same bytes, whatever is cached' if len(same) == 1 else 'OTHER BYTES'}", flush=True
+    )
+    return len(same) == 1
+
+
+if __name__ == "__main__":
+    known = {"miniature": miniature, "larger": larger}
+    found = {name: measure(known[name]) for name in sys.argv[1:] or known}
+    sys.exit(not all(found.values()))
