@@ -322,7 +322,7 @@ def deployment(job_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment: Deployment) -> None:
-    run = deployment.run("echo begun; for _ in {1..10}; do date +now:%s; sleep 1; done; echo ended")
+    run = deployment.run("echo begun; for _ in {1..30}; do date +now:%s; sleep 1; done; echo ended")
     instance = run.waits()
     links = deployment.api.call("GET", f"{run.path}/taskInstances/job/links")["extra_links"]
     assert f"instanceId={instance}" in links["Instance"]
@@ -332,6 +332,7 @@ def test_a_job_that_succeeds_shows_its_log_and_links_to_its_instance(deployment:
         if said := re.findall(r"now:(\d+)", run.task_log()):
             behind.append(time.time() - int(said[-1]))
         time.sleep(0.5)
+    assert behind, "nothing of the log was shown while the job ran"
     print(f"\nLOG of a job that says something each second: at most {max(behind):.0f} s behind")
     assert run.ended() == "success"
     deployment.nothing_is_left("job succeeds", time.monotonic())
