@@ -1,4 +1,4 @@
-"""The first twenty sequences of tests/e2e/test_run_model.py with Celery."""
+"""Up to twenty sequences of tests/e2e/test_run_model.py with Celery."""
 
 from __future__ import annotations
 
