@@ -76,7 +76,8 @@ class Engine:
 
 
 def container(name: str, **more: Any) -> dict[str, Any]:
-    return {"Id": f"id-of-{name}", "Names": [f"/{name}"], "Labels": {**GOOD, "hhvm.job": name}, **more}
+    labels = {**GOOD, "hhvm.job": name}
+    return {"Id": f"id-of-{name}", "Names": [f"/{name}"], "Labels": labels, "State": "running", **more}
 
 
 def worker(root: Path, *containers: dict[str, Any]) -> tuple[DockerWorker, Engine]:
