@@ -97,7 +97,7 @@ def change_of(bench: Bench, plan: PublishPlan) -> Change:
 def test_a_suite_has_it_from_its_first_publish_on(bench: Bench) -> None:
     bench.update(plan_new(bench, "1.0.0"))
     [version] = versions(bench)
-    assert version.endswith("+debian12")
+    assert version.endswith("+debian12.bookworm")
     assert versions(bench, "bookworm-1.0") == [version]
     bench.update(plan_new(bench, "1.1.0"))
     assert versions(bench, "bookworm-1.1") == [version]
@@ -136,9 +136,9 @@ def test_a_plan_of_an_older_revision_goes_on_as_it_began(bench: Bench) -> None:
 def test_every_suite_of_a_distribution_gets_it_and_keeps_what_it_has(bench: Bench) -> None:
     bench.update(bench.build("1.0.0"))
     assert publish(bench) == ["debian bookworm", "debian bookworm-1.0", "debian trixie", "debian trixie-1.0"]
-    assert versions(bench) == versions(bench, "bookworm-1.0") == ["20261129+debian12"]
-    assert versions(bench, "trixie") == ["20261129+debian13"]
-    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "20261129+debian12"]
+    assert versions(bench) == versions(bench, "bookworm-1.0") == ["20261129+debian12.bookworm"]
+    assert versions(bench, "trixie") == ["20261129+debian13.trixie"]
+    assert bench.offered("bookworm") == ["1.0.0-1~bookworm", "20261129+debian12.bookworm"]
 
 
 def test_it_is_published_again_only_when_its_content_changes(bench: Bench, old: Key, new: Key) -> None:
@@ -148,7 +148,7 @@ def test_it_is_published_again_only_when_its_content_changes(bench: Bench, old: 
         assert publish(bench, TODAY + timedelta(days=100)) == []
     with signing_with(bench, old.private, new.public):
         assert len(publish(bench)) == 4
-        assert versions(bench) == ["20261129+debian12", "20261129.1+debian12"]
+        assert versions(bench) == ["20261129+debian12.bookworm", "20261129.1+debian12.bookworm"]
         assert publish(bench) == []
 
 
@@ -157,7 +157,7 @@ def test_a_suite_that_comes_later_gets_the_version_that_the_others_have(bench: B
     publish(bench)
     bench.update(bench.build("1.1.0"))
     assert publish(bench, TODAY + timedelta(days=1)) == ["debian bookworm-1.1", "debian trixie-1.1"]
-    assert versions(bench, "bookworm-1.1") == ["20261129+debian12"]
+    assert versions(bench, "bookworm-1.1") == ["20261129+debian12.bookworm"]
 
 
 def test_an_undo_does_not_keep_it_away(bench: Bench) -> None:
@@ -170,9 +170,9 @@ def test_an_undo_does_not_keep_it_away(bench: Bench) -> None:
     bench.update(undo)
     assert versions(bench) == []
     publish(bench)
-    assert versions(bench) == ["20261129+debian12"]
+    assert versions(bench) == ["20261129+debian12.bookworm"]
     bench.update(bench.build("1.0.2"))
-    assert versions(bench) == ["20261129+debian12"]
+    assert versions(bench) == ["20261129+debian12.bookworm"]
 
 
 def test_dpkg_reads_it_and_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:

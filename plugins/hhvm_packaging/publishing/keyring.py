@@ -166,8 +166,9 @@ def _choose(
             return deb
     system, number, *_ = distro.name.split("-")
     for again in range(1000):
-        # A version of three numbers could be taken for one of HHVM.
-        version = f"{now:%Y%m%d}{f'.{again}' if again else ''}+{system}{number}"
+        # A version of three numbers could be taken for one of HHVM. The number is for upgrades of the
+        # distribution; the codename because two distributions may have the same number, and one pool.
+        version = f"{now:%Y%m%d}{f'.{again}' if again else ''}+{system}{number}.{distro.distribution}"
         if not newest or Version(version) > Version(newest):
             return KeyringDeb(distro, version, public_keys, source)
     raise NotPublished(f"{distro.name}: {KEYRING_PACKAGE} {newest} is published, which is of the future")
