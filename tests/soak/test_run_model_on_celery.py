@@ -1,4 +1,4 @@
-"""Up to twenty sequences of tests/e2e/test_run_model.py with Celery."""
+"""Up to twenty sequences of tests/soak/test_run_model.py with Celery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The random sequences of tests/e2e/test_run_model.py."""
+"""The random sequences of tests/soak/test_run_model.py."""
 
 from __future__ import annotations
 
