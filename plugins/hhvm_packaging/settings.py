@@ -289,7 +289,8 @@ class Gates(_Part):
 
     def action(self, gate: str) -> GateAction:
         """What is done about what the ``gate`` finds."""
-        found: GateAction = self.model_dump().get(gate.replace("-", "_"), "fail")
+        name = gate.replace("-", "_")
+        found: GateAction = "fail" if name == "size_percent" else self.model_dump().get(name, "fail")
         return found
 
     @property

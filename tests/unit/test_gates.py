@@ -36,8 +36,9 @@ def test_what_passes_or_was_skipped_stays_so_whatever_the_setting_says(verdict: 
     assert gates.judge([gate], Gates(service="fail")) == (gate,)
 
 
-def test_that_packages_install_is_no_choice() -> None:
-    gate = Gate(name="install", verdict="failed", words=("hhvm does not install",))
+@pytest.mark.parametrize("name", ["install", "upgrade", "of-another-revision", "size-percent"])
+def test_a_gate_that_no_setting_is_about_stops_the_packages(name: str) -> None:
+    gate = Gate(name=name, verdict="failed", words=("hhvm does not install",))
     assert gates.judge([gate], Gates()) == (gate,)
 
 

@@ -1,6 +1,6 @@
 """What becomes of what the quality gates found in the packages of a build.
 
-The job looks, and says all that it found: see jobs/gates.py. Here the settings decide what that means.
+The job looks, and says all that it found: see jobs/notes.py. Here the settings decide what that means.
 """
 
 from __future__ import annotations
