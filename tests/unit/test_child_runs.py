@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.server
 import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -25,7 +24,7 @@ from airflow.triggers.base import TaskSuccessEvent
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunTrigger, PublishOperator
 from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.run import child_run_id
-from testing.serving import serving
+from testing.serving import serving_json
 from testing.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -290,20 +289,10 @@ def test_a_child_with_other_parameters_is_waited_for_before_the_next_begins(
 def airflow_with(*run_ids: str) -> Generator[str]:
     """The URL of an Airflow whose API says that these runs of every DAG are under way."""
 
-    class Api(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self._answer({"access_token": "a-token"})
+    def answer(method: str, _: str, __: Any) -> tuple[object, int]:
+        if method == "POST":
+            return {"access_token": "a-token"}, 200
+        return {"dag_runs": [{"dag_run_id": run_id, "state": "running"} for run_id in run_ids]}, 200
 
-        def do_GET(self) -> None:
-            self._answer({"dag_runs": [{"dag_run_id": run_id, "state": "running"} for run_id in run_ids]})
-
-        def _answer(self, content: object) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(content).encode())
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-    with serving(server):
-        yield f"http://127.0.0.1:{server.server_port}"
+    with serving_json(answer) as url:
+        yield url

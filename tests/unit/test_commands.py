@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import http.server
 import json
 import re
 import subprocess
@@ -23,7 +22,7 @@ from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.run import CHILDREN, WRAPPERS, child_run_prefix
 from hhvm_packaging.settings import settings
 from hhvm_packaging.workers.worker import Found
-from testing.serving import serving
+from testing.serving import serving_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,36 +85,14 @@ class Airflow:
         return {"task_instances": self.tasks.get(run_id, [])}
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    airflow: Airflow
-
-    def do_GET(self) -> None:
-        size = int(self.headers.get("Content-Length", 0))
-        body = json.loads(self.rfile.read(size)) if size else None
-        found = self.airflow.answer(self.command, unquote(urlsplit(self.path).path), body)
-        content = json.dumps(found).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_POST(self) -> None:
-        self.do_GET()
-
-    def do_PATCH(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *_: Any) -> None:
-        """Log nothing."""
-
-
 @pytest.fixture
 def airflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Airflow]:
     airflow = Airflow()
-    handler = type("TheHandler", (Handler,), {"airflow": airflow})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    with serving(server):
-        airflow.url = f"http://127.0.0.1:{server.server_port}"
+
+    def answer(method: str, path: str, sent: Any) -> tuple[object, int]:
+        return airflow.answer(method, unquote(urlsplit(path).path), sent), 200
+
+    with serving_json(answer) as airflow.url:
         monkeypatch.setenv("AIRFLOW_API_URL", airflow.url)
         monkeypatch.setenv("AIRFLOW_API_USER", "alice")
         monkeypatch.setenv("AIRFLOW_API_PASSWORD", "secret")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import http.server
 import json
 import traceback
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from hhvm_packaging.orchestration import noting, task_context
 from hhvm_packaging.planning.request import Request
 from hhvm_packaging.reporting import markdown
 from hhvm_packaging.runs.run import FAILURE_REASON
-from testing.serving import serving
+from testing.serving import serving_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -55,32 +54,19 @@ class Airflow:
     @contextlib.contextmanager
     def running(self) -> Generator[dict[str, Any]]:
         """Serve it. Yields the context of a task that runs now."""
-        airflow = self
 
-        class Api(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self._answer({"access_token": "a-token"})
+        def answer(method: str, _: str, sent: Any) -> tuple[object, int]:
+            if method == "POST":
+                return {"access_token": "a-token"}, 200
+            if method == "GET":
+                return {"dag_run_id": "a-run", "state": "running", "note": self.note}, 200
+            assert list(sent) == ["note"]
+            if self.refuses:
+                return {}, 403
+            self.note = sent["note"]
+            return {}, 200
 
-            def do_GET(self) -> None:
-                self._answer({"dag_run_id": "a-run", "state": "running", "note": airflow.note})
-
-            def do_PATCH(self) -> None:
-                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                assert list(sent) == ["note"]
-                if not airflow.refuses:
-                    airflow.note = sent["note"]
-                self._answer({}, 403 if airflow.refuses else 200)
-
-            def _answer(self, content: object, status: int = 200) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(content).encode())
-
-            def log_message(self, *_: object) -> None: ...
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-        with serving(server):
-            url = f"http://127.0.0.1:{server.server_port}"
+        with serving_json(answer) as url:
             self._monkeypatch.setenv(
                 "AIRFLOW_CONN_HHVM_AIRFLOW_API", json.dumps({"conn_type": "generic", "host": url})
             )

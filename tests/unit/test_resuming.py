@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import resuming
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.runs.api import ApiError
-from testing.serving import serving
+from testing.serving import serving_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -61,35 +60,20 @@ class Airflow:
 
     @contextlib.contextmanager
     def _api(self) -> Generator[str]:
-        airflow = self
 
-        class Api(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if self.path == "/auth/token":
-                    self._answer({"access_token": "a-token"}, 200)
-                else:
-                    airflow.cleared += sent["task_ids"]
-                    self._answer({}, airflow.status)
+        def answer(method: str, path: str, sent: Any) -> tuple[object, int]:
+            if path == "/auth/token":
+                return {"access_token": "a-token"}, 200
+            if method == "POST":
+                self.cleared += sent["task_ids"]
+                return {}, self.status
+            wanted = ("skipped", "upstream_failed")
+            assert all(f"state={state}" in path for state in wanted)
+            found = [task(name, state) for name, state in self.states.items() if state in wanted and state]
+            return {"task_instances": found}, 200
 
-            def do_GET(self) -> None:
-                wanted = ("skipped", "upstream_failed")
-                assert all(f"state={state}" in self.path for state in wanted)
-                found = [
-                    task(name, state) for name, state in airflow.states.items() if state in wanted and state
-                ]
-                self._answer({"task_instances": found}, 200)
-
-            def _answer(self, content: object, status: int) -> None:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(content).encode())
-
-            def log_message(self, *_: object) -> None: ...
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
-        with serving(server):
-            yield f"http://127.0.0.1:{server.server_port}"
+        with serving_json(answer) as url:
+            yield url
 
 
 def task(name: str, state: str) -> dict[str, Any]:
