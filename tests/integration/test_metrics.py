@@ -124,6 +124,8 @@ def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         def count_runs(self, *_: str) -> int:
             return 1
 
+        def run(self, *_: str) -> None: ...
+
     class Worker:
         def find(self) -> Iterator[Found]:
             yield Found("a-job", "container", "c0ffee", {})
@@ -138,7 +140,9 @@ def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(connections, "worker", Worker)
     monkeypatch.setattr(task_context, "read_run", lambda _: Run("", "a_dag", "a-run"))
     context = {
-        "ti": SimpleNamespace(xcom_push=lambda **_: None),
+        "dag": SimpleNamespace(dag_id="a_dag"),
+        "run_id": "a-run",
+        "ti": SimpleNamespace(xcom_push=lambda **_: None, xcom_pull=lambda **_: None),
         "outlet_events": {announcing.PUBLISHED: SimpleNamespace(add=lambda *_, **__: None)},
     }
     found: dict[str, Any] = {}

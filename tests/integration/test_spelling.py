@@ -76,7 +76,7 @@ def test_a_wrapper_plans_the_release_in_the_spelling_of_its_tag(
     dag = bag.dags[wrapper]
     time = datetime(2026, 11, 24, tzinfo=UTC)
     run = SimpleNamespace(dag_id=wrapper, run_id="spelled", conf=asked, run_after=time, logical_date=time)
-    context = {"dag": dag, "dag_run": run, "params": dag.params.dump() | asked}
+    context = {"dag": dag, "dag_run": run, "run_id": run.run_id, "params": dag.params.dump() | asked}
     plan: Any = dag.get_task(WrapperTask.PLAN)
     monkeypatch.setattr(connections, "store", lambda: bench.store)
     monkeypatch.setitem(
