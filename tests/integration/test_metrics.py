@@ -111,30 +111,35 @@ def start_sending() -> None:
     )
 
 
+class Api:
+    """An Airflow with one run of each DAG, which has no note."""
+
+    def __enter__(self) -> Api:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def count_runs(self, *_: str) -> int:
+        return 1
+
+    def run(self, *_: str) -> None: ...
+
+
+class Worker:
+    """One whose job nobody waits for."""
+
+    def find(self) -> Iterator[Found]:
+        yield Found("a-job", "container", "c0ffee", {})
+
+    def end(self, found: Found) -> None: ...
+
+    def tidy(self) -> Iterator[str]:
+        return iter(())
+
+
 @pytest.fixture
 def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The functions of the tasks, by their ids, in a deployment whose store is the bench's."""
-
-    class Api:
-        def __enter__(self) -> Api:
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-
-        def count_runs(self, *_: str) -> int:
-            return 1
-
-        def run(self, *_: str) -> None: ...
-
-    class Worker:
-        def find(self) -> Iterator[Found]:
-            yield Found("a-job", "container", "c0ffee", {})
-
-        def end(self, found: Found) -> None: ...
-
-        def tidy(self) -> Iterator[str]:
-            return iter(())
-
     monkeypatch.setattr(connections, "store", lambda: bench.store)
     monkeypatch.setattr(connections, "airflow_api", Api)
     monkeypatch.setattr(connections, "worker", Worker)
