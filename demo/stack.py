@@ -201,6 +201,10 @@ class Stack:
             "CORE__LOAD_EXAMPLES": "False",
             "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL": "5",
+            # Seconds, on processors that builds keep busy. What is cut off is an import error, or a callback
+            # that is lost.
+            "CORE__DAGBAG_IMPORT_TIMEOUT": "120",
+            "DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
             "CORE__FERNET_KEY": self.secrets.fernet_key,

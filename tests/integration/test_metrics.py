@@ -141,7 +141,7 @@ class Worker:
 def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The functions of the tasks, by their ids, in a deployment whose store is the bench's."""
     monkeypatch.setattr(connections, "store", lambda: bench.store)
-    monkeypatch.setattr(connections, "airflow_api", Api)
+    monkeypatch.setattr(connections, "airflow_api", lambda **_: Api())
     monkeypatch.setattr(connections, "worker", Worker)
     monkeypatch.setattr(task_context, "read_run", lambda _: Run("", "a_dag", "a-run"))
     context = {

@@ -31,6 +31,8 @@ class Airflow:
 
     note: str | None = None
     refuses = False
+    busy = 0
+    """How many requests it does not answer yet."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -58,6 +60,9 @@ class Airflow:
         def answer(method: str, _: str, sent: Any) -> tuple[object, int]:
             if method == "POST":
                 return {"access_token": "a-token"}, 200
+            if self.busy:
+                self.busy -= 1
+                return {"detail": "database is locked"}, 500
             if method == "GET":
                 return {"dag_run_id": "a-run", "state": "running", "note": self.note}, 200
             assert list(sent) == ["note"]
@@ -132,6 +137,13 @@ def test_a_run_that_ends_without_a_report_says_which_tasks_failed_and_why(airflo
         "- hhvm_build run x failed",
         "- FAILED HHVM 1.0.1, debian-13-trixie: why",
     ]
+
+
+def test_a_note_is_tried_again_while_airflow_is_busy(airflow: Airflow) -> None:
+    airflow.busy = 2
+    with airflow.running():
+        report("HHVM 1.0.0: all is built")
+    assert airflow.said == ["HHVM 1.0.0: all is built"]
 
 
 def test_a_note_that_airflow_does_not_take_fails_nothing(airflow: Airflow) -> None:

@@ -173,12 +173,14 @@ def _cannot_launch(_: dict[str, Any]) -> str:
     raise AssertionError("only a task launches instances")
 
 
-def airflow_api() -> AirflowApi:
-    """A client of Airflow's API, by the connection that the settings name."""
+def airflow_api(*, patience: float = 0) -> AirflowApi:
+    """A client of Airflow's API, by the connection that the settings name; ``patience`` is AirflowApi's."""
     from hhvm_packaging.runs.api import AirflowApi
 
     connection = _find(settings().api_conn_id)
-    return AirflowApi(str(connection.host), str(connection.login), str(connection.password))
+    return AirflowApi(
+        str(connection.host), str(connection.login), str(connection.password), patience=patience
+    )
 
 
 def api_url() -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
+_PATIENCE = 60
+"""Seconds for which a note is tried again: nothing else writes it later if Airflow was busy."""
+
 
 def note_state(requests: Sequence[Request], state: str, context: Mapping[str, Any]) -> None:
     """Note what the task's run does now for the requests, such as ``building``."""
@@ -64,7 +67,7 @@ def _put(ours: str, context: Mapping[str, Any]) -> None:
     """Put our paragraph into the run's note. An error is only logged: no release fails for a note."""
     dag_id, run_id = context["dag"].dag_id, context["run_id"]
     try:
-        with connections.airflow_api() as api:
+        with connections.airflow_api(patience=_PATIENCE) as api:
             if run := api.run(dag_id, run_id):
                 note = run_notes.put(run.note, ours)
                 if note != run.note:
