@@ -23,7 +23,7 @@ BIN := .venv/bin
 READY := .venv/ready
 # Most tests wait: for containers, for apt, for Airflow. The end-to-end files take longest. Each of them has a
 # process from the beginning; the other files go to whichever process is free.
-TEST_BESIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/attacks tests/unit tests/dags
+TESTS := --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/attacks tests/unit tests/dags
 SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell=' -- ':!*.py'
 
 .PHONY: help
@@ -63,8 +63,12 @@ compose-clean: $(READY) ## Stop it and forget its data
 	@$(BIN)/python -m demo --compose clean
 
 .PHONY: test
-test: lint gnupg promtool ## Run all the tests, lint first
-	$(BIN)/pytest $(TEST_BESIDE)
+test: lint gnupg promtool ## Run lint and the tests, but for those marked as slow
+	$(BIN)/pytest -m "not slow" $(TESTS)
+
+.PHONY: test-all
+test-all: test ## Run lint and all tests, the slow ones and those of docker-compose.yaml after the others
+	$(BIN)/pytest -m slow $(TESTS)
 	$(BIN)/pytest tests/deployment/test_compose.py
 
 .PHONY: test-deployment

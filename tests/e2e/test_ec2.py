@@ -347,6 +347,7 @@ def test_a_job_fails(deployment: Deployment) -> None:
     assert run.task.try_number == 1
 
 
+@pytest.mark.slow
 def test_a_job_hangs_past_its_limit(deployment: Deployment) -> None:
     run = deployment.run(ENDLESS, dag="short_job")
     assert run.ended() == "failed"
@@ -355,6 +356,7 @@ def test_a_job_hangs_past_its_limit(deployment: Deployment) -> None:
     assert len(run.instances()) == 1
 
 
+@pytest.mark.slow
 def test_an_instance_hangs_past_its_jobs_limit(deployment: Deployment) -> None:
     run = deployment.run(ENDLESS, dag="short_job")
     deployment.until(lambda: run.instances() and deployment.ec2.state(run.instances()[-1]) == "running")
@@ -372,6 +374,7 @@ def test_a_task_is_marked_failed_while_it_waits(deployment: Deployment) -> None:
     deployment.nothing_is_left("task marked failed", since, by="on_kill")
 
 
+@pytest.mark.slow
 def test_a_run_is_marked_failed_while_its_task_waits(deployment: Deployment) -> None:
     run = deployment.run(ENDLESS)
     run.waits()
@@ -395,6 +398,7 @@ def _is_deferred(run: Run) -> bool:
     return bool(run.task.state == "deferred")
 
 
+@pytest.mark.slow
 def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> None:
     ways = {"task marked failed": Run.mark_failed, "run marked failed": Run.fail, "task cleared": Run.clear}
     first = {}
@@ -418,6 +422,7 @@ def test_it_happens_in_the_very_second_of_deferring(deployment: Deployment) -> N
 
 
 @pytest.mark.parametrize("service", ["triggerer", "scheduler"])
+@pytest.mark.slow
 def test_a_service_is_killed_while_a_job_runs(deployment: Deployment, service: str) -> None:
     run = deployment.run("echo begun; sleep 5")
     run.waits()
@@ -436,6 +441,7 @@ def test_a_task_is_killed_between_the_launch_and_waiting(deployment: Deployment)
     assert len(run.instances()) == 1
 
 
+@pytest.mark.slow
 def test_the_launch_answers_with_an_error_after_launching(deployment: Deployment) -> None:
     # As often as the client asks in one try of the task.
     deployment.ec2.lose_launches("InternalError", times=CLIENTS["retries"]["total_max_attempts"])
@@ -507,6 +513,7 @@ def test_bin_check_deployment_sees_airflows_pools_and_connections(deployment: De
     )
 
 
+@pytest.mark.slow
 def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment) -> None:
     outcome = room.run(deployment.api, deployment.ec2, room=2, limit=DEADLINE)
     deployment.api.ensure_pool("workers", ROOM, include_deferred=True)
@@ -518,6 +525,7 @@ def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment
 
 
 # Not first: while the first tests run, the demo's own test builds packages beside them.
+@pytest.mark.slow
 def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
     run = Run(deployment, "hhvm_build", f"whole-{deployment.own}")
     deployment.api.trigger(run.dag, run.name, {"version": "1.0.0", "distros": [DISTRO]})
@@ -542,6 +550,7 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
     deployment.nothing_is_left("a whole build", time.monotonic())
 
 
+@pytest.mark.slow
 def test_airflow_is_stopped_altogether_and_the_reaper_runs_later(deployment: Deployment) -> None:
     run = deployment.run(ENDLESS)
     instance = run.waits()

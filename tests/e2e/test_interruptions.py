@@ -79,6 +79,7 @@ def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
     deployment.finish("1.11.0")
 
 
+@pytest.mark.slow
 def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment: Deployment) -> None:
     versions = {
         way: f"1.6.{number}" for number, way in enumerate(("task", "failed", "whole", "child", "others"))
@@ -118,6 +119,7 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
     assert deployment.built(versions["others"], FORKY) == ["built"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks_are_cleared(
     deployment: Deployment,
 ) -> None:
@@ -140,6 +142,7 @@ def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks
     assert deployment.is_public(version)
 
 
+@pytest.mark.slow
 def test_a_run_whose_publish_somebody_marked_successful_is_red_and_says_what_to_clear(
     deployment: Deployment,
 ) -> None:
@@ -201,6 +204,7 @@ def _triggerer_log(deployment: Deployment) -> str:
     return "".join(path.read_text() for path in [*logs, deployment.stack.log_directory / "triggerer.log"])
 
 
+@pytest.mark.slow
 def test_triggering_a_version_again_after_airflows_database_is_lost_builds_only_what_is_missing(
     deployment: Deployment,
 ) -> None:

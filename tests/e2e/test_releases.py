@@ -143,6 +143,7 @@ def test_commands_say_what_is_there_what_is_public_and_which_workers_exist(deplo
     assert deployment.ended(BUILD, "listed") == "success"
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployment: Deployment) -> None:
     deployment.tag("1.2.0", "1.2.1")
     deployment.break_build(BOOKWORM, "1.2.1")
@@ -162,6 +163,7 @@ def test_a_version_that_fails_holds_the_others_where_that_was_asked_for(deployme
     deployment.mend_build(BOOKWORM)
 
 
+@pytest.mark.slow
 def test_what_is_built_and_not_published_is_built_again_only_by_force(deployment: Deployment) -> None:
     deployment.tag("1.9.0")
     for run, force, built in (("first", False, 1), ("again", False, 1), ("forced", True, 2)):
@@ -215,6 +217,7 @@ def test_nothing_is_public_of_a_release_that_waits_for_a_person_and_a_time(deplo
     deployment.api.fail_run(WRAPPER, "later")
 
 
+@pytest.mark.slow
 def test_two_runs_that_want_the_same_versions_at_the_same_moment_do_not_harm_each_other(
     deployment: Deployment,
 ) -> None:

@@ -29,7 +29,7 @@ from testing.unhurried import DEADLINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.timeout(DEADLINE)
+pytestmark = [pytest.mark.timeout(DEADLINE), pytest.mark.slow]
 
 SUITES = ("bookworm", "trixie")
 OLD, NEW = "0.9.0", "1.0.0"

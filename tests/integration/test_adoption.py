@@ -146,7 +146,7 @@ class Repository:
         self.write("InRelease", self.signer.clearsign(text))
 
 
-@pytest.fixture(params=["reprepro", "aptly", "aptly-by-hash"])
+@pytest.fixture(params=["reprepro", "aptly", pytest.param("aptly-by-hash", marks=pytest.mark.slow)])
 def repository(
     request: pytest.FixtureRequest,
     made: Path,

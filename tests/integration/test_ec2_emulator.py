@@ -462,6 +462,7 @@ def test_nothing_is_left_when_it_ends(base_images: None) -> None:
         assert subprocess.run(command, check=True, capture_output=True).stdout == b""
 
 
+@pytest.mark.slow
 def test_fifty_trivial_instances_pass(ec2: EC2) -> None:
     client = ec2.client("ec2")
     names = [launch(ec2, "shutdown -h now", client=client) for _ in range(50)]

@@ -130,6 +130,7 @@ def test_a_lost_worker_is_tried_again(bench: Bench) -> None:
         bench.worker.collect(bench.name, FIRST, job, bench.store)
 
 
+@pytest.mark.slow
 def test_what_was_too_small_is_tried_once_more_on_a_bigger_machine_with_twice_the_disk(bench: Bench) -> None:
     job = bench.job('touch "$HHVM_OOM_MARK"; exit 1')  # As if a container of it ran out of memory.
     bench.start(job)
@@ -189,6 +190,7 @@ def test_an_instance_that_ec2_lists_late_is_neither_lost_nor_launched_again(benc
     assert bench.worker.adopt(bench.name, job, bench.store) == FIRST
 
 
+@pytest.mark.slow
 def test_of_a_log_each_byte_is_uploaded_once_while_its_job_runs(bench: Bench) -> None:
     job = bench.job("for each in 1 2 3; do echo $each; sleep 8; done; exec sleep 600")
     bench.start(job)
@@ -228,6 +230,7 @@ def test_where_there_is_no_room_at_all_the_job_is_tried_again_later(
         bench.start(bench.job("true"))
 
 
+@pytest.mark.slow
 def test_every_launch_ends_with_its_power(bench: Bench) -> None:
     bench.start(bench.job("true"))
     [launch] = bench.ec2.launches

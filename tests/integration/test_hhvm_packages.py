@@ -122,7 +122,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "out"
 
 
-@pytest.fixture(scope="module", params=DISTROS)
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.slow)])
 def built(
     request: pytest.FixtureRequest, base_images: None, sources: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Built]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 DISTROS = {"bookworm": "debian-12-bookworm", "trixie": "debian-13-trixie"}
+each_suite = pytest.mark.parametrize("suite", [pytest.param("bookworm", marks=pytest.mark.slow), "trixie"])
 REFUSALS = {
     "prepare": "cannot find out what users have",
     "fresh": "the fresh installation of what was built failed",
@@ -234,7 +235,7 @@ def bench(
 # What installs
 
 
-@pytest.mark.parametrize("suite", DISTROS)
+@each_suite
 def test_a_first_release_is_installed_fresh_with_what_it_depends_on_and_has_nothing_to_upgrade_from(
     bench: Bench, suite: str
 ) -> None:
@@ -247,7 +248,7 @@ def test_a_first_release_is_installed_fresh_with_what_it_depends_on_and_has_noth
     assert f"\n{where}, upgrade: nothing to upgrade from: debian {suite} is not published yet\n" in log
 
 
-@pytest.mark.parametrize("suite", DISTROS)
+@each_suite
 def test_the_highest_of_the_lower_published_versions_is_upgraded(bench: Bench, suite: str) -> None:
     bench.publish(*map(Build, ("1.0.9", "1.0.11", "1.0.8")), suite=suite)
     log = bench.build(Build("1.0.10"), suite)
@@ -258,6 +259,7 @@ def test_the_highest_of_the_lower_published_versions_is_upgraded(bench: Bench, s
     assert f"\n{where}: 1.0.10-1~{suite} installs and runs\n" in log
 
 
+@pytest.mark.slow
 def test_a_release_by_date_says_its_version_by_the_same_numbers(bench: Bench) -> None:
     bench.publish(Build("26.9.28"))
     log = bench.build(Build("26.09.29", says="echo HipHop VM 26.9.29"))
@@ -272,6 +274,7 @@ def test_where_only_higher_versions_are_published_there_is_nothing_to_upgrade_fr
     assert "nothing to upgrade from: debian bookworm has no hhvm lower than 1.0.1-1~bookworm" in log
 
 
+@pytest.mark.slow
 def test_a_nightly_is_upgraded_too_and_may_call_itself_what_it_likes(bench: Bench) -> None:
     bench.publish(Build("1.0.0"), Build("2026.11.21", package="hhvm-nightly"))
     log = bench.build(Build("2026.11.22", package="hhvm-nightly", says="echo 1.1.0-dev"))
@@ -279,6 +282,7 @@ def test_a_nightly_is_upgraded_too_and_may_call_itself_what_it_likes(bench: Benc
     assert "upgrade from 2026.11.21-1~bookworm: 2026.11.22-1~bookworm installs and runs" in log
 
 
+@pytest.mark.slow
 def test_a_published_version_that_nobody_can_install_does_not_stand_in_the_way(bench: Bench) -> None:
     bench.publish(Build("1.0.0", fields="Depends: no-such-package\n"))
     log = bench.build(Build("1.0.1"))
@@ -286,6 +290,7 @@ def test_a_published_version_that_nobody_can_install_does_not_stand_in_the_way(b
     assert "nothing to upgrade from: apt refuses to install what is published" in log
 
 
+@pytest.mark.slow
 def test_a_published_version_that_fails_to_install_can_be_repaired(bench: Bench) -> None:
     bench.publish(Build("1.0.0", scripts={"postinst": "exit 1"}))
     log = bench.build(Build("1.0.1"))
@@ -323,6 +328,7 @@ def test_a_build_without_a_package_that_users_have_is_refused_if_apt_would_keep_
     bench.assert_refused("upgrade", "back for users who have", "the build has no hhvm-dbg any more")
 
 
+@pytest.mark.slow
 def test_a_package_that_the_build_replaces_by_its_own_word_is_no_obstacle(bench: Bench) -> None:
     bench.publish(Build("1.0.0", more={"hhvm-dbg": SAME}))
     log = bench.build(Build("1.0.1", fields="Breaks: hhvm-dbg (<< 1.0.1)\nReplaces: hhvm-dbg\n"))
@@ -331,6 +337,7 @@ def test_a_package_that_the_build_replaces_by_its_own_word_is_no_obstacle(bench:
     assert "until they run apt-get dist-upgrade: the build replaces a package" in log
 
 
+@pytest.mark.slow
 def test_packages_that_exclude_each_other_are_each_installable(bench: Bench) -> None:
     log = bench.build(Build("1.0.1", more={"hhvm-other": "Conflicts: hhvm-dev\n"}))
     bench.assert_built(3)

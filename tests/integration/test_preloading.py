@@ -28,6 +28,7 @@ CONNECTION = {"AIRFLOW_CONN_HHVM_AWS": "aws://key:secret@/?region_name=us-west-2
 
 
 @pytest.mark.parametrize("then", [READ_DAGS, "connections.store()", "connections.docker_worker()"])
+@pytest.mark.slow
 def test_a_task_that_is_forked_afterwards_imports_nothing_more_for(then: str, docker_engine: None) -> None:
     assert printed(SCRIPT.format(then=then)) == "[]"
 

@@ -317,9 +317,9 @@ def count_writes(stage: Stage, operation: Operation = PUBLISH, *, mutant: str = 
 @pytest.mark.parametrize(
     ("operation", "conditional"),
     [
-        (PUBLISH, False),
+        pytest.param(PUBLISH, False, marks=pytest.mark.slow),
         (FIRST_PUBLISH, True),
-        (UNDO, False),
+        pytest.param(UNDO, False, marks=pytest.mark.slow),
         (REINSTATE, True),
         (SIGN_AGAIN, False),
         (AGE_OUT, True),

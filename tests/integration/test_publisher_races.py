@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
     from testing.publisher import PublisherProcess
 
-RACES = 100
-SUITES = [f"race-{number:02}" for number in range(RACES // 2)]
+SUITES = [f"race-{number:02}" for number in range(50)]
 """Two publishers race to each suite twice: at its first commit, and at a later one."""
+how_many = pytest.mark.parametrize(
+    "suites", [pytest.param(SUITES[:10], id="20"), pytest.param(SUITES, id="100", marks=pytest.mark.slow)]
+)
 BUCKET = "races"
 
 
@@ -119,13 +121,18 @@ def assert_signed(bucket: Bucket, suite: str, public_key: str) -> None:
     signing.verify(text, bucket.get(f"{directory}Release.gpg") or b"", public_key.encode())
 
 
+@how_many
 def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_run_again(
-    conditional: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    conditional: str,
+    key: tuple[str, str],
+    tmp_path: Path,
+    suites: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bucket = Bucket(s3_server.client(conditional), BUCKET)
     conflicts = 0
     with racing(conditional, key[0], (tmp_path / "one", tmp_path / "other")) as racers:
-        for suite in SUITES:
+        for suite in suites:
             won, lost = set[str](), list[Deb]()
             for race in range(2):
                 debs = packages(suite, race)
@@ -149,7 +156,9 @@ def test_whoever_loses_a_race_has_overwritten_nothing_and_publishes_on_top_when_
             assert_signed(bucket, suite, key[1])
     assert conflicts
     with capsys.disabled():
-        print(f"\n{RACES} races on conditional writes, {conflicts} of which one lost; no package was")
+        print(
+            f"\n{2 * len(suites)} races on conditional writes, {conflicts} of which one lost; no package was"
+        )
 
 
 def names(debs: list[Deb]) -> list[list[str]]:
@@ -157,12 +166,17 @@ def names(debs: list[Deb]) -> list[list[str]]:
     return [[f"{deb.package} {deb.version} {deb.architecture}"] for deb in debs]
 
 
+@how_many
 def test_on_one_machine_a_lock_lets_one_publish_after_the_other_whatever_the_store(
-    embedded: str, key: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    embedded: str,
+    key: tuple[str, str],
+    tmp_path: Path,
+    suites: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     bucket = Bucket(s3_server.client(embedded), BUCKET)
     with racing(embedded, key[0], (tmp_path / "locks", tmp_path / "locks")) as racers:
-        for suite in SUITES:
+        for suite in suites:
             wanted = set[str]()
             for race in range(2):
                 debs = packages(suite, race)
@@ -171,7 +185,7 @@ def test_on_one_machine_a_lock_lets_one_publish_after_the_other_whatever_the_sto
                 assert versions(bucket, suite) == wanted
             assert_signed(bucket, suite, key[1])
     with capsys.disabled():
-        print(f"\n{RACES} races under a lock; no package was lost")
+        print(f"\n{2 * len(suites)} races under a lock; no package was lost")
 
 
 def test_who_finds_a_first_publish_half_done_publishes_on_top_of_it(

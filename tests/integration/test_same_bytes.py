@@ -97,7 +97,7 @@ class Builds:
         return out
 
 
-@pytest.fixture(scope="module", params=DISTROS)
+@pytest.fixture(scope="module", params=[pytest.param(DISTROS[0], marks=pytest.mark.slow), DISTROS[1]])
 def builds(
     request: pytest.FixtureRequest, job_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Builds:
