@@ -219,9 +219,10 @@ class Stack:
             "API__SECRET_KEY": self.secrets.api_secret_key,
             "API_AUTH__JWT_SECRET": self.secrets.jwt_secret,
             "LOGGING__COLORED_CONSOLE_LOG": "False",
-            # Files are listed often, but only those that changed are executed again soon.
+            # Files are listed often, but only those that changed are executed again soon. For the rest see
+            # deploy/compose/airflow.cfg.
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             # A process that was killed is noticed, and what it did taken over, in less than a minute.
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "45",

@@ -180,6 +180,7 @@ def test_a_login_that_has_expired_is_repeated(stack: Stack, api: AirflowApi) -> 
         assert other.state(DAG, "expired") == "queued"
 
 
+@pytest.mark.slow
 def test_an_api_server_that_restarts_is_waited_for_if_there_is_patience(
     stack: Stack, api: AirflowApi
 ) -> None:
@@ -323,6 +324,7 @@ def waiting(stack: Stack, api: AirflowApi, version: str) -> Generator[tuple[subp
 
 
 @pytest.mark.parametrize(("state", "status"), [("success", 0), ("failed", 1)])
+@pytest.mark.slow
 def test_a_command_that_waits_ends_as_its_run_does_also_if_airflow_was_away(
     stack: Stack, api: AirflowApi, state: str, status: int
 ) -> None:

@@ -178,6 +178,7 @@ def built(base_images: None, tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.mark.parametrize(("kind", "version"), VERSIONS.items())
+@pytest.mark.slow
 def test_each_kind_has_its_own_packages(built: Built, kind: str, version: str) -> None:
     for package in (kind, f"{kind}-dev", f"{kind}-dbg"):
         assert built.field(package, "Version") == f"{version}-4~bookworm"

@@ -181,7 +181,9 @@ def test_containers_share_the_instances_own_directories_at_the_same_path(ec2: EC
 
 
 @pytest.mark.parametrize(("behaviour", "end"), [("terminate", "terminated"), ("stop", "stopped")])
-@pytest.mark.parametrize("command", ["shutdown -h now", "systemctl poweroff"])
+@pytest.mark.parametrize(
+    "command", ["shutdown -h now", pytest.param("systemctl poweroff", marks=pytest.mark.slow)]
+)
 def test_shutting_down_means_what_the_launch_said(ec2: EC2, command: str, behaviour: str, end: str) -> None:
     instance = launch(ec2, f"{DOCKER_RUN}; {command}", shutdown=behaviour)
     ec2.wait(instance, "terminated", "stopped")

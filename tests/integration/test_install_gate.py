@@ -396,12 +396,14 @@ def test_what_cannot_be_upgraded_to_is_not_built(bench: Bench) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_repository_that_does_not_answer_is_an_error(bench: Bench) -> None:
     bench.website.server_close()
     bench.build(Build("1.0.1"))
     bench.assert_refused("prepare", "onnect", "1.0.1, debian-12-bookworm: cannot tell what is published")
 
 
+@pytest.mark.slow
 def test_a_repository_that_reports_an_error_is_an_error(bench: Bench) -> None:
     bench.website.broken = True
     bench.build(Build("1.0.1"))

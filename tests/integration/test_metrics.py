@@ -216,6 +216,7 @@ def test_a_canary_that_could_not_check_gives_no_verdict(bench: Bench) -> None:
     assert not list(bench.store.scratch.keys("metrics/"))
 
 
+@pytest.mark.slow
 def test_every_metric_of_airflow_that_is_used_is_sent_by_airflow(tmp_path: Path) -> None:
     """A scheduler, a triggerer and a DAG processor, until each metric has come."""
     with listening() as statsd:
