@@ -23,7 +23,10 @@ BIN := .venv/bin
 READY := .venv/ready
 # Most tests wait: for containers, for apt, for Airflow. Two live Airflows at a time keep two cores busy, and a third
 # one takes more from them than it gives. Other tests do well with three processes.
-RELEASES := --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/e2e tests/attacks
+# The longest files begin first, and the attacks fill the gaps.
+LONGEST := tests/e2e/test_releases.py tests/e2e/test_demo.py
+RELEASES := --numprocesses 2 --dist loadfile --no-loadscope-reorder $(LONGEST) tests/attacks \
+  $(filter-out $(LONGEST),$(wildcard tests/e2e/test_*.py))
 PARTS := --numprocesses 3 --dist loadfile --no-loadscope-reorder tests/integration tests/unit tests/dags
 SHELL_FILES = git grep --untracked -lzE '^\#!/(usr/bin/env |bin/)(ba)?sh|^\# shellcheck shell=' -- ':!*.py'
 
