@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(DEADLINE)
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
     deployment: Deployment,
 ) -> None:
