@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import multiprocessing
 import os
 import signal
@@ -112,6 +113,15 @@ class TestEnvironment:
         before = stack.environment("scheduler").get(name)
         monkeypatch.setenv(name, "foreign")
         assert stack.environment("scheduler").get(name) == before
+
+    def test_a_callback_that_waits_for_the_next_parse_of_its_file_comes_within_a_minute(
+        self, stack: Stack
+    ) -> None:
+        interval = stack.airflow_environment()["AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL"]
+        assert int(interval) <= 60
+        compose = configparser.RawConfigParser()
+        compose.read(REPOSITORY / "deploy/compose/airflow.cfg")
+        assert compose.getint("dag_processor", "min_file_process_interval") <= 60
 
     def test_has_no_path_or_port_of_another_demo(self, stack: Stack, near: Path) -> None:
         other = Stack(near / "other", preferred_ports=ANY)
