@@ -68,13 +68,13 @@ compose-clean: $(READY) ## Stop it and forget its data
 
 .PHONY: test
 test: lint gnupg promtool ## Run lint and the tests, but for those marked as slow
-	$(BIN)/pytest -m "not slow" $(PARTS)
 	$(BIN)/pytest -m "not slow" $(RELEASES)
+	$(BIN)/pytest -m "not slow" $(PARTS)
 
 .PHONY: test-all
 test-all: test ## Run lint and all tests, the slow ones and those of docker-compose.yaml after the others
-	$(BIN)/pytest -m slow $(PARTS)
 	$(BIN)/pytest -m slow $(RELEASES)
+	$(BIN)/pytest -m slow $(PARTS)
 	$(BIN)/pytest tests/deployment/test_compose.py
 
 .PHONY: test-deployment
