@@ -448,8 +448,7 @@ class Settings(BaseSettings):
     """How many days an image with a distribution's build dependencies is used on a Docker engine. Then it is
     made again, with the packages that the distribution has by then. 0: each build installs them itself."""
     ccache_size: Annotated[int, Field(ge=0)] = 4096
-    """In MiB: how large a distribution's compiler cache may become, on Docker workers. 0: builds compile
-    everything."""
+    """In MiB: how large a distribution's compiler cache may become. 0: builds compile everything."""
     ccache_days: Annotated[int, Field(gt=0)] = 30
     """How old the build may be whose compiler cache is used."""
     gates: Gates = Gates()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-import pytest
-
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.building import compiler_cache
 from hhvm_packaging.planning.manifests import PackageManifest
@@ -19,6 +17,8 @@ __all__ = ["bench"]
 
 if TYPE_CHECKING:
     from typing import Any
+
+    import pytest
 
     from testing.built import Bench
 
@@ -97,9 +97,26 @@ def test_a_cache_that_is_too_old_is_ignored_and_the_log_says_why(
     assert "of 1.0.0-1~bookworm is ignored: it is 30 days old, and ccache_days is 30" in caplog.text
 
 
-@pytest.mark.parametrize("settings", [{"ccache_size": 0}, {"workers": "ec2"}])
-def test_a_cache_can_be_switched_off_and_an_instance_never_gets_one(
-    bench: Bench, settings: dict[str, Any]
-) -> None:
+def test_a_cache_can_be_switched_off(bench: Bench) -> None:
     publish(bench, "1.0.0")
-    assert choose(bench, **settings) is None
+    assert choose(bench, ccache_size=0) is None
+
+
+def test_an_instance_gets_a_copy_from_where_only_caches_that_users_packages_had_are(bench: Bench) -> None:
+    made = publish(bench, "1.0.0")
+    chosen = choose(bench, workers="ec2")
+    assert chosen
+    assert chosen.key == keys.compiler_cache(BOOKWORM, chosen.sha256) != made
+    assert sha256(bench.store.scratch.get(chosen.key) or b"") == chosen.sha256
+    # The next build needs no other copy.
+    bench.store.scratch.delete(made)
+    assert choose(bench, workers="ec2") == chosen
+
+
+def test_a_cache_that_is_gone_is_ignored_and_the_log_says_so(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = publish(bench, "1.0.0")
+    bench.store.scratch.delete(key)
+    assert choose(bench, workers="ec2") is None
+    assert f"there is no compiler cache: s3://{bench.store.scratch.name}/{key} is gone" in caplog.text

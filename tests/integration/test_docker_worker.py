@@ -373,17 +373,3 @@ def test_images_with_build_dependencies_stay_where_only_another_deployment_uses_
     settings = bench.worker.settings.model_copy(update={"dependencies_image_days": 0})
     assert list(DockerWorker(bench.worker.engine, settings).tidy()) == []
     bench.worker.engine.remove_image(image)
-
-
-@pytest.mark.parametrize("stored", [b"poisoned", None])
-def test_a_cache_that_was_changed_or_is_gone_is_left_out_and_the_job_is_told_why(
-    bench: Bench, stored: bytes | None
-) -> None:
-    key = f"1.0.0/debian-12-bookworm/{ATTEMPT}/ccache.tar"
-    if stored is not None:
-        bench.store.scratch.put(key, stored)
-    cache = Input(key=key, name="ccache.tar", sha256=EMPTY_SHA256)
-    job = bench.job('ls "$IN"; cat "$IN/ccache.tar.refused"; ! cat "$IN/ccache.tar"')
-    bench.run(job.model_copy(update={"cache": cache}))
-    assert bench.worker.result(bench.name).exit_status == 0  # type: ignore[union-attr]
-    assert f"s3://{bench.store.scratch.name}/{key}" in bench.worker.log_file(bench.name).read_text()

@@ -166,6 +166,9 @@ def run_jobs(ec2: EC2, bench: Bench, root: Path) -> None:
     )
     for job in jobs(bench, root):
         worker.start(f"hhvm-test-{job.script}", ATTEMPT, job, {"hhvm.test": "yes"}, bench.store)
+    # Those below may have ended by themselves before anybody ends them.
+    worker.start("hhvm-test-ended", ATTEMPT, jobs(bench, root)[0], {"hhvm.test": "yes"}, bench.store)
+    worker.remove("hhvm-test-ended")
     for job in jobs(bench, root):
         name = f"hhvm-test-{job.script}"
         until(lambda name=name, job=job: worker.phase(name, job, ATTEMPT) != "running", 300)  # type: ignore[misc]
@@ -189,12 +192,15 @@ def jobs(bench: Bench, root: Path) -> list[Job]:
     for key in (tarball, candidate):
         bench.store.scratch.put(key, b"input")
         inputs[key] = (Input(key=key, name="input", sha256=sha256(b"input")),)
+    cache = keys.compiler_cache("debian-12-bookworm", sha256(b"input"))
+    bench.store.scratch.copy_from(bench.store.scratch, tarball, cache, content_type="application/x-tar")
+    begins_with = Input(key=cache, name="cache", sha256=sha256(b"input"))
     sha = packaging_files.upload(bench.store, root)
     common: dict[str, Any] = {"version": "1.0.0", "packaging": sha, "environment": {}, "time_limit": 600}
     build = f"1.0.0/debian-12-bookworm/{ATTEMPT}/"
     return [
         Job(script="packs", outputs="", needs_keys=True, **common),
-        Job(script="builds", inputs=inputs[tarball], outputs=build, **common),
+        Job(script="builds", inputs=inputs[tarball], cache=begins_with, outputs=build, **common),
         Job(script="looks", inputs=inputs[candidate], **common),
         Job(script="pushes", needs_keys=True, pushes=True, **common),
     ]
@@ -242,7 +248,10 @@ def test_a_worker_reaches_neither_the_signing_key_nor_other_machines(kind: JobKi
 
 OWN = {
     "source": [Demand("ssm:GetParametersByPath", f"{PARAMETERS}{READ_KEYS}")],
-    "build": [Demand("s3:GetObject", f"{ARN}hhvm-scratch/hhvm-1.0.0.tar.gz")],
+    "build": [
+        Demand("s3:GetObject", f"{ARN}hhvm-scratch/hhvm-1.0.0.tar.gz"),
+        Demand("s3:GetObject", f"{ARN}hhvm-scratch/ccache/debian-12-bookworm/0.tar"),
+    ],
     "look": [Demand("s3:GetObject", f"{ARN}hhvm-scratch/candidate/1.0.0/debian-12-bookworm/1/InRelease")],
     "push": [Demand("ssm:GetParametersByPath", f"{PARAMETERS}{PUSH_KEYS}")],
 }

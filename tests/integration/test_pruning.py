@@ -488,6 +488,7 @@ GOES = {
     Scratch.JOB_FILE: keys.job_file("1.0.0", "a-job", ATTEMPT, keys.LOG),
     Scratch.LAUNCHED: keys.launched("1.0.0", "a-job", ATTEMPT, "i-0123456789abcdef0"),
     Scratch.WORKER_FILE: keys.worker_file("1.0.0", "a-job", ATTEMPT, "AROA1:i-0", "out/hhvm.deb"),
+    Scratch.COMPILER_CACHE: keys.compiler_cache(BOOKWORM, "0" * 64),
 }
 STAYS = {
     Scratch.LAST_PUBLISH: keys.last_publish("release"),

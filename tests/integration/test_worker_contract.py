@@ -58,12 +58,17 @@ SCRIPTS = {
         SOURCE_DATE_EPOCH=0 dpkg-deb --root-owner-group --build /tmp/hhvm hhvm_1.0.0-1_all.deb
         echo "and to stderr" >&2
         """,
+    "ignores-a-changed-cache": 'cd "$IN"; grep -H "" ccache.tar*',
+    "ignores-a-lost-cache": 'cd "$IN"; grep -H "" ccache.tar*',
     "fails-unseen": "exit 3",
     "fails": "seq --format='line %.0f' 40; exit 3",
     "stays-too-long": "exec sleep 600",
     "stays": "echo begun; exec sleep 600",
 }
 LIMITS = {"stays-too-long": 1}
+CACHE = b"objects"
+STORED_CACHES = {"makes-all": CACHE, "ignores-a-changed-cache": b"poisoned", "ignores-a-lost-cache": None}
+"""What is stored where the job's cache should be."""
 
 
 @dataclass
@@ -164,6 +169,12 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
         store.scratch.put(key, content)
         inputs.append(Input(key=key, name=name, sha256=sha256(content)))
     sha = packaging_files.upload(store, settings.packaging_root)
+    caches = {}
+    for script, stored in STORED_CACHES.items():
+        key = keys.compiler_cache(script, sha256(CACHE))
+        if stored is not None:
+            store.scratch.put(key, stored)
+        caches[script] = Input(key=key, name="ccache.tar", sha256=sha256(CACHE))
     return {
         script: Job(
             version="1.0.0",
@@ -172,6 +183,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
             packaging=sha,
             environment=VALUES,
             inputs=tuple(inputs),
+            cache=caches.get(script),
             outputs=f"1.0.0/debian-12-bookworm/{ATTEMPT}/",
             time_limit=LIMITS.get(script, 600),
         )
@@ -193,7 +205,19 @@ def test_values_arrive_exactly(worker: Deployment) -> None:
 def test_inputs_are_there_under_their_names(worker: Deployment) -> None:
     worker.collect("makes-all")
     lines = worker.artifacts("makes-all")["inputs"].decode().splitlines()
-    assert sorted(lines) == sorted(f"{sha256(content)}  ./{name}" for name, content in INPUTS.items())
+    files = {**INPUTS, "ccache.tar": CACHE}
+    assert sorted(lines) == sorted(f"{sha256(content)}  ./{name}" for name, content in files.items())
+
+
+@pytest.mark.parametrize("script", ["ignores-a-changed-cache", "ignores-a-lost-cache"])
+def test_a_cache_that_was_changed_or_is_gone_is_left_out_and_the_job_is_told_why(
+    worker: Deployment, script: str
+) -> None:
+    worker.collect(script)
+    key = f"s3://{worker.store.scratch.name}/{worker.jobs[script].cache.key}"  # type: ignore[union-attr]
+    [said] = worker.log(script).splitlines()
+    assert said.startswith("ccache.tar.refused:")
+    assert key in said
 
 
 def test_the_result_describes_the_bytes_that_are_kept(worker: Deployment) -> None:

@@ -90,6 +90,10 @@ STORED: dict[Template, tuple[str, str]] = {
     ),
     Scratch.UNDELIVERED: (keys.undelivered(SHA256), f"undelivered/{SHA256}.json"),
     Scratch.PACKAGING: (keys.packaging(SHA256), f"packaging/{SHA256}.tar.gz"),
+    Scratch.COMPILER_CACHE: (
+        keys.compiler_cache("debian-12-bookworm", SHA256),
+        f"ccache/debian-12-bookworm/{SHA256}.tar",
+    ),
     Scratch.SNAPSHOT: (
         keys.snapshot("debian", "bookworm", SNAPSHOT),
         f"snapshots/debian/bookworm/{SNAPSHOT}.json",

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hhvm_packaging.planning.manifests import PackageManifest
     from hhvm_packaging.release import Release
     from hhvm_packaging.settings import Settings
-    from hhvm_packaging.store.buckets import Store
+    from hhvm_packaging.store.buckets import Bucket, Store
+    from hhvm_packaging.workers.job import Artifact
 
 FILE = "ccache.tar"
 """What a build leaves it as, and what the job finds it as."""
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 def is_on(settings: Settings) -> bool:
-    """Whether builds have one. On EC2 they do not: an instance may not read what others made."""
-    return settings.ccache_size > 0 and settings.workers == "docker"
+    """Whether builds have one."""
+    return settings.ccache_size > 0
 
 
 def choose(
@@ -55,11 +56,28 @@ def choose(
             if fault := _find_fault(manifest, settings, now or datetime.datetime.now(datetime.UTC)):
                 log.warning("%s is ignored: %s", where, fault)
                 continue
+            key = keys.output(manifest.directory, FILE)
+            if settings.workers == "ec2":
+                key = _share(key, distro, cache, store.scratch)
             log.info("%s is used", where)
-            return Input(key=keys.output(manifest.directory, FILE), name=FILE, sha256=cache.sha256)
+            return Input(key=key, name=FILE, sha256=cache.sha256)
     except PackagingError as error:
         log.warning("%s: there is no compiler cache: %s", distro.name, error)
     return None
+
+
+def _share(key: str, distro: Distro, cache: Artifact, scratch: Bucket) -> str:
+    """Copy a cache to where instances may read it, unless it is there, and return its key there.
+
+    An instance may not read what other builds made, and these packages users have anyway.
+    """
+    shared = keys.compiler_cache(distro.name, cache.sha256)
+    if scratch.head(shared) is None:
+        made = scratch.head(key)
+        if made is None:
+            raise PackagingError(f"s3://{scratch.name}/{key} is gone")
+        scratch.copy_from(scratch, key, shared, content_type="application/x-tar", checked=made)
+    return shared
 
 
 def _find_fault(manifest: PackageManifest, settings: Settings, now: datetime.datetime) -> str:

@@ -219,6 +219,7 @@ class Scratch(Template):
     # What older revisions wrote. It names no digests, so it approves nothing.
     FORMER_APPROVAL = "approvals/{version}/{dag_id}/{run_id}.json"
     PACKAGING = "packaging/{sha256}.tar.gz"
+    COMPILER_CACHE = "ccache/{distro}/{sha256}.tar"
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
@@ -487,6 +488,16 @@ def keyring(distro: str, name: str) -> str:
 def packaging(sha256: str) -> str:
     """The packaging files of one revision, as workers unpack them."""
     return Scratch.PACKAGING.build(sha256=sha256)
+
+
+def compiler_caches() -> str:
+    """The directory of the compiler caches that instances may read."""
+    return Scratch.COMPILER_CACHE.prefix()
+
+
+def compiler_cache(distro: str, sha256: str) -> str:
+    """A copy of the compiler cache of a build that users are offered."""
+    return Scratch.COMPILER_CACHE.build(distro=distro, sha256=sha256)
 
 
 def histories(repository: str) -> str:

@@ -42,6 +42,7 @@ class Rule(Enum):
     WITH_VERSION = "is deleted scratch_days after the last write of its version"
     WITH_SOURCE = "is deleted like WITH_VERSION, but not before the public source of its nightly"
     WITH_HISTORY = "is deleted with the outdated states of its suite"
+    BY_AGE = "is deleted scratch_days after it was written"
 
 
 RULES = {
@@ -70,6 +71,7 @@ RULES = {
     Scratch.ANSWER: Rule.STAYS,
     Scratch.FORMER_APPROVAL: Rule.STAYS,
     Scratch.PACKAGING: Rule.STAYS,
+    Scratch.COMPILER_CACHE: Rule.BY_AGE,
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.LAST_PUBLISH: Rule.STAYS,
     Scratch.CANARY_VERDICT: Rule.STAYS,
@@ -199,10 +201,14 @@ class Pruning:
         before = self.now - timedelta(days=self.settings.scratch_days)
         why = f"their versions were last worked on before {before:%Y-%m-%d}"
         done = self._delete(self.store.scratch, self._outdated(before), "objects in scratch", why)
-        looks = (entry for entry in self.store.scratch.entries(keys.jobs(CANARY)) if entry.modified < before)
-        return done + self._delete(
-            self.store.scratch, looks, "logs of the canary", f"they are of before {before:%Y-%m-%d}"
-        )
+        why = f"they are of before {before:%Y-%m-%d}"
+        for directory, what in (
+            (keys.jobs(CANARY), "logs of the canary"),
+            (keys.compiler_caches(), "compiler caches for instances"),
+        ):
+            aged = (entry for entry in self.store.scratch.entries(directory) if entry.modified < before)
+            done += self._delete(self.store.scratch, aged, what, why)
+        return done
 
     def _outdated(self, before: datetime) -> Iterator[Entry]:
         """The objects that the rules let go, of versions that were last written ``before`` that time."""
