@@ -22,11 +22,14 @@ from hhvm_packaging.orchestration import (
 )
 from hhvm_packaging.planning import hold_records
 from hhvm_packaging.planning.hold_records import Person, Question
+from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.request import LIFT_HOLDS
 from hhvm_packaging.planning.task_ids import WrapperTask
 from hhvm_packaging.publishing import holds
 from hhvm_packaging.reporting import markdown
 from hhvm_packaging.settings import settings
+from hhvm_packaging.store import keys
+from hhvm_packaging.workers.job import describe_gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Operator
 
     from hhvm_packaging.planning.request import Request
+    from hhvm_packaging.workers.job import Gate
 
 _HOLD_UNTIL = "hold_until"
 """The key of the XCom with the time before which nothing is published, in ISO format."""
@@ -87,7 +91,7 @@ class ApproveOperator(ApprovalOperator):
             outcome = holds.find_outcome(question, self.question["place"], connections.store(), settings())
         if outcome is None:
             self.subject = f"Publish {_name(question)}?"
-            self.body = write_body(question)
+            self.body = write_body(question, _read_gates(question))
             return super().execute(context)
         if outcome.approved:
             self.log.info("%s", outcome.reason)
@@ -217,15 +221,30 @@ def ready(planned: Any) -> list[QuestionXCom]:
     ]
 
 
-def write_body(question: Question) -> str:
-    """What is to be approved, in Markdown: an item for each version, with an item for each build."""
+def _read_gates(question: Question) -> dict[str, tuple[Gate, ...]]:
+    """What the quality gates found in each build that is asked about, by its directory."""
+    gates = {}
+    for directory in (package.directory for asked in question.asked for package in asked.packages.values()):
+        key = keys.attempt_manifest(directory)
+        manifest = connections.store().scratch.read_model(PackageManifest, key)
+        gates[directory] = manifest.gates if manifest else ()
+    return gates
+
+
+def write_body(question: Question, gates: Mapping[str, Iterable[Gate]]) -> str:
+    """What is to be approved, in Markdown: an item for each version, with an item for each build.
+
+    ``gates`` is what the quality gates found in each build, by its directory.
+    """
     lines = []
     for asked in question.asked:
         lines.append(f"- HHVM {asked.version}, source {asked.source[:12]}")
-        lines += [
-            f"  - {distro} {package.version}, build {package.directory.split('/')[-2]}, {package.digest[:12]}"
-            for distro, package in asked.packages.items()
-        ]
+        for distro, package in asked.packages.items():
+            build = package.directory.split("/")[-2]
+            lines.append(f"  - {distro} {package.version}, build {build}, {package.digest[:12]}")
+            for line in describe_gates(gates[package.directory]):
+                text = line.lstrip()
+                lines.append(f"    {line.removesuffix(text)}- {text}")
     return "\n".join(_escape_item(line) for line in lines)
 
 

@@ -21,6 +21,7 @@ from hhvm_packaging.reporting import metrics
 from hhvm_packaging.reporting.canary_turn import Turn
 from hhvm_packaging.store.concurrently import run_all
 from hhvm_packaging.workers import attempts
+from hhvm_packaging.workers.job import describe_gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -266,23 +267,9 @@ def _add_left_out(report: _Report, plan: BuildPlan | PublishPlan, distro: Distro
     manifest = PackageManifest.read(report.store, plan.release, distro.name)
     if manifest and (facts := manifest.facts.describe(manifest.docker_base)):
         report.lines.append(f"       built {facts}")
-    report.lines += [f"       {line}" for line in _describe_gates(manifest)]
+    report.lines += [f"       {line}" for line in describe_gates(manifest.gates if manifest else ())]
     for name, reason in (manifest.not_published if manifest else {}).items():
         report.lines.append(f"       left out: {name}, because {distro.not_published or reason}")
-
-
-def _describe_gates(manifest: PackageManifest | None) -> list[str]:
-    """What the quality gates found: those that found nothing in one line."""
-    gates = manifest.gates if manifest else ()
-    named = {
-        verdict: ", ".join(gate.name for gate in gates if gate.verdict == verdict)
-        for verdict in ("passed", "skipped")
-    }
-    found = (gate.describe() for gate in gates if gate.verdict not in named)
-    return [
-        *(f"{verdict} {names}" for verdict, names in named.items() if names),
-        *(line for one in found for line in one),
-    ]
 
 
 def _add_missing_source(report: _Report, plan: BuildPlan) -> None:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hhvm_packaging.errors import PackagingError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hhvm_packaging.settings import JobKind
 
 NO_RESULT = 28
@@ -166,6 +168,18 @@ class Gate(BaseModel):
     def describe(self) -> list[str]:
         """The gate as lines for people: the verdict, then what was found."""
         return [f"{self.verdict} {self.name}", *(f"  {line}" for line in self.words)]
+
+
+def describe_gates(gates: Iterable[Gate]) -> list[str]:
+    """What the quality gates found, as lines for people: those that found nothing in one line."""
+    named: dict[str, list[str]] = {"passed": [], "skipped": []}
+    found = []
+    for gate in gates:
+        if gate.verdict in named:
+            named[gate.verdict].append(gate.name)
+        else:
+            found += gate.describe()
+    return [*(f"{verdict} {', '.join(names)}" for verdict, names in named.items() if names), *found]
 
 
 class Failure(StrEnum):
