@@ -456,6 +456,8 @@ def test_a_version_and_its_decision_show_what_the_quality_gates_found(console: C
         Gate(name="removal", verdict="passed"),
         Gate(name="lintian", verdict="warned", words=("hhvm: error <b>bad</b>",)),
         Gate(name="autopkgtest", verdict="failed", words=("one", "two", "three")),
+        Gate(name="symbols", verdict="skipped", words=("gates.symbols is off",)),
+        Gate(name="upgrade", verdict="skipped"),
     )
     etag = PackageManifest.etag(console.bench.store, plan.release, TRIXIE)
     manifest.model_copy(update={"gates": gates}).write(console.bench.store, plan.release, etag=etag)
@@ -465,6 +467,7 @@ def test_a_version_and_its_decision_show_what_the_quality_gates_found(console: C
     assert "removal: passed" in text
     assert "lintian: warned hhvm: error <b>bad</b>" in text
     assert "autopkgtest: failed 3 lines one two three" in text
+    assert "skipped: symbols, upgrade why symbols: gates.symbols is off" in text
     assert "No gate has left a result" in text  # Of bookworm.
     console.ask("1.0.0")
     text = words(console.get("/approvals", "ben").text)
