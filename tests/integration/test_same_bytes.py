@@ -1,7 +1,6 @@
 """The same source and packaging files give the same bytes, whoever builds them, when, and with which cache.
 
-The build is the miniature's, in containers of the distribution. Its path there is the same on purpose: it is
-in debug information.
+The build is the miniature's, in containers of the distribution.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -37,12 +37,14 @@ apt_get update
 apt_get install gcc libc6-dev libfaketime locales-all
 gcc -shared -fPIC -o /usr/lib/reversed.so /testing/reversed_directories.c -ldl
 useradd --create-home --uid 4321 somebody
-chown -R somebody:somebody /usr/src /var/out
+mkdir -p /srv/elsewhere
+chown -R somebody:somebody /usr/src /var/out /srv/elsewhere
 ls -aU / >/tmp/order
 echo +400d >/etc/faketimerc
 printf '%s\\n' /usr/lib/reversed.so "$(find /usr/lib -name libfaketime.so.1)" >/etc/ld.so.preload
 """
 """Another day, another order of files, another user."""
+PATH, OTHER_PATH = "build=/usr/src/hhvm-packaging\n", "build=/srv/elsewhere/and-deeper\n"
 AS_SOMEBODY = """
 mkdir -p /tmp/elsewhere
 cd /tmp/elsewhere
@@ -76,8 +78,20 @@ class Builds:
         assert worker.result["exit_status"] == 0, worker.log
         self.image = (worker.work / "image").read_text().strip()
 
-    def run(self, name: str, script: str, prepare: str = ":", user: str = "root", cache: str = "") -> Path:
-        """Run a build; returns its directory. ``cache`` is the build whose compiler cache it begins with."""
+    def run(
+        self,
+        name: str,
+        script: str,
+        prepare: str = ":",
+        user: str = "root",
+        *,
+        cache: str = "",
+        elsewhere: bool = False,
+    ) -> Path:
+        """Run a build; returns its directory. ``cache`` is the build whose compiler cache it begins with.
+
+        ``elsewhere`` builds in another path.
+        """
         out = self.root / name
         out.mkdir()
         (out / "hhvm-1.0.0.tar.gz").write_bytes((self.root / "source/hhvm-1.0.0.tar.gz").read_bytes())
@@ -89,6 +103,12 @@ class Builds:
         }
         if cache:
             mounts["/opt/hhvm-ccache:ro"] = str(self.root / cache)
+        if elsewhere:
+            scripts = shutil.copytree(ROOT / "bin", self.root / "bin", symlinks=True)
+            text = (scripts / "make-debianish-package").read_text()
+            assert PATH in text
+            (scripts / "make-debianish-package").write_text(text.replace(PATH, OTHER_PATH))
+            mounts["/opt/hhvm-packaging/bin:ro"] = str(scripts)
         with distro_container(self.image, mounts) as container:
             container.run(prepare)
             log = container.run(script, user)
@@ -135,9 +155,9 @@ def test_a_build_with_a_compiler_cache_gives_the_same_bytes(builds: Builds, usua
     assert_same(builds, usual, builds.run("warm", WITH_CACHE + BUILD, cache="usual"))
 
 
-def test_a_build_on_another_day_by_another_user_with_other_settings_gives_the_same_bytes(
+def test_a_build_on_another_day_by_another_user_elsewhere_with_other_settings_gives_the_same_bytes(
     builds: Builds, usual: Path
 ) -> None:
     now = f"export REALLY={int(time.time())}\n"
-    otherwise = builds.run("otherwise", now + AS_SOMEBODY + BUILD, OTHERWISE, "somebody")
+    otherwise = builds.run("otherwise", now + AS_SOMEBODY + BUILD, OTHERWISE, "somebody", elsewhere=True)
     assert_same(builds, usual, otherwise)
