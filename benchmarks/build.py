@@ -42,7 +42,11 @@ PACKAGES = (".deb", ".dsc", ".tar.xz")
 FETCH = """
 set -eu
 cd /etc/apt/sources.list.d
-sed 's/^Types: deb$/Types: deb-src/' debian.sources >source.sources
+if [ -f debian.sources ]; then
+  sed 's/^Types: deb$/Types: deb-src/' debian.sources >source.sources
+else # The image was made from the host's mirror: see demo/base-image.
+  sed 's/^deb /deb-src /' ../sources.list >source.list
+fi
 apt-get -o Acquire::Retries=5 update -q
 apt-get -o Acquire::Retries=5 install -q --yes --no-install-recommends dpkg-dev
 cd /out
