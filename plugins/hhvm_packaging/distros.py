@@ -83,6 +83,8 @@ class Distro(BaseModel):
     """The package revision, such as 1~bookworm. Empty if the directory does not say one."""
     files_sha256: str
     """Digest of all packaging files that the build uses."""
+    dependencies_sha256: str = ""
+    """Digest of the files that name the build dependencies. Empty if make-package is a script of its own."""
     claims: tuple[str, ...] = ()
     """What debian/control claims for its packages that most packages do not: see package_claims."""
 
@@ -212,7 +214,7 @@ def load(packaging: Path, name: str) -> Distro:
         raise InvalidDistro(name, "make-package is not a file")
     if not script.stat().st_mode & 0o100:
         raise InvalidDistro(name, "make-package is not executable; run chmod +x on it")
-    distribution = pkgver = ""
+    distribution = pkgver = dependencies = ""
     claims: tuple[str, ...] = ()
     if script == packaging / PACKAGE_SCRIPT:
         distribution, pkgver = directory.read_release()
@@ -220,6 +222,7 @@ def load(packaging: Path, name: str) -> Distro:
         directory.check_prebuild()
         directory.check_debian()
         claims = package_claims.declared(directory.read_debian()["control"])
+        dependencies = directory.digest_dependencies()
     else:
         directory.check_start(script)
         # Its own matter, but a script of its own may use them in the same way.
@@ -230,6 +233,7 @@ def load(packaging: Path, name: str) -> Distro:
         distribution=distribution,
         pkgver=pkgver,
         files_sha256=directory.digest(),
+        dependencies_sha256=dependencies,
         claims=claims,
     )
 
@@ -359,6 +363,14 @@ class _Directory:
             }
         except (Unusable, OSError) as error:
             raise InvalidDistro(self.name, str(error)) from error
+
+    def digest_dependencies(self) -> str:
+        """The digest of debian/control and BUILD_PROFILES."""
+        paths = (f"{self.path}/debian/control", f"{self.path}/{BUILD_PROFILES}")
+        digest = hashlib.sha256()
+        for name, content, _ in _describe(self._existing(paths)):
+            digest.update(f"{content} {name.rpartition('/')[2]}\n".encode())
+        return digest.hexdigest()
 
     def digest(self) -> str:
         """The digest of its files, of the files that distributions share, and of the build's scripts."""

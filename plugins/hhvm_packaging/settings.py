@@ -55,6 +55,7 @@ SuiteKind = Annotated[
 _SCRIPTS = (
     "make-source-tarball",
     "make-binary-package",
+    "make-dependencies-image",
     "publish-release-source",
     "verify-candidate",
     "verify-published",
@@ -146,6 +147,7 @@ class TimeLimits(_Part):
 
     make_source_tarball: Seconds = 30 * 60
     make_binary_package: Seconds = 4 * 60 * 60
+    make_dependencies_image: Seconds = 60 * 60
     publish_release_source: Seconds = 30 * 60
     look_at_suites: Seconds = 15 * 60
 
@@ -210,6 +212,9 @@ class Ec2(_Part):
     registry: Registry = "public.ecr.aws/docker/library"
     """Where instances pull Docker's official images from, such as ``debian:bookworm``. Empty: Docker Hub,
     which allows an address few pulls an hour."""
+    dependencies_images: bool = False
+    """Whether builds begin with an image that has their build dependencies. ``hhvm_renew_dependencies`` makes
+    it, and scratch keeps it for ``dependencies_image_days``. Else each build installs them itself."""
     security_groups: list[NonEmpty] = []
     """Empty for the network's default."""
     subnets: list[NonEmpty] = []

@@ -45,7 +45,7 @@ FIELDS = {
     "run_id": ["manual__2026-11-28T10:00:00+00:00", OWN],
     "sha256": ["0" * 64],
     "snapshot": [OWN],
-    "subject": ["1.0.0", "canary"],
+    "subject": ["1.0.0", "canary", "dependencies"],
     "suite": ["bookworm", OWN],
     "suite_kind": ["nightly", OWN],
     "version": ["1.0.0", "2026.11.28"],

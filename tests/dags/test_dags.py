@@ -38,7 +38,13 @@ OF_A_RELEASE = {"hhvm_build", "hhvm_build_and_publish", "hhvm_publish_release"}
 """The DAGs that are told a version and distributions."""
 OF_SEVERAL = "hhvm_build_and_publish_multi"
 WRAPPERS = {"hhvm_build_and_publish", OF_SEVERAL}
-WITHOUT_FORM = {"hhvm_canary", "hhvm_publish_keyring", "hhvm_reap_workers", "hhvm_update_indices"}
+WITHOUT_FORM = {
+    "hhvm_canary",
+    "hhvm_publish_keyring",
+    "hhvm_reap_workers",
+    "hhvm_renew_dependencies",
+    "hhvm_update_indices",
+}
 """The DAGs that are told nothing."""
 DAG_IDS = OF_A_RELEASE | WRAPPERS | WITHOUT_FORM | {"hhvm_prune"}
 
@@ -217,6 +223,7 @@ def test_every_task_with_a_worker_takes_its_place_among_them_and_is_tried_as_its
     assert {task.task_id for task in tasks} == {
         "make_source_tarball",
         "make_binary_package",
+        "make_dependencies_image",
         "verify_candidate",
         "publish_release_source",
         "verify_published",
@@ -308,6 +315,7 @@ def test_an_api_server_that_is_away_for_minutes_costs_no_release(dags: dict[str,
     ("task_id", "by"),
     [
         ("make_binary_package", "distro"),
+        ("make_dependencies_image", "distro"),
         ("verify_candidate", "distro"),
         ("verify_published", "distro"),
         ("look_as_user", "distro"),
@@ -318,7 +326,7 @@ def test_an_api_server_that_is_away_for_minutes_costs_no_release(dags: dict[str,
 )
 def test_mapped_tasks_are_shown_by_what_they_work_on(dags: dict[str, DAG], task_id: str, by: str) -> None:
     mapped = [task for dag in dags.values() for task in dag.tasks if task.is_mapped]
-    assert len({task.task_id for task in mapped}) == 7
+    assert len({task.task_id for task in mapped}) == 8
     assert {by in str(task.map_index_template) for task in mapped if task.task_id == task_id} == {True}
 
 

@@ -9,8 +9,8 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, PublishPlan
-from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, PublishTask, WrapperTask
+from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, DependenciesPlan, PublishPlan
+from hhvm_packaging.planning.task_ids import BuildTask, CanaryTask, DependenciesTask, PublishTask, WrapperTask
 from hhvm_packaging.settings import settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def dags() -> Iterator[dict[str, DAG]]:
         ("hhvm_build_and_publish", WrapperTask),
         ("hhvm_build_and_publish_multi", WrapperTask),
         ("hhvm_canary", CanaryTask),
+        ("hhvm_renew_dependencies", DependenciesTask),
     ],
 )
 def test_a_dag_has_exactly_the_tasks_that_can_be_named(
@@ -52,7 +53,12 @@ def test_a_dag_has_exactly_the_tasks_that_can_be_named(
 
 @pytest.mark.parametrize("step", STEPS.values(), ids=STEPS)
 def test_a_step_names_the_task_that_runs_it(dags: dict[str, DAG], step: type[Step[Any]]) -> None:
-    dag_of = {BuildPlan: "hhvm_build", PublishPlan: "hhvm_publish_release", CanaryPlan: "hhvm_canary"}
+    dag_of = {
+        BuildPlan: "hhvm_build",
+        PublishPlan: "hhvm_publish_release",
+        CanaryPlan: "hhvm_canary",
+        DependenciesPlan: "hhvm_renew_dependencies",
+    }
     task: Any = dags[dag_of[step.plan_type]].get_task(step.task_id)
     script = task.partial_kwargs["script"] if task.is_mapped else task.script
     assert script == step.script

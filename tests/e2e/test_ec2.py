@@ -32,6 +32,7 @@ from hhvm_packaging.orchestration.aws import CLIENTS
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.manifests import PackageManifest
 from hhvm_packaging.planning.plans import BuildPlan
+from hhvm_packaging.planning.task_ids import DependenciesTask
 from hhvm_packaging.release import Release
 from hhvm_packaging.runs.api import AirflowApi, ApiError
 from hhvm_packaging.settings import Settings
@@ -60,11 +61,12 @@ SETTINGS = {
     "GRACE": "15",
     "EC2__REGION": REGION,
     "EC2__IMAGE_PARAMETER": AMI_PARAMETER,
+    "EC2__DEPENDENCIES_IMAGES": "true",
 }
 ROOM = 10
 """Slots of the pool of workers, and instances that the account may have."""
 LIVE = ("pending", "running", "shutting-down", "stopping", "stopped")
-REAPER = "hhvm_reap_workers"
+REAPER, RENEWER = "hhvm_reap_workers", "hhvm_renew_dependencies"
 ENDLESS = "echo begun; sleep 600"
 
 pytestmark = pytest.mark.timeout(DEADLINE)
@@ -77,8 +79,8 @@ class Deployment:
         self.ec2 = ec2
         self.dags = var / "dags"
         self.dags.mkdir()
-        files = ("tests/e2e/ec2_dags/one_job.py", "dags/hhvm_build.py", "dags/hhvm_reap_workers.py")
-        for file in (*files, room.DAG_FILE):
+        own = (f"dags/{dag_id}.py" for dag_id in ("hhvm_build", REAPER, RENEWER))
+        for file in (*own, "tests/e2e/ec2_dags/one_job.py", str(room.DAG_FILE)):
             shutil.copy(ROOT / file, self.dags)
         self.stack = Stack(var, services=AIRFLOW, preferred_ports=Ports(0, 0, 0), dags_folder=self.dags)
         settings = UNHURRIED | {f"HHVM_PACKAGING_{name}": value for name, value in SETTINGS.items()}
@@ -101,7 +103,7 @@ class Deployment:
         self.stack.up()
         self.api.ensure_pool("workers", ROOM, include_deferred=True)
         self.connect(CONNECTION, region_name=REGION)
-        self.until(lambda: len(self.api.call("GET", "/dags")["dags"]) == 6)
+        self.until(lambda: len(self.api.call("GET", "/dags")["dags"]) == 7)
         key = (self.stack.var / "hhvm.gpg.key").read_bytes()
         self.store.downloads.put(PUBLIC_KEY, key)
 
@@ -527,6 +529,15 @@ def test_all_builds_finish_although_there_is_room_for_few(deployment: Deployment
 # Not first: while the first tests run, the demo's own test builds packages beside them.
 @pytest.mark.slow
 def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deployment: Deployment) -> None:
+    renewal = Run(deployment, RENEWER, f"renewal-{deployment.own}")
+    deployment.api.trigger(renewal.dag, renewal.name, {})
+
+    def has_made() -> bool:
+        made = deployment.api.tasks(renewal.dag, renewal.name, DependenciesTask.MAKE_IMAGE)
+        return {task.label: task.state for task in made}[DISTRO] == "success"
+
+    # Not the run: there are no base images of other distributions than Debian here.
+    deployment.until(has_made)
     run = Run(deployment, "hhvm_build", f"whole-{deployment.own}")
     deployment.api.trigger(run.dag, run.name, {"version": "1.0.0", "distros": [DISTRO]})
     assert run.ended() == "success"
@@ -545,6 +556,7 @@ def test_a_version_is_built_on_instances_up_to_the_packages_that_install(deploym
     logs = [key for key in files if key.endswith(f"/{keys.LOG}")]
     [key] = [key for key in logs if f"make-binary-package-{DISTRO}-" in key]
     log = (store.scratch.get(key) or b"").decode()
+    assert "1.0.0, debian-12-bookworm: the build dependencies are those of the image sha256:" in log
     assert "1.0.0, debian-12-bookworm, fresh install: 1.0.0-1~bookworm installs and runs" in log
     assert len(run.instances()) == 2
     deployment.nothing_is_left("a whole build", time.monotonic())

@@ -362,6 +362,38 @@ def test_a_build_has_the_image_with_its_dependencies_and_its_install_test_has_no
     assert dependencies.log.count("none in the gate") == 3
 
 
+def build_from_file(dependencies: Worker, repositories: Path, file: Path, command: str) -> None:
+    """Build as on an instance, which finds the image as a file."""
+    env = make_input(dependencies, repositories)
+    file.rename(dependencies.work / "in/dependencies.tar.gz")
+    make_package = dependencies.work / "packaging/distros/debian-12-bookworm/make-package"
+    make_package.unlink()
+    dependencies.write("packaging/distros/debian-12-bookworm/make-package", f"{command} && touch /var/out/a")
+    del env["REPOSITORY"]
+    dependencies.run("make-binary-package", **env)
+    assert dependencies.result["exit_status"] == 0, dependencies.log
+
+
+def test_a_build_begins_with_the_image_that_a_job_has_saved(dependencies: Worker, repositories: Path) -> None:
+    made = image(dependencies)
+    dependencies.run("make-dependencies-image", DISTRO="debian-12-bookworm")
+    assert [artifact["name"] for artifact in dependencies.result["artifacts"]] == ["dependencies.tar.gz"]
+    # As on another machine.
+    run("docker", "image", "rm", "--force", made)
+    build_from_file(dependencies, repositories, dependencies.work / "out/dependencies.tar.gz", "cat /made")
+    assert f"the build dependencies are those of the image {made}" in dependencies.log
+
+
+def test_an_image_that_was_made_from_another_base_image_is_ignored(
+    dependencies: Worker, repositories: Path, tmp_path: Path
+) -> None:
+    other = run("docker", "image", "inspect", "--format", "{{.Id}}", "debian:trixie").stdout.strip()
+    run("docker", "image", "save", "--output", str(tmp_path / "other"), other)
+    build_from_file(dependencies, repositories, tmp_path / "other", "grep bookworm /etc/os-release")
+    assert "it was made from another image than debian:bookworm is now" in dependencies.log
+    assert "the image with the build dependencies is ignored" in dependencies.log
+
+
 def test_a_build_whose_dependencies_cannot_be_installed_beforehand_goes_on_without(
     dependencies: Worker, repositories: Path
 ) -> None:

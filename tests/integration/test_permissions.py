@@ -194,13 +194,18 @@ def jobs(bench: Bench, root: Path) -> list[Job]:
         inputs[key] = (Input(key=key, name="input", sha256=sha256(b"input")),)
     cache = keys.compiler_cache("debian-12-bookworm", sha256(b"input"))
     bench.store.scratch.copy_from(bench.store.scratch, tarball, cache, content_type="application/x-tar")
-    begins_with = Input(key=cache, name="cache", sha256=sha256(b"input"))
+    image = f"dependencies/debian-12-bookworm/{ATTEMPT}/dependencies.tar.gz"
+    bench.store.scratch.put(image, b"input")
+    begins_with = tuple(
+        Input(key=key, name=name, sha256=sha256(b"input"))
+        for key, name in ((cache, "cache"), (image, "image"))
+    )
     sha = packaging_files.upload(bench.store, root)
     common: dict[str, Any] = {"version": "1.0.0", "packaging": sha, "environment": {}, "time_limit": 600}
     build = f"1.0.0/debian-12-bookworm/{ATTEMPT}/"
     return [
         Job(script="packs", outputs="", needs_keys=True, **common),
-        Job(script="builds", inputs=inputs[tarball], cache=begins_with, outputs=build, **common),
+        Job(script="builds", inputs=inputs[tarball], caches=begins_with, outputs=build, **common),
         Job(script="looks", inputs=inputs[candidate], **common),
         Job(script="pushes", needs_keys=True, pushes=True, **common),
     ]
@@ -251,6 +256,7 @@ OWN = {
     "build": [
         Demand("s3:GetObject", f"{ARN}hhvm-scratch/hhvm-1.0.0.tar.gz"),
         Demand("s3:GetObject", f"{ARN}hhvm-scratch/ccache/debian-12-bookworm/0.tar"),
+        Demand("s3:GetObject", f"{ARN}hhvm-scratch/dependencies/debian-12-bookworm/1/dependencies.tar.gz"),
     ],
     "look": [Demand("s3:GetObject", f"{ARN}hhvm-scratch/candidate/1.0.0/debian-12-bookworm/1/InRelease")],
     "push": [Demand("ssm:GetParametersByPath", f"{PARAMETERS}{PUSH_KEYS}")],

@@ -489,6 +489,8 @@ GOES = {
     Scratch.LAUNCHED: keys.launched("1.0.0", "a-job", ATTEMPT, "i-0123456789abcdef0"),
     Scratch.WORKER_FILE: keys.worker_file("1.0.0", "a-job", ATTEMPT, "AROA1:i-0", "out/hhvm.deb"),
     Scratch.COMPILER_CACHE: keys.compiler_cache(BOOKWORM, "0" * 64),
+    Scratch.DEPENDENCIES_IMAGE: keys.dependencies_image(BOOKWORM, "0" * 64),
+    Scratch.DEPENDENCIES_FILE: keys.output(keys.dependencies_files(BOOKWORM, ATTEMPT), "dependencies.tar.gz"),
 }
 STAYS = {
     Scratch.LAST_PUBLISH: keys.last_publish("release"),

@@ -174,7 +174,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
         key = keys.compiler_cache(script, sha256(CACHE))
         if stored is not None:
             store.scratch.put(key, stored)
-        caches[script] = Input(key=key, name="ccache.tar", sha256=sha256(CACHE))
+        caches[script] = (Input(key=key, name="ccache.tar", sha256=sha256(CACHE)),)
     return {
         script: Job(
             version="1.0.0",
@@ -183,7 +183,7 @@ def jobs(store: Store, settings: Settings) -> dict[str, Job]:
             packaging=sha,
             environment=VALUES,
             inputs=tuple(inputs),
-            cache=caches.get(script),
+            caches=caches.get(script, ()),
             outputs=f"1.0.0/debian-12-bookworm/{ATTEMPT}/",
             time_limit=LIMITS.get(script, 600),
         )
@@ -214,7 +214,7 @@ def test_a_cache_that_was_changed_or_is_gone_is_left_out_and_the_job_is_told_why
     worker: Deployment, script: str
 ) -> None:
     worker.collect(script)
-    key = f"s3://{worker.store.scratch.name}/{worker.jobs[script].cache.key}"  # type: ignore[union-attr]
+    key = f"s3://{worker.store.scratch.name}/{worker.jobs[script].caches[0].key}"
     [said] = worker.log(script).splitlines()
     assert said.startswith("ccache.tar.refused:")
     assert key in said

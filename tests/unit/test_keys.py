@@ -90,6 +90,14 @@ STORED: dict[Template, tuple[str, str]] = {
     ),
     Scratch.UNDELIVERED: (keys.undelivered(SHA256), f"undelivered/{SHA256}.json"),
     Scratch.PACKAGING: (keys.packaging(SHA256), f"packaging/{SHA256}.tar.gz"),
+    Scratch.DEPENDENCIES_IMAGE: (
+        keys.dependencies_image("debian-12-bookworm", SHA256),
+        f"dependencies/debian-12-bookworm/{SHA256}.json",
+    ),
+    Scratch.DEPENDENCIES_FILE: (
+        keys.output(keys.dependencies_files("debian-12-bookworm", ATTEMPT), "dependencies.tar.gz"),
+        f"dependencies/debian-12-bookworm/{ATTEMPT}/dependencies.tar.gz",
+    ),
     Scratch.COMPILER_CACHE: (
         keys.compiler_cache("debian-12-bookworm", SHA256),
         f"ccache/debian-12-bookworm/{SHA256}.tar",

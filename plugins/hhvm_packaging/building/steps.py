@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from hhvm_packaging.apt.incoming import Incoming
-from hhvm_packaging.building import compiler_cache, gates, predecessors
+from hhvm_packaging.building import compiler_cache, dependencies_images, gates, predecessors
 from hhvm_packaging.distros import FIRST_ARCHITECTURE
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
@@ -151,7 +151,14 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
             inputs=(
                 Input(key=keys.tarball(release), name=source.tarball.name, sha256=source.tarball.sha256),
             ),
-            cache=compiler_cache.choose(release, self.distro, self.store, self.settings),
+            caches=tuple(
+                cache
+                for cache in (
+                    compiler_cache.choose(release, self.distro, self.store, self.settings),
+                    dependencies_images.choose(self.distro, self.store, self.settings),
+                )
+                if cache
+            ),
             outputs=keys.outputs(release, self.distro.name, attempt),
             needs_engine=True,
             time_limit=self.settings.time_limits.make_binary_package,

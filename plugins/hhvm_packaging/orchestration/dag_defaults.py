@@ -44,6 +44,7 @@ NAMES = {
     "hhvm_prune": "Delete what is too old",
     "hhvm_publish_keyring": "Publish the keys",
     "hhvm_reap_workers": "End unused workers",
+    "hhvm_renew_dependencies": "Renew build dependencies",
     "hhvm_update_indices": "Write all listings",
 }
 """What Airflow's pages call the DAGs, before their ids."""

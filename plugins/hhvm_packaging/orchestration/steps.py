@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hhvm_packaging.building.dependencies_images import MakeDependenciesImage
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate, VerifyPublished
 
@@ -15,6 +16,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     for step in (
         MakeSourceTarball,
         MakeBinaryPackage,
+        MakeDependenciesImage,
         VerifyCandidate,
         PublishReleaseSource,
         VerifyPublished,

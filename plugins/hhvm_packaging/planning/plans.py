@@ -21,7 +21,7 @@ from hhvm_packaging.planning.request import PUBLISH, UNDO, Action, Refused
 from hhvm_packaging.release import Release
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.concurrently import run_all
-from hhvm_packaging.store.keys import CANARY
+from hhvm_packaging.store.keys import CANARY, DEPENDENCIES
 from hhvm_packaging.workers import packaging_archive
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Plan(BaseModel):
     @property
     @abstractmethod
     def subject(self) -> str:
-        """What the plan's jobs are filed under: a version, or ``canary``."""
+        """What the plan's jobs are filed under: a version, ``canary`` or ``dependencies``."""
 
     @property
     def title(self) -> str:
@@ -164,6 +164,15 @@ class CanaryPlan(Plan):
     def subject(self) -> str:
         """``canary``, in place of a version."""
         return CANARY
+
+
+class DependenciesPlan(Plan):
+    """The distributions that a run of hhvm_renew_dependencies makes images with build dependencies for."""
+
+    @property
+    def subject(self) -> str:
+        """``dependencies``, in place of a version."""
+        return DEPENDENCIES
 
 
 def plan_build(request: Request, store: Store, settings: Settings, run_id: str) -> BuildPlan:

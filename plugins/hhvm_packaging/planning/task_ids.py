@@ -48,6 +48,14 @@ class WrapperTask(StrEnum):
     ALL_PUBLISHED = "all_published"
 
 
+class DependenciesTask(StrEnum):
+    """The tasks of hhvm_renew_dependencies."""
+
+    PLAN = "plan"
+    BUILT_DISTROS = "built_distros"
+    MAKE_IMAGE = "make_dependencies_image"
+
+
 class CanaryTask(StrEnum):
     """The tasks of hhvm_canary."""
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 REPOSITORIES = ("debian", "ubuntu")
 PUBLIC_DIRECTORIES = ("conf/", *(f"{repository}/" for repository in REPOSITORIES), "source/")
 """The directories of downloads that this project writes to. Others belong to somebody else."""
-CANARY = "canary"
-"""What the jobs of the canary have in place of a version."""
+CANARY, DEPENDENCIES = "canary", "dependencies"
+"""What the jobs that belong to no version have in its place."""
 
 # The names of files that are written into a directory.
 ACCEPTED = "accepted"
@@ -130,7 +130,10 @@ _FIELDS: Mapping[str, _Field] = {
     "run_id": _Field(_NAME),
     "sha256": _Field("[0-9a-f]{64}"),
     "snapshot": _Field(_NAME),
-    "subject": _Field(rf"{_NUMBERS}|{CANARY}", lambda text: text == CANARY or _is_version(text)),
+    "subject": _Field(
+        rf"{_NUMBERS}|{CANARY}|{DEPENDENCIES}",
+        lambda text: text in (CANARY, DEPENDENCIES) or _is_version(text),
+    ),
     "suite": _Field(_NAME),
     "suite_kind": _Field(_NAME),
     "version": _Field(_NUMBERS, _is_version),
@@ -220,6 +223,8 @@ class Scratch(Template):
     FORMER_APPROVAL = "approvals/{version}/{dag_id}/{run_id}.json"
     PACKAGING = "packaging/{sha256}.tar.gz"
     COMPILER_CACHE = "ccache/{distro}/{sha256}.tar"
+    DEPENDENCIES_IMAGE = "dependencies/{distro}/{sha256}.json"
+    DEPENDENCIES_FILE = "dependencies/{distro}/{attempt}/{artifact}"
     SNAPSHOT = "snapshots/{repository}/{suite}/{snapshot}.json"
     LAST_PUBLISH = "metrics/last-publish/{suite_kind}.json"
     CANARY_VERDICT = "metrics/canary-verdict.json"
@@ -350,7 +355,14 @@ def output(directory: str, name: str) -> str:
 
     Raises InvalidField if a job must not write it.
     """
-    return _in_directory(directory, name, Scratch.ARTIFACT, Scratch.NIGHTLY_TARBALL, Scratch.RELEASE_TARBALL)
+    return _in_directory(
+        directory,
+        name,
+        Scratch.ARTIFACT,
+        Scratch.DEPENDENCIES_FILE,
+        Scratch.NIGHTLY_TARBALL,
+        Scratch.RELEASE_TARBALL,
+    )
 
 
 def attempt_manifest(directory: str) -> str:
@@ -498,6 +510,21 @@ def compiler_caches() -> str:
 def compiler_cache(distro: str, sha256: str) -> str:
     """A copy of the compiler cache of a build that users are offered."""
     return Scratch.COMPILER_CACHE.build(distro=distro, sha256=sha256)
+
+
+def dependencies_images() -> str:
+    """The directory of the images with build dependencies that instances may read."""
+    return Scratch.DEPENDENCIES_IMAGE.prefix()
+
+
+def dependencies_image(distro: str, sha256: str) -> str:
+    """The record of the newest image that was made from what ``sha256`` is the digest of."""
+    return Scratch.DEPENDENCIES_IMAGE.build(distro=distro, sha256=sha256)
+
+
+def dependencies_files(distro: str, attempt: AttemptId) -> str:
+    """The directory of the image that one attempt made."""
+    return Scratch.DEPENDENCIES_FILE.prefix(distro=distro, attempt=str(attempt))
 
 
 def histories(repository: str) -> str:

@@ -125,9 +125,12 @@ def of_worker(kind: JobKind, settings: Settings, account: Account) -> Iterator[R
     inputs = {"build": "hhvm-1.0.0.tar.gz", "look": "candidate/1.0.0/debian-12-bookworm/1/InRelease"}
     for other, key in inputs.items():
         yield Right("s3:GetObject", f"{scratch}/{key}", other == kind, f"it is for {other}", context)
-    if settings.ccache_size:
-        cache = f"{scratch}/ccache/debian-12-bookworm/0.tar"
-        yield Right("s3:GetObject", cache, kind == "build", "builds begin with that compiler cache", context)
+    caches = {
+        "ccache/debian-12-bookworm/0.tar": settings.ccache_size > 0,
+        "dependencies/debian-12-bookworm/1/dependencies.tar.gz": settings.ec2.dependencies_images,
+    }
+    for key in (key for key, used in caches.items() if used):
+        yield Right("s3:GetObject", f"{scratch}/{key}", kind == "build", "builds begin with it", context)
     yield Right("s3:PutObject", f"{scratch}/{_JOB}{USER_ID}/result.json", True, "no result", context)
     for key in (f"{_JOB}{_ANOTHERS}/result.json", "1.0.0/source.json", "holds/1.0.0/0.json"):
         yield Right("s3:PutObject", f"{scratch}/{key}", False, "it could write for others", context)

@@ -19,7 +19,7 @@ from hhvm_packaging.planning.manifests import RECORD_SUFFIX
 from hhvm_packaging.publishing import nightlies
 from hhvm_packaging.release import NIGHTLY_PACKAGE
 from hhvm_packaging.store import keys
-from hhvm_packaging.store.keys import CANARY, REPOSITORIES, Downloads, Scratch
+from hhvm_packaging.store.keys import CANARY, DEPENDENCIES, REPOSITORIES, Downloads, Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,6 +43,7 @@ class Rule(Enum):
     WITH_SOURCE = "is deleted like WITH_VERSION, but not before the public source of its nightly"
     WITH_HISTORY = "is deleted with the outdated states of its suite"
     BY_AGE = "is deleted scratch_days after it was written"
+    WHILE_USED = "is deleted dependencies_image_days after it was written"
 
 
 RULES = {
@@ -72,6 +73,8 @@ RULES = {
     Scratch.FORMER_APPROVAL: Rule.STAYS,
     Scratch.PACKAGING: Rule.STAYS,
     Scratch.COMPILER_CACHE: Rule.BY_AGE,
+    Scratch.DEPENDENCIES_IMAGE: Rule.WHILE_USED,
+    Scratch.DEPENDENCIES_FILE: Rule.WHILE_USED,
     Scratch.SNAPSHOT: Rule.WITH_HISTORY,
     Scratch.LAST_PUBLISH: Rule.STAYS,
     Scratch.CANARY_VERDICT: Rule.STAYS,
@@ -201,13 +204,15 @@ class Pruning:
         before = self.now - timedelta(days=self.settings.scratch_days)
         why = f"their versions were last worked on before {before:%Y-%m-%d}"
         done = self._delete(self.store.scratch, self._outdated(before), "objects in scratch", why)
-        why = f"they are of before {before:%Y-%m-%d}"
-        for directory, what in (
-            (keys.jobs(CANARY), "logs of the canary"),
-            (keys.compiler_caches(), "compiler caches for instances"),
+        used = self.now - timedelta(days=max(self.settings.dependencies_image_days, 1))
+        for directory, what, since in (
+            (keys.jobs(CANARY), "logs of the canary", before),
+            (keys.jobs(DEPENDENCIES), "logs of jobs that made images with build dependencies", before),
+            (keys.compiler_caches(), "compiler caches for instances", before),
+            (keys.dependencies_images(), "images with build dependencies", used),
         ):
-            aged = (entry for entry in self.store.scratch.entries(directory) if entry.modified < before)
-            done += self._delete(self.store.scratch, aged, what, why)
+            aged = (entry for entry in self.store.scratch.entries(directory) if entry.modified < since)
+            done += self._delete(self.store.scratch, aged, what, f"they are of before {since:%Y-%m-%d}")
         return done
 
     def _outdated(self, before: datetime) -> Iterator[Entry]:

@@ -225,8 +225,9 @@ class DockerWorker(Worker):
         faults = run_all(fetches, at_once=self.settings.requests_at_once)
         if damaged := next(filter(None, faults), None):
             raise attempts.failed(store, job, name, attempt, Failure.JOB, damaged)
-        if job.cache and (why := _try_to_fetch(job.cache, directory / "in", store)):
-            (directory / "in" / f"{job.cache.name}.refused").write_text(why)
+        for cache in job.caches:
+            if why := _try_to_fetch(cache, directory / "in", store):
+                (directory / "in" / f"{cache.name}.refused").write_text(why)
         (directory / "job.json").write_text(job.model_dump_json(indent=2))
         try:
             ensure_network(self.engine, self.settings.docker_network)

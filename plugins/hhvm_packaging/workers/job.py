@@ -60,9 +60,9 @@ class Job(BaseModel):
     files: dict[str, str] = {}
     """Texts of any length that the script finds as files in its input directory, by name."""
     inputs: tuple[Input, ...] = ()
-    cache: Input | None = None
-    """An input that only saves time. With other bytes than it should have it is left out, and the job is
-    told why by a file of its name with ``.refused``."""
+    caches: tuple[Input, ...] = ()
+    """Inputs that only save time. One with other bytes than it should have is left out, and the job is told
+    why by a file of its name with ``.refused``."""
     outputs: str | None = None
     """Where the artifacts go: a prefix in scratch. None if the job makes none."""
     output_names: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Job(BaseModel):
         left_out = {
             "outputs",
             "output_names",
-            "cache",
+            "caches",
             "depends_on" if self.depends_on is None else "packaging",
         }
         if not self.files:
