@@ -100,7 +100,7 @@ soak-escape: $(READY) gnupg ## Test that builds stay in their containers, whatev
 .PHONY: soak-aws
 soak-aws: export HHVM_TEST_SEEDS = $(or $(value SEEDS),50)
 soak-aws: export HHVM_TEST_SEED = $(or $(value SEED),$(shell shuf -i 1-999000 -n 1))
-soak-aws: export HHVM_TEST_LANES = $(or $(value LANES),4)
+soak-aws: export HHVM_TEST_LANES = $(or $(value LANES),2)
 soak-aws: $(READY) gnupg ## Release through 50 random sets of AWS's faults and print a table: SEED=1 SEEDS=1
 	$(BIN)/pytest -v --numprocesses "$$HHVM_TEST_LANES" --maxschedchunk 1 tests/soak/test_aws_faults.py
 
