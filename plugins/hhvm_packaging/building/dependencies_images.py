@@ -19,10 +19,10 @@ from typing_extensions import override
 from hhvm_packaging import distros
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.plans import DependenciesPlan
-from hhvm_packaging.planning.step import DistroStep
+from hhvm_packaging.planning.step import DistroStep, expect_one_artifact
 from hhvm_packaging.planning.task_ids import DependenciesTask
 from hhvm_packaging.store import keys
-from hhvm_packaging.workers.job import Artifact, Input, Job, JobFailed
+from hhvm_packaging.workers.job import Artifact, Input, Job
 
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
@@ -140,12 +140,7 @@ class MakeDependenciesImage(DistroStep[DependenciesPlan]):
     @override
     def accept(self, job: Job, result: Result) -> str:
         """Record it. From then on builds begin with it. Raises JobFailed if the job left anything else."""
-        names = [artifact.name for artifact in result.artifacts]
-        if names != [FILE]:
-            raise JobFailed(
-                f"{job.title}: expected {FILE} alone, but the job left {', '.join(names) or 'nothing'}"
-            )
-        [file] = result.artifacts
+        file = expect_one_artifact(job, result, FILE)
         image = Image(directory=str(job.outputs), file=file, made=datetime.datetime.now(datetime.UTC))
         self.store.scratch.put_json(_key(self.distro, self.settings), image.model_dump(mode="json"))
         return f"{job.title}: {file.size:,} bytes, SHA-256 {file.sha256}"

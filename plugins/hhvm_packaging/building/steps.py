@@ -15,7 +15,7 @@ from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import source_tarball, target_suites
 from hhvm_packaging.planning.manifests import PackageManifest, SourceManifest
 from hhvm_packaging.planning.plans import BuildPlan
-from hhvm_packaging.planning.step import DistroStep, Step
+from hhvm_packaging.planning.step import DistroStep, Step, expect_one_artifact
 from hhvm_packaging.planning.task_ids import BuildTask
 from hhvm_packaging.store import keys
 from hhvm_packaging.workers.job import Input, Job, JobFailed
@@ -23,7 +23,7 @@ from hhvm_packaging.workers.job import Input, Job, JobFailed
 if TYPE_CHECKING:
     from hhvm_packaging.attempt_id import AttemptId
     from hhvm_packaging.release import Release
-    from hhvm_packaging.workers.job import Artifact, Gate, Result
+    from hhvm_packaging.workers.job import Gate, Result
 
 
 class MakeSourceTarball(Step[BuildPlan]):
@@ -69,7 +69,7 @@ class MakeSourceTarball(Step[BuildPlan]):
         Raises JobFailed if the job left anything but the tarball.
         """
         release = self.plan.release
-        tarball = _expect_one_artifact(job, result, keys.tarball(release))
+        tarball = expect_one_artifact(job, result, keys.tarball(release))
         made = SourceManifest(version=release.version, commit=self.plan.commit, tarball=tarball)
         with self._lock(release.version):
             current = SourceManifest.read(self.store, release)
@@ -254,15 +254,6 @@ class MakeBinaryPackage(DistroStep[BuildPlan]):
                     or "no package"
                 )
             )
-
-
-def _expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
-    names = [artifact.name for artifact in result.artifacts]
-    if names != [name]:
-        raise JobFailed(
-            f"{job.title}: expected {name} alone, but the job left {', '.join(names) or 'nothing'}"
-        )
-    return result.artifacts[0]
 
 
 def _expect_anything(job: Job, result: Result) -> None:

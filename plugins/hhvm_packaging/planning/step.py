@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, cast
 
 from hhvm_packaging.apt.lock import hold_lock
 from hhvm_packaging.planning.plans import Plan
+from hhvm_packaging.workers.job import JobFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hhvm_packaging.distros import Distro
     from hhvm_packaging.settings import Settings
     from hhvm_packaging.store.buckets import Store
-    from hhvm_packaging.workers.job import Job, Result
+    from hhvm_packaging.workers.job import Artifact, Job, Result
     from hhvm_packaging.workers.worker import Worker
 
 P = TypeVar("P", bound=Plan)
@@ -87,3 +88,13 @@ class DistroStep(Step[P]):
         """The step for the plan's distribution of that name. Raises KeyError if it has none."""
         parsed = cls._parse(plan)
         return cls(parsed, store, settings, parsed.distro(str(distro)))
+
+
+def expect_one_artifact(job: Job, result: Result, name: str) -> Artifact:
+    """The artifact of that name, which must be the only one. Raises JobFailed."""
+    names = [artifact.name for artifact in result.artifacts]
+    if names != [name]:
+        raise JobFailed(
+            f"{job.title}: expected {name} alone, but the job left {', '.join(names) or 'nothing'}"
+        )
+    return result.artifacts[0]
