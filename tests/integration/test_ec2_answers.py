@@ -210,6 +210,22 @@ def test_the_reason_of_its_end_decides_what_follows(bench: Bench, code: str, fai
     assert error.value.failure is failure
 
 
+# What waiting costs
+
+
+def test_a_look_at_a_running_job_lists_its_files_once_and_reads_what_is_new_of_its_log(bench: Bench) -> None:
+    worker = f"AROA1:{bench.start()}"
+    part = keys.worker_file("1.0.0", NAME, FIRST, worker, "log/000000000000")
+    bench.store.scratch.put(part, b"a line\n")
+    calls: list[str] = []
+    bench.store.scratch.s3.meta.events.register(
+        "before-call.s3", lambda model, **_: calls.append(model.name), "count"
+    )
+    assert bench.worker.look(NAME, JOB, FIRST, 0) == ("running", b"a line\n")
+    assert bench.worker.look(NAME, JOB, FIRST, len(b"a line\n")) == ("running", b"")
+    assert calls == ["ListObjectsV2", "GetObject", "ListObjectsV2"]
+
+
 # Launch times
 
 

@@ -150,13 +150,9 @@ class JobTrigger(BaseTrigger):
         return min(1, longest) if time.time() - self.attempt.began.timestamp() < _FIRST_MINUTE else longest
 
     def _poll(self, job: Job) -> tuple[Worker, Phase, bytes]:
-        """The worker, the job's phase, and the new bytes of its log.
-
-        The phase is read first: if the job has ended, the log is complete.
-        """
+        """The worker, the job's phase, and the new bytes of its log."""
         worker = connections.shared_worker()
-        phase = worker.phase(self.name, job, self.attempt)
-        return worker, phase, worker.log(self.name, job, self.attempt, self.read)
+        return worker, *worker.look(self.name, job, self.attempt, self.read)
 
     def _copy_log(self, log: bytes, *, is_complete: bool) -> int:
         """Write the lines to the task's log. Returns their bytes.

@@ -149,6 +149,16 @@ class Ec2Worker(Worker):
 
     def phase(self, name: str, job: Job, attempt: AttemptId) -> Phase:
         """Return whether the attempt's instance runs, has left a result, or is gone without one."""
+        return self._see(name, job, attempt)[0]
+
+    @override
+    def look(self, name: str, job: Job, attempt: AttemptId, since: int) -> tuple[Phase, bytes]:
+        """Return the phase and the log, from one list of files: the log is stored before the result."""
+        phase, found = self._see(name, job, attempt)
+        return phase, self._read_log(found, since)
+
+    def _see(self, name: str, job: Job, attempt: AttemptId) -> tuple[Phase, attempts.Attempt]:
+        """The phase, and what is stored of the attempt."""
         # Look at the instance first: it uploads its result before it terminates.
         instance, state = self._look(name, attempt)
         found = self._read(name, job, attempt)
@@ -157,14 +167,14 @@ class Ec2Worker(Worker):
             self._record(name, job, attempt, instance)
             found = self._read(name, job, attempt)
         if keys.RESULT in found.worker_files:
-            return "ended"
+            return "ended", found
         if instance is None:
             # EC2 does not list a new instance at once.
             patience = _LISTED_AFTER if found.instance else _STARTED_AFTER
             alive = time.time() < self._launched(found) + patience
         else:
             alive = state in ("pending", "running")
-        return "running" if alive else "absent"
+        return "running" if alive else "absent", found
 
     def launched(self, name: str, job: Job, attempt: AttemptId) -> float:
         """When the attempt's instance was launched, in seconds since the epoch; see Worker."""

@@ -43,6 +43,11 @@ class Worker(Protocol):
     def log(self, name: str, job: Job, attempt: AttemptId, since: int) -> bytes:
         """Return the job's log from byte ``since`` on."""
 
+    def look(self, name: str, job: Job, attempt: AttemptId, since: int) -> tuple[Phase, bytes]:
+        """Return the phase, and the log from byte ``since`` on, which is complete if the job has ended."""
+        # In this order.
+        return self.phase(name, job, attempt), self.log(name, job, attempt, since)
+
     async def pause(self, name: str, seconds: float) -> None:
         """Return after ``seconds``, or sooner if the worker can tell that the job has ended."""
 
