@@ -192,8 +192,9 @@ def test_shutting_down_means_what_the_launch_said(ec2: EC2, command: str, behavi
 
 
 def test_a_timer_shuts_down_even_if_user_data_hangs_unless_it_is_cancelled(ec2: EC2) -> None:
-    stays = launch_and_wait_for(ec2, f"shutdown -h +2; shutdown -c; {STAYS}", "ready")
-    ends = launch(ec2, f"shutdown -h +2; {STAYS}")
+    # A minute is a second here, and two commands may be seconds apart on a busy machine.
+    stays = launch_and_wait_for(ec2, f"shutdown -h +15; shutdown -c; {STAYS}", "ready")
+    ends = launch(ec2, f"shutdown -h +15; {STAYS}")
     ec2.wait(ends, "terminated")  # so the other's time, which began before, is over too
     assert ec2.state(stays) == "running"
 
