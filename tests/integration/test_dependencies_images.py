@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hhvm_packaging import distros
 from hhvm_packaging.apt.index import sha256
 from hhvm_packaging.attempt_id import AttemptId
 from hhvm_packaging.building import dependencies_images
 from hhvm_packaging.building.dependencies_images import FILE, MakeDependenciesImage
+from hhvm_packaging.planning.plans import DependenciesPlan
 from hhvm_packaging.settings import Ec2
 from hhvm_packaging.workers.job import Artifact, JobFailed, Result
 from testing.built import BOOKWORM, TRIXIE, bench
@@ -29,10 +31,11 @@ def settings_of(bench: Bench, **changes: Any) -> Settings:
     return bench.settings.model_copy(update={**ON, **changes})
 
 
-def step(bench: Bench, name: str = BOOKWORM, **changes: Any) -> MakeDependenciesImage:
+def step(bench: Bench, **changes: Any) -> MakeDependenciesImage:
     settings = settings_of(bench, **changes)
-    plan = dependencies_images.plan(bench.store, settings)
-    return MakeDependenciesImage(plan, bench.store, settings, plan.distro(name))
+    distro = distros.load(settings.packaging_root, BOOKWORM)
+    plan = DependenciesPlan(packaging="0" * 64, packaging_revision="", distros=(distro,))
+    return MakeDependenciesImage(plan, bench.store, settings, distro)
 
 
 def make(bench: Bench, *names: str) -> Input:
