@@ -269,6 +269,13 @@ def test_what_a_plan_means_otherwise_than_the_last_one_is_named(bench: Bench, ro
     ]
 
 
+def test_a_plan_of_an_older_revision_which_lacks_a_field_means_the_same(bench: Bench) -> None:
+    plan = build(bench, "a-run", BOOKWORM)
+    older = [distro.model_copy(update={"dependencies_sha256": ""}) for distro in plan.distros]
+    assert older != list(plan.distros)
+    assert plans.describe_changes(plan.model_copy(update={"distros": tuple(older)}), plan) == []
+
+
 def test_a_distribution_that_was_not_built_is_refused_also_where_all_were_asked_for(
     bench: Bench, built: BuildPlan
 ) -> None:

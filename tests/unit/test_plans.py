@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from hhvm_packaging.building.dependencies_images import MakeDependenciesImage
 from hhvm_packaging.building.steps import MakeBinaryPackage, MakeSourceTarball
 from hhvm_packaging.orchestration.steps import STEPS
-from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, Plan, PublishPlan
+from hhvm_packaging.planning.plans import BuildPlan, CanaryPlan, DependenciesPlan, Plan, PublishPlan
 from hhvm_packaging.planning.step import DistroStep, Step
 from hhvm_packaging.publishing.steps import LookAsUser, PublishReleaseSource, VerifyCandidate
 from hhvm_packaging.settings import Settings
@@ -45,6 +46,7 @@ def written_again(kind: type[Plan], old: dict[str, Any]) -> dict[str, Any]:
     for distro in read["distros"]:
         assert distro.pop("claims") == []
         assert distro.pop("architecture") == "amd64"
+        assert distro.pop("dependencies_sha256") == ""
     return read
 
 
@@ -86,6 +88,7 @@ def test_jobs_of_a_version_are_filed_under_it_and_those_of_the_canary_under_its_
         (VerifyCandidate, PublishPlan),
         (PublishReleaseSource, PublishPlan),
         (LookAsUser, CanaryPlan),
+        (MakeDependenciesImage, DependenciesPlan),
     ],
 )
 def test_a_step_reads_its_own_kind_of_plan(step: type[Step[Any]], kind: type[Plan]) -> None:
@@ -96,11 +99,21 @@ def test_a_step_reads_its_own_kind_of_plan(step: type[Step[Any]], kind: type[Pla
 def test_a_step_of_a_distribution_finds_it_in_the_plan() -> None:
     store: Any = None
     step = MakeBinaryPackage.load(OLD, "debian-12-bookworm", store, Settings())
-    assert step.distro.model_dump() == BOOKWORM | {"architecture": "amd64", "claims": ()}
+    assert step.distro.model_dump() == BOOKWORM | {
+        "architecture": "amd64",
+        "claims": (),
+        "dependencies_sha256": "",
+    }
     with pytest.raises(KeyError):
         MakeBinaryPackage.load(OLD, "debian-13-trixie", store, Settings())
 
 
 def test_the_steps_that_are_mapped_are_those_of_a_distribution() -> None:
     of_a_distro = {script for script, step in STEPS.items() if issubclass(step, DistroStep)}
-    assert of_a_distro == {"make-binary-package", "verify-candidate", "verify-published", "look-as-user"}
+    assert of_a_distro == {
+        "make-binary-package",
+        "make-dependencies-image",
+        "verify-candidate",
+        "verify-published",
+        "look-as-user",
+    }

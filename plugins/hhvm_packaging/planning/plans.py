@@ -232,7 +232,8 @@ def describe_changes(before: BuildPlan, plan: BuildPlan) -> list[str]:
     lines += [
         f"{distro.name}: its packaging files have changed"
         for distro in plan.distros
-        if former.get(distro.name, distro) != distro
+        # Not all fields: a plan of an older revision lacks some.
+        if former.get(distro.name, distro).files_sha256 != distro.files_sha256
     ]
     for what, old, new in (
         ("the commit", before.commit, plan.commit),
