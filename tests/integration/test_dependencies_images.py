@@ -98,6 +98,15 @@ def test_an_image_is_made_anew_a_day_before_it_is_too_old(bench: Bench) -> None:
     assert step(bench, dependencies_image_days=1).done() is None
 
 
+def test_a_damaged_record_stops_no_build_and_is_replaced(bench: Bench) -> None:
+    make(bench)
+    [record] = [key for key in bench.store.scratch.keys("dependencies/") if key.endswith(".json")]
+    bench.store.scratch.put(record, b"{")
+    assert choose(bench) is None
+    assert step(bench).done() is None
+    assert make(bench) == choose(bench)
+
+
 def test_a_job_that_leaves_anything_else_makes_no_image(bench: Bench) -> None:
     with pytest.raises(JobFailed, match=r"expected dependencies\.tar\.gz alone, but the job left .*a-file"):
         make(bench, FILE, "a-file")

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
 from hhvm_packaging import distros
+from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.planning import packaging_files
 from hhvm_packaging.planning.plans import DependenciesPlan
 from hhvm_packaging.planning.step import DistroStep, expect_one_artifact
@@ -153,4 +154,9 @@ def _key(distro: Distro, settings: Settings) -> str:
 
 
 def _read(distro: Distro, store: Store, settings: Settings) -> Image | None:
-    return store.scratch.read_model(Image, _key(distro, settings))
+    """The newest image. A damaged record counts as none: the next image replaces it."""
+    try:
+        return store.scratch.read_model(Image, _key(distro, settings))
+    except PackagingError as error:
+        log.warning("%s: %s", distro.name, error)
+        return None
