@@ -35,7 +35,7 @@ def plan() -> PlanJson:
     """Find the distributions, with the deployed packaging files."""
     if not dependencies_images.is_on(settings()):
         raise AirflowSkipException(
-            "Builds here begin with no image from scratch: see ec2.dependencies_images"
+            "Builds here need no image from S3: see the setting ec2.dependencies_images"
         )
     planned = dependencies_images.plan(connections.store(), settings())
     task_context.log_warnings(f"{name}: {why}" for name, why in planned.faults.items())

@@ -69,7 +69,7 @@ def choose(
 def _share(key: str, distro: Distro, cache: Artifact, scratch: Bucket) -> str:
     """Copy a cache to where instances may read it, unless it is there, and return its key there.
 
-    An instance may not read what other builds made, and these packages users have anyway.
+    An instance may not read what other builds made. This cache belongs to packages that users have.
     """
     shared = keys.compiler_cache(distro.name, cache.sha256)
     if scratch.head(shared) is None:

@@ -54,7 +54,7 @@ class Image(BaseModel):
 
 
 def is_on(settings: Settings) -> bool:
-    """Whether builds begin with an image from scratch."""
+    """Whether builds begin with an image that S3 keeps."""
     return (
         settings.workers == "ec2"
         and settings.ec2.dependencies_images
