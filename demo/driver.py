@@ -220,11 +220,8 @@ class Demo:
             time.sleep(1)
 
     def _tasks(self, api: AirflowApi, run_id: str) -> list[Task]:
-        tasks = api.tasks(WRAPPER, run_id)
-        for dag_id in CHILDREN:
-            for child in api.runs(dag_id, prefix=f"{run_id}__"):
-                tasks += api.tasks(dag_id, child.run_id)
-        return tasks
+        """The tasks of a run and of the runs that it triggered."""
+        return api.tasks(WRAPPER, run_id) + api.newest_tasks(f"{run_id}__")
 
     def _diagnosis(self, api: AirflowApi, run_id: str) -> str:
         failed = [task for task in self._tasks(api, run_id) if task.state == "failed"]

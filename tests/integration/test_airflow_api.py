@@ -118,6 +118,16 @@ def test_a_run_id_may_have_any_characters(api: AirflowApi) -> None:
     assert "%2B00%3A00" in api.tasks(DAG, run_id)[0].page
 
 
+def test_the_tasks_of_all_runs_are_found_by_the_beginning_of_their_ids(api: AirflowApi) -> None:
+    for run in ("tasks_1", "tasks_2", "tasksX1"):
+        api.trigger(DAG, run, {})
+    for prefix, runs in (("tasks_", {"tasks_1", "tasks_2"}), ("tasks_2", {"tasks_2"}), ("tasks_3", set())):
+        assert {task.run_id for task in api.newest_tasks(prefix)} == runs
+    assert {task.name for task in api.newest_tasks("tasks_1")} == {
+        task.name for task in api.tasks(DAG, "tasks_1")
+    }
+
+
 def test_cleared_runs_and_tasks_have_no_state(api: AirflowApi) -> None:
     api.trigger(DAG, "cleared", {})
     api.call("PATCH", f"/dags/{DAG}/dagRuns/cleared/taskInstances/first", {"new_state": "failed"})

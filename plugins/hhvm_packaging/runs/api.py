@@ -297,7 +297,15 @@ class AirflowApi:
             query["task_id"] = task_id
         if states:
             query["state"] = list(states)
-        found = self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", **query)["task_instances"]
+        return self._tasks(_run(dag_id, run_id), query)
+
+    def newest_tasks(self, prefix: str) -> list[Task]:
+        """The hundred task instances that started last of all runs whose id begins with ``prefix``."""
+        query = {"run_id_pattern": f"{prefix}%", "order_by": "-start_date", "limit": _PAGE}
+        return [task for task in self._tasks(_run("~", "~"), query) if task.run_id.startswith(prefix)]
+
+    def _tasks(self, runs: str, query: dict[str, Any]) -> list[Task]:
+        found = self.call("GET", f"{runs}/taskInstances", **query)["task_instances"]
         return [
             Task.model_validate(task) for task in sorted(found, key=lambda task: task["start_date"] or "~")
         ]
