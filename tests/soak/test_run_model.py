@@ -1,7 +1,7 @@
 """People act on a live Airflow in random order, and what runs say must be true: see testing/run_model.py.
 
 The sequences of one executor share a deployment on PostgreSQL, several at once. HHVM_TEST_SEED and
-HHVM_TEST_SEQUENCES choose others; Celery plays the first twenty of them.
+HHVM_TEST_SEQUENCES choose others, HHVM_TEST_LANES how many at once; Celery plays the first twenty of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FIRST, COUNT = int(os.environ.get("HHVM_TEST_SEED", "1")), int(os.environ.get("HHVM_TEST_SEQUENCES", "20"))
 SEEDS = range(FIRST, FIRST + COUNT)
-LANES = 4
+LANES = int(os.environ.get("HHVM_TEST_LANES", "2"))
 
 pytestmark = pytest.mark.timeout(3600)
 
