@@ -176,9 +176,7 @@ def test_what_is_wrong_elsewhere_does_not_stop_what_is_right(bad: Gates, gate: s
 
 def test_a_package_that_cannot_be_removed_is_found(stuck: Gates) -> None:
     assert stuck["removal"].verdict == "failed"
-    assert stuck["removal"].words == (
-        "dpkg --remove hhvm hhvm-dev fails: see its message in the job's log",
-    )
+    assert stuck["removal"].words == ("dpkg --remove hhvm hhvm-dev fails: see its message in the job's log",)
 
 
 @pytest.mark.parametrize(
