@@ -51,6 +51,8 @@ MOMENT = 30.0
 """The most seconds that a person waits for the moment of a step."""
 _POLL = 2.0
 """Seconds between two looks at what there is."""
+TAKEN_BACK = 150.0
+"""The most seconds until a run is red that Airflow calls successful while it is marked failed."""
 PATIENCE = float(DEADLINE)
 """The most seconds until all runs of a sequence have ended once nobody does anything but answer."""
 _REASON = re.compile(r"^(?:\w+\.)*(?P<type>\w*(?:Exception|Error|TryAgain)): .+", re.MULTILINE)
@@ -146,6 +148,8 @@ class Model:
         """Runs that a person said are done: marked successful, they or their last task."""
         self.marked: set[RunId] = set()
         """Runs that a person marked, or a task of which."""
+        self._cut_off: dict[RunId, float] = {}
+        """When a run was first seen that is green although its last task was skipped."""
         self.said_done = False
         """Whether a person marked anything successful."""
         self.ended_by_hand = False
@@ -217,6 +221,7 @@ class Model:
                 raise Violation(f"it has not ended: {self._describe(unfinished)}")
             time.sleep(_POLL)
         self.check()
+        self._until(lambda: not self._are_taken_back(), 2 * TAKEN_BACK, "a run marked failed is red")
         self._check_reasons()
 
     def _get_it_out(self) -> None:
@@ -493,8 +498,22 @@ class Model:
             if held and not terms.free and (traces := self._traces(version)):
                 raise Violation(f"{version} is held, and public are {traces}; {terms}")
         for run, (state, conf) in runs.items():
-            if state == "success" and run not in self.settled_by_hand:
+            if state != "success" or run in self.settled_by_hand:
+                self._cut_off.pop(run, None)
+            elif not self._is_taken_back(run):
                 self._check_green(run, conf, offers)
+
+    def _are_taken_back(self) -> list[RunId]:
+        self.check()
+        return list(self._cut_off)
+
+    def _is_taken_back(self, run: RunId) -> bool:
+        """Whether a run is green by mistake since it was marked failed, and not for long."""
+        last = {task.task_id: task.state for task in self._tasks([run])}.get(LAST[run.dag_id])
+        if last != "skipped" or not self._is_marked(run):
+            self._cut_off.pop(run, None)
+            return False
+        return time.monotonic() - self._cut_off.setdefault(run, time.monotonic()) < TAKEN_BACK
 
     def _check_green(self, run: RunId, conf: dict[str, Any], offers: set[Offer]) -> None:
         versions = conf.get("versions") or [conf["version"]]

@@ -24,7 +24,7 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
 from hhvm_packaging import cron, distros
-from hhvm_packaging.orchestration import noting, queues, schedules, task_context
+from hhvm_packaging.orchestration import false_success, noting, queues, schedules, task_context
 from hhvm_packaging.orchestration.child_runs import BuildOperator, ChildRunOperator, PublishOperator
 from hhvm_packaging.orchestration.job_operator import RETRIES, JobOperator, RetryByFailure
 from hhvm_packaging.orchestration.notifications import RunFailed
@@ -97,6 +97,12 @@ def test_every_dag_tells_people_of_a_failed_run_where_settings_say_whom(
 def test_a_run_is_noted_to_have_failed_whose_last_task_does_not_run_then(dags: dict[str, DAG]) -> None:
     noted = {name for name, dag in dags.items() if noting.note_failure in (dag.on_failure_callback or ())}  # type: ignore[operator]
     assert noted == WRAPPERS
+
+
+def test_a_success_is_taken_back_where_a_last_task_decides(dags: dict[str, DAG]) -> None:
+    for dag_id, task_id in false_success.LAST_TASKS.items():
+        assert dags[dag_id].leaves == [dags[dag_id].get_task(task_id)]
+        assert dags[dag_id].on_success_callback == [false_success.take_back]
 
 
 @pytest.mark.parametrize("dag_id", sorted(DAG_IDS))

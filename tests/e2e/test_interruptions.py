@@ -144,6 +144,28 @@ def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks
 
 
 @pytest.mark.slow
+def test_a_run_that_airflow_calls_successful_after_it_was_marked_failed_is_failed_again(
+    deployment: Deployment,
+) -> None:
+    version = "1.12.2"
+    deployment.tag(version)
+    deployment.keep_building(version)
+    deployment.start(WRAPPER, "taken-back", version=version, distros=[BOOKWORM])
+    deployment.until(lambda: deployment.building(version))
+    deployment.api.fail_run(WRAPPER, "taken-back")
+    # The scheduler examines it, as it does if it began to right before: nothing is left to do.
+    deployment.api.call("PATCH", f"/dags/{WRAPPER}/dagRuns/taken-back", {"state": "queued"})
+
+    def note() -> str:
+        run = deployment.api.run(WRAPPER, "taken-back")
+        return run.note if run else ""
+
+    deployment.until(lambda: "marked failed before it was done" in note())
+    assert deployment.state(WRAPPER, "taken-back") == "failed"
+    deployment.finish(version)
+
+
+@pytest.mark.slow
 def test_a_run_whose_publish_somebody_marked_successful_is_red_and_says_what_to_clear(
     deployment: Deployment,
 ) -> None:

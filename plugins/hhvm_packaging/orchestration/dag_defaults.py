@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import TaskGroup
 
-from hhvm_packaging.orchestration import notifications, noting, resuming
+from hhvm_packaging.orchestration import false_success, notifications, noting, resuming
 from hhvm_packaging.orchestration.job_operator import PATIENT
 from hhvm_packaging.orchestration.priorities import SCHEDULED_FIRST
 from hhvm_packaging.runs.run import WRAPPERS
@@ -74,6 +74,7 @@ def scheduled(dag_id: str, doc: str | None, tasks: Mapping[str, Any], *tags: str
         "catchup": False,
         "default_args": {"pre_execute": resuming.run_what_did_not_run, **tasks},
         "doc_md": doc,
+        "on_success_callback": [false_success.take_back] if dag_id in false_success.LAST_TASKS else None,
         "on_failure_callback": [*notifications.failed(), *_NOTE_FAILURES.get(dag_id, ())],
         "tags": [HHVM, *tags],
     }

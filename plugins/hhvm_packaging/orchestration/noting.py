@@ -39,12 +39,17 @@ def note_outcome(report: Callable[P, str]) -> Callable[P, str]:
         try:
             text = report(*args, **kwargs)
         except PackagingError as error:
-            _put_outcome(str(error), context)
+            note_end(str(error), context)
             raise
-        _put_outcome(text, context)
+        note_end(text, context)
         return text
 
     return reporting
+
+
+def note_end(report: str, context: Mapping[str, Any]) -> None:
+    """Note how the run ended: the headlines of a report."""
+    _put(run_notes.write_outcome(task_context.read_versions(context), report), context)
 
 
 def note_failure(context: Mapping[str, Any]) -> None:
@@ -56,11 +61,7 @@ def note_failure(context: Mapping[str, Any]) -> None:
     failed = run.failed(context["dag"].task_ids)
     names = ", ".join(dict.fromkeys(task_id for task_id, _ in failed))
     reasons = [run.failure_reason(*task) or "" for task in failed]
-    _put_outcome("\n".join([f"{names or 'no task'} failed", *reasons]), context)
-
-
-def _put_outcome(report: str, context: Mapping[str, Any]) -> None:
-    _put(run_notes.write_outcome(task_context.read_versions(context), report), context)
+    note_end("\n".join([f"{names or 'no task'} failed", *reasons]), context)
 
 
 def _put(ours: str, context: Mapping[str, Any]) -> None:

@@ -281,6 +281,10 @@ class AirflowApi:
         if (found := self.run(dag_id, run_id)) and found.state in UNFINISHED:
             self.call("PATCH", _run(dag_id, run_id), {"state": "failed"})
 
+    def fail_ended_run(self, dag_id: str, run_id: str) -> None:
+        """Mark a run failed that has ended, whatever it ended as."""
+        self.call("PATCH", _run(dag_id, run_id), {"state": "failed"})
+
     def clear_run(self, dag_id: str, run_id: str, *, only_failed: bool = True) -> None:
         """Clear the failed tasks of a run, or all of them, so that they run again."""
         self.call("POST", f"{_run(dag_id, run_id)}/clear", {"dry_run": False, "only_failed": only_failed})
