@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hhvm_packaging.orchestration import false_success
+from hhvm_packaging.reporting import markdown
 from testing.serving import serving_json
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_a_run_whose_last_task_was_skipped_is_failed_and_says_what_to_do(
 ) -> None:
     changes = take_back(monkeypatch, ["publish", "all_published"])
     assert changes[0] == {"state": "failed"}
-    assert "clear its failed tasks; if there are none, the whole run" in changes[1]["note"]
+    assert "clear its failed tasks; if there are none, the whole run" in markdown.unescape(changes[1]["note"])
 
 
 def test_a_run_whose_last_task_ran_stays_successful(monkeypatch: pytest.MonkeyPatch) -> None:
