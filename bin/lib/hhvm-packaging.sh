@@ -362,12 +362,23 @@ run_throwaway_container() {
     die "Docker could not make the container; see its message above. A limit that this engine cannot set is left out by HHVM_MEMORY=none, HHVM_PIDS=none (in Airflow: the setting container_limits)"
   docker start --attach "$throwaway" </dev/null &
   wait "$!" || status=$?
-  if [ "$(docker inspect --format '{{.State.OOMKilled}}' "$throwaway" 2>/dev/null)" = true ]; then
+  if lacked_memory "$status"; then
     printf '%s\n' "a container ran out of memory: the kernel killed a process in it" >&2
     if [ -n "${HHVM_OOM_MARK-}" ]; then : >"$HHVM_OOM_MARK"; fi
   fi
   remove_throwaway_container
   return "$status"
+}
+
+# Whether the kernel killed a process in the container, which has ended. The engine may hear of that a moment
+# after the end, so of a container that failed it is asked again.
+lacked_memory() { # STATUS
+  local pause
+  for pause in 0.1 0.3 0.6 ''; do
+    if [ "$(docker inspect --format '{{.State.OOMKilled}}' "$throwaway" 2>/dev/null)" = true ]; then return; fi
+    if [ "$1" -eq 0 ] || [ -z "$pause" ]; then return 1; fi
+    sleep "$pause"
+  done
 }
 
 set_throwaway_traps() {

@@ -391,6 +391,40 @@ def test_the_status_of_make_package_is_passed_on(packaging: Path) -> None:
     assert made.returncode == 7
 
 
+LATE_ENGINE = """#!/bin/sh
+# An engine that knows why a container ended only when it is asked for the second time.
+case $1 in
+  create) echo a-container ;;
+  start) exit 137 ;;
+  inspect)
+    if [ -e asked ]; then echo true; else echo false; fi
+    touch asked
+    ;;
+esac
+"""
+
+
+def test_that_the_kernel_killed_a_process_is_noticed_also_if_the_engine_hears_of_it_late(
+    tmp_path: Path,
+) -> None:
+    engine = tmp_path / "docker"
+    engine.write_text(LATE_ENGINE)
+    engine.chmod(0o755)
+    mark = tmp_path / "oom-killed"
+    script = '. "$0/bin/lib/hhvm-packaging.sh"; run_throwaway_container image'
+    ran = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script, ROOT],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "HHVM_OOM_MARK": str(mark)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 137
+    assert "a container ran out of memory" in ran.stderr
+    assert mark.exists()
+
+
 @pytest.mark.usefixtures("docker_engine", "base_images")
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_build_leaves_no_container(packaging: Path, sent: signal.Signals) -> None:
