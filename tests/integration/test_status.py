@@ -20,7 +20,8 @@ from hhvm_packaging.settings import Settings
 from hhvm_packaging.store import keys
 from hhvm_packaging.store.buckets import Store
 from testing.built import BOOKWORM, TRIXIE, Bench, bench
-from testing.s3 import Died, recorded, writes
+from testing.s3 import Died, client, recorded, writes
+from testing.s3_proxy import Proxy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,18 +189,22 @@ def test_an_older_index_that_is_merged_late_takes_nothing_back(bench: Bench) -> 
 
 
 def test_writers_of_several_machines_lose_nothing(conditional_s3: S3Client, tmp_path: Path) -> None:
-    def write(number: int) -> None:
-        # Of a machine of its own: it shares no lock with the others.
-        store = Store(conditional_s3, Settings(lock_directory=tmp_path / str(number), several_hosts=True))
-        entry = VersionEntry(holds={"a" * 64: HoldEntry(by=str(number))})
-        status_index.record_version(store, f"1.0.{number}", entry)
-
     for bucket in (Settings().scratch_bucket, Settings().downloads_bucket):
         conditional_s3.create_bucket(
             Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "us-west-2"}
         )
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(1, 17)))
+    # S3 checks a condition and writes at once, and moto one after the other.
+    with Proxy(conditional_s3.meta.endpoint_url, one_write_at_a_time=True).running() as proxy:
+        s3 = client(proxy.endpoint)
+
+        def write(number: int) -> None:
+            # Of a machine of its own: it shares no lock with the others.
+            store = Store(s3, Settings(lock_directory=tmp_path / str(number), several_hosts=True))
+            entry = VersionEntry(holds={"a" * 64: HoldEntry(by=str(number))})
+            status_index.record_version(store, f"1.0.{number}", entry)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write, range(1, 17)))
     found = status_index.read(Store(conditional_s3, Settings()))
     assert found
     assert len(found.versions) == 16
