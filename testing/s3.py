@@ -177,7 +177,11 @@ def client(endpoint: str) -> S3Client:
         region_name="us-east-1",
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
-        config=Config(s3={"addressing_style": "path"}, response_checksum_validation="when_required"),
+        config=Config(
+            s3={"addressing_style": "path"},
+            response_checksum_validation="when_required",
+            retries={"mode": "standard", "total_max_attempts": 6},  # as hhvm_packaging.orchestration.aws has it
+        ),
     )
 
 
