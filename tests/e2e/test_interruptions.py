@@ -1,5 +1,7 @@
-"""Releases that are interrupted, with a real Airflow: killed, lost, cancelled, resumed. The tests share one
-deployment."""
+"""Releases that are interrupted, with a real Airflow: killed, lost, resumed. The tests share one deployment.
+
+All are slow. What cancelling does is in tests/e2e/test_releases.py.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,15 @@ import pytest
 from demo.driver import Demo
 from demo.progress import Progress
 from testing.newcomer import BUILD, PUBLISH, WRAPPER
-from testing.short_builds import BOOKWORM, FORKY, MULTI, TRIXIE
+from testing.short_builds import BOOKWORM, FORKY, TRIXIE
 from testing.unhurried import DEADLINE
 
 if TYPE_CHECKING:
     from testing.short_builds import Deployment
 
-pytestmark = pytest.mark.timeout(DEADLINE)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(DEADLINE)]
 
 
-@pytest.mark.slow
 def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to_clear_it(
     deployment: Deployment,
 ) -> None:
@@ -66,21 +67,6 @@ def test_a_lost_worker_costs_one_more_try_and_a_failed_job_waits_for_a_person_to
     assert not [path for path in deployment.stack.work_directory.iterdir() if version in path.name]
 
 
-def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
-    deployment: Deployment,
-) -> None:
-    deployment.tag("1.11.0")
-    deployment.keep_building("1.11.0")
-    deployment.start(BUILD, "shown", version="1.11.0", distros=[BOOKWORM])
-    task = f"make_binary_package {BOOKWORM}"
-    deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
-    assert len(deployment.building("1.11.0")) == 1
-    deployment.api.fail_run(BUILD, "shown")
-    deployment.until(lambda: not deployment.containers("hhvm.run=shown"))
-    deployment.finish("1.11.0")
-
-
-@pytest.mark.slow
 def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment: Deployment) -> None:
     versions = {
         way: f"1.6.{number}" for number, way in enumerate(("task", "failed", "whole", "child", "others"))
@@ -120,7 +106,6 @@ def test_each_way_of_resuming_builds_only_what_failed_and_ends_green(deployment:
     assert deployment.built(versions["others"], FORKY) == ["built"]
 
 
-@pytest.mark.slow
 def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks_are_cleared(
     deployment: Deployment,
 ) -> None:
@@ -143,7 +128,6 @@ def test_a_run_that_was_marked_failed_is_public_at_its_end_once_its_failed_tasks
     assert deployment.is_public(version)
 
 
-@pytest.mark.slow
 def test_a_run_that_airflow_calls_successful_after_it_was_marked_failed_is_failed_again(
     deployment: Deployment,
 ) -> None:
@@ -165,7 +149,6 @@ def test_a_run_that_airflow_calls_successful_after_it_was_marked_failed_is_faile
     deployment.finish(version)
 
 
-@pytest.mark.slow
 def test_a_run_whose_publish_somebody_marked_successful_is_red_and_says_what_to_clear(
     deployment: Deployment,
 ) -> None:
@@ -188,46 +171,6 @@ def test_a_run_whose_publish_somebody_marked_successful_is_red_and_says_what_to_
     assert deployment.is_public(version)
 
 
-def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_task_does_not(
-    deployment: Deployment,
-) -> None:
-    versions = ["1.7.0", "1.7.1"]
-    deployment.tag(*versions)
-    deployment.keep_building(*versions)
-    deployment.start(MULTI, "cancelled", versions=versions, distros=[BOOKWORM])
-    deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
-    workers = {container.id for container in deployment.containers()}
-    children = [deployment.child(MULTI, "cancelled", version) for version in versions]
-
-    before = deployment.tasks(MULTI, "cancelled")["build 1.7.0"]
-    deployment.api.clear_tasks(MULTI, "cancelled", ("build", 0))
-    deployment.until(
-        lambda: (
-            (now := deployment.tasks(MULTI, "cancelled")["build 1.7.0"]).state == "deferred"
-            and now.id != before.id
-        )
-    )
-    deployment.until(lambda: "goes on: its parent task is" in _triggerer_log(deployment))
-    assert deployment.state(BUILD, children[0]) == "running"
-    assert {container.id for container in deployment.containers()} == workers
-
-    deployment.api.fail_run(MULTI, "cancelled")
-    deployment.until(lambda: "was marked failed. To go on with it, clear the" in _triggerer_log(deployment))
-    # Airflow does not tell a trigger so that had only just begun.
-    deployment.start("hhvm_reap_workers", "after-cancelling")
-    assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
-    deployment.until(lambda: not deployment.containers())
-    assert [deployment.state(BUILD, child) for child in children] == ["failed", "failed"]
-    assert deployment.public().get("git", "").count("1.7.") == 0
-    deployment.finish(*versions)
-
-
-def _triggerer_log(deployment: Deployment) -> str:
-    logs = (deployment.var / "airflow/logs").rglob("*.trigger.*.log")
-    return "".join(path.read_text() for path in [*logs, deployment.stack.log_directory / "triggerer.log"])
-
-
-@pytest.mark.slow
 def test_triggering_a_version_again_after_airflows_database_is_lost_builds_only_what_is_missing(
     deployment: Deployment,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Releases with a real Airflow: several at once, held, asked for twice, undone.
+"""Releases with a real Airflow: several at once, cancelled, held, asked for twice, undone.
 
 The tests share one deployment. Those of an undo depend on one another, in this order.
 """
@@ -141,6 +141,59 @@ def test_commands_say_what_is_there_what_is_public_and_which_workers_exist(deplo
     assert command("end-instances", worker["id"], "--dry-run") == (0, {"ended": []})
     deployment.finish("1.1.3")
     assert deployment.ended(BUILD, "listed") == "success"
+
+
+def test_a_builds_log_is_shown_while_it_runs_and_marking_its_run_failed_ends_it(
+    deployment: Deployment,
+) -> None:
+    deployment.tag("1.11.0")
+    deployment.keep_building("1.11.0")
+    deployment.start(BUILD, "shown", version="1.11.0", distros=[BOOKWORM])
+    task = f"make_binary_package {BOOKWORM}"
+    deployment.until(lambda: "building 1.11.0" in deployment.said(BUILD, "shown", task))
+    assert len(deployment.building("1.11.0")) == 1
+    deployment.api.fail_run(BUILD, "shown")
+    deployment.until(lambda: not deployment.containers("hhvm.run=shown"))
+    deployment.finish("1.11.0")
+
+
+def test_cancelling_a_run_ends_its_children_and_their_workers_and_clearing_a_task_does_not(
+    deployment: Deployment,
+) -> None:
+    versions = ["1.7.0", "1.7.1"]
+    deployment.tag(*versions)
+    deployment.keep_building(*versions)
+    deployment.start(MULTI, "cancelled", versions=versions, distros=[BOOKWORM])
+    deployment.until(lambda: all(len(deployment.building(version)) == 1 for version in versions))
+    workers = {container.id for container in deployment.containers()}
+    children = [deployment.child(MULTI, "cancelled", version) for version in versions]
+
+    before = deployment.tasks(MULTI, "cancelled")["build 1.7.0"]
+    deployment.api.clear_tasks(MULTI, "cancelled", ("build", 0))
+    deployment.until(
+        lambda: (
+            (now := deployment.tasks(MULTI, "cancelled")["build 1.7.0"]).state == "deferred"
+            and now.id != before.id
+        )
+    )
+    deployment.until(lambda: "goes on: its parent task is" in _triggerer_log(deployment))
+    assert deployment.state(BUILD, children[0]) == "running"
+    assert {container.id for container in deployment.containers()} == workers
+
+    deployment.api.fail_run(MULTI, "cancelled")
+    deployment.until(lambda: "was marked failed. To go on with it, clear the" in _triggerer_log(deployment))
+    # Airflow does not tell a trigger so that had only just begun.
+    deployment.start("hhvm_reap_workers", "after-cancelling")
+    assert deployment.ended("hhvm_reap_workers", "after-cancelling") == "success"
+    deployment.until(lambda: not deployment.containers())
+    assert [deployment.state(BUILD, child) for child in children] == ["failed", "failed"]
+    assert deployment.public().get("git", "").count("1.7.") == 0
+    deployment.finish(*versions)
+
+
+def _triggerer_log(deployment: Deployment) -> str:
+    logs = (deployment.var / "airflow/logs").rglob("*.trigger.*.log")
+    return "".join(path.read_text() for path in [*logs, deployment.stack.log_directory / "triggerer.log"])
 
 
 @pytest.mark.slow

@@ -254,12 +254,12 @@ def test_removing_a_job_ends_the_containers_that_it_started(bench: Bench) -> Non
     assert not bench.worker.directory(bench.name).exists()
 
 
-# A build that loses a compiler ends after its other ones. If a container ends in the same moment as the process,
-# its control group may be gone before the engine has read what happened in it.
+# An engine begins to watch a container's memory just after its start, and the control group is gone at its end. Of a
+# process that is killed in the first or the last moment it may never hear.
 OUT_OF_MEMORY = """
 . "${0%/*}/lib/hhvm-packaging.sh"
 run_throwaway_container --memory 32m --memory-swap 32m debian:bookworm \\
-  bash -c 'head --bytes 200m /dev/zero | tail; sleep 3; echo "the build failed"; exit 1'
+  bash -c 'sleep 1; head --bytes 200m /dev/zero | tail; sleep 1; echo "the build failed"; exit 1'
 """
 
 
