@@ -136,6 +136,7 @@ def signer() -> Iterator[Signer]:
         yield signer
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(foreign=suites(), adopt_first=st.booleans(), has_in_release=st.booleans())
 def test_a_publish_and_its_undo_give_back_what_was_offered(

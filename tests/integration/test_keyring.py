@@ -198,6 +198,7 @@ def test_dpkg_reads_it_and_the_same_content_gives_the_same_bytes(tmp_path: Path)
     assert "root/root" in listed
 
 
+@pytest.mark.slow
 def test_the_next_key_reaches_users_by_ordinary_upgrades(
     bench: Bench, s3_directory: Path, old: Key, new: Key, base_images: None
 ) -> None:
