@@ -180,7 +180,8 @@ def client(endpoint: str) -> S3Client:
         config=Config(
             s3={"addressing_style": "path"},
             response_checksum_validation="when_required",
-            retries={"mode": "standard", "total_max_attempts": 6},  # as hhvm_packaging.orchestration.aws has it
+            # rclone fails now and then when two writes make the same directory. See orchestration/aws.py.
+            retries={"mode": "standard", "total_max_attempts": 6},
         ),
     )
 
