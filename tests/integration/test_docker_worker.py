@@ -254,8 +254,8 @@ def test_removing_a_job_ends_the_containers_that_it_started(bench: Bench) -> Non
     assert not bench.worker.directory(bench.name).exists()
 
 
-# An engine begins to watch a container's memory just after its start, and its control group is gone at its end.
-# It may never hear of a process that is killed in the first or the last moment.
+# An engine begins to watch a container's memory just after its start, and the control group is gone at its
+# end. It may never hear of a process that is killed in the first or the last moment.
 OUT_OF_MEMORY = """
 . "${0%/*}/lib/hhvm-packaging.sh"
 run_throwaway_container --memory 32m --memory-swap 32m debian:bookworm \\
