@@ -509,8 +509,8 @@ class Model:
 
     def _is_taken_back(self, run: RunId) -> bool:
         """Whether a run is green by mistake since it was marked failed, and not for long."""
-        last = {task.task_id: task.state for task in self._tasks([run])}.get(LAST[run.dag_id])
-        if last != "skipped" or not self._is_marked(run):
+        last = (run.dag_id, run.run_id, LAST[run.dag_id])
+        if not (self._is_marked(run) and self.deployment.task_state(*last) == "skipped"):
             self._cut_off.pop(run, None)
             return False
         return time.monotonic() - self._cut_off.setdefault(run, time.monotonic()) < TAKEN_BACK
