@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 DISTRO, IMAGE = "debian-12-bookworm", "debian:bookworm"
 SOCKET = "/var/run/docker.sock"
-LARGER = "capnproto"
+LARGER = "fcl"
 VERSION = "1.0.0"
 AIMS = {"miniature": 5, "larger": 10}
 """How many times as fast as with nothing cached a second release is to be."""
@@ -184,15 +184,16 @@ def larger(directory: Path) -> Source:
     out = directory / "fetched"
     out.mkdir()
     mounts = [f"--volume={out}:/out", IMAGE]
-    subprocess.run(["docker", "run", "--rm", *mounts, "sh", "-c", FETCH, "sh", LARGER], check=True)
+    command = ["docker", "run", "--rm", *mounts, "sh", "-c", FETCH, "sh", LARGER]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     tree, debian = out / "tree", directory / "debian"
     shutil.move(tree / "debian", debian)
     control = debian / "control"
     control.write_text(control.read_text().replace(f"Source: {LARGER}\n", "Source: hhvm\n", 1) + EMPTY)
-    # Whether its tests pass is not what is measured.
-    with (debian / "rules").open("a") as rules:
-        rules.write("\noverride_dh_auto_test:\n\t@echo no tests\n")
-    return Source("larger", tree, debian, _touch("src/kj/string.c++"))
+    # Its tests would take longer to compile than the library.
+    rules = debian / "rules"
+    rules.write_text(rules.read_text().replace("-DBUILD_TESTING=ON", "-DBUILD_TESTING=OFF"))
+    return Source("larger", tree, debian, _touch("src/common/time.cpp"))
 
 
 def _touch(path: str) -> Callable[[Path], None]:
