@@ -239,6 +239,20 @@ class Model:
             run = self._trigger_wrapper(with_terms=True)
         else:
             self._clear(run, only_failed=way == "clear the failed tasks of a run")
+        state = self._end_approving(run)
+        if state == "failed" and self._says_to_publish_again(run):
+            self._note("    and as it says: clear `publish` and what follows")
+            self.deployment.api.clear_tasks(run.dag_id, run.run_id, "publish", downstream=True)
+            state = self._end_approving(run)
+        if state != "success":
+            raise Violation(
+                f"all is mended, and after {way!r} {run.run_id} is {state}: {self._describe([run])}"
+            )
+        if missing := self._to_publish():
+            raise Violation(f"{run.run_id} is {state}, and not public are {missing}")
+
+    def _end_approving(self, run: RunId) -> str:
+        """Approve what is asked until the run has ended. Returns its state."""
         deadline = time.monotonic() + PATIENCE
         while (state := self._states()[run]) not in ENDS:
             for question in self._asking():
@@ -248,12 +262,14 @@ class Model:
                 raise Violation(f"{run.run_id} has not ended: {self._describe([run])}")
             time.sleep(_POLL)
         self.check()
-        if state != "success":
-            raise Violation(
-                f"all is mended, and after {way!r} {run.run_id} is {state}: {self._describe([run])}"
-            )
-        if missing := self._to_publish():
-            raise Violation(f"{run.run_id} is {state}, and not public are {missing}")
+        return state
+
+    def _says_to_publish_again(self, run: RunId) -> bool:
+        """Whether only the last task is red, because what is built now is not what was published."""
+        failed = [task for task in self._tasks([run]) if task.state == "failed"]
+        return [task.task_id for task in failed] == [LAST[run.dag_id]] and (
+            "clear `publish` and what follows" in self.deployment.log(failed[0])
+        )
 
     # What people do. Each returns what was done, None if it does not apply now.
 

@@ -42,7 +42,9 @@ def update(plan: PublishPlan | None, store: Store, signer: Signer, settings: Set
     exposed, and so are the earlier suites of the failed one.
     """
     if plan is None:
-        raise Held("nothing is exposed, because `plan` failed: its log says why")
+        raise Held(
+            "nothing is exposed, because `plan` failed: its log says why. Fix that and clear the failed tasks"
+        )
     found = run_all(
         (partial(candidates.find_accepted, plan, distro, store) for distro in plan.distros),
         at_once=settings.requests_at_once,
