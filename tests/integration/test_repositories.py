@@ -123,6 +123,13 @@ def test_a_candidate_says_every_package_index_and_file_that_changes(bench: Bench
     assert f"  pool: debian/pool/main/h/hhvm/{deb.name}, {deb.artifact.size:,} bytes" in difference
 
 
+def test_where_publishing_was_not_planned_nothing_is_exposed_and_it_says_what_to_do(bench: Bench) -> None:
+    before = bench.public()
+    with pytest.raises(exposure.Held, match=r"`plan` failed: its log says why\. Fix that and clear"):
+        exposure.update(None, bench.store, bench.signer, bench.settings)
+    assert bench.public() == before
+
+
 def test_a_candidate_that_apt_has_not_accepted_is_not_exposed(bench: Bench) -> None:
     plan = bench.build("1.0.0")
     bench.propose(plan)[BOOKWORM].accept(bench.store)
