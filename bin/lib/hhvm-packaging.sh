@@ -371,8 +371,8 @@ run_throwaway_container() {
 }
 
 # Whether the kernel killed a process in the container, which has ended. The engine may hear of that a moment
-# after the end, so of a container that failed it is asked again. It may never hear of a process
-# that was killed in the container's first or last moment.
+# after the end, so of a container that failed it is asked again. It may never hear of a process that was killed
+# in the container's first or last moment.
 lacked_memory() { # STATUS
   local pause
   for pause in 0.1 0.3 0.6 ''; do
