@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.httpsession import URLLib3Session
 from moto.moto_api._internal.models import moto_api_backend
 from moto.s3.exceptions import S3ClientError
 from moto.s3.responses import S3Response
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
+    from botocore.awsrequest import AWSPreparedRequest, AWSResponse
     from mypy_boto3_s3 import S3Client
 
 ACCESS_KEY, SECRET_KEY = "hhvm-tests", "hhvm-tests-secret"  # rclone refuses shorter ones
@@ -69,6 +72,7 @@ def s3(s3_server: Server) -> Iterator[S3Client]:
 def new_buckets(server: Server) -> Generator[S3Client]:
     """A client of the server, with two new buckets whose names the settings have meanwhile."""
     client_ = client(server.endpoint)
+    _write_one_at_a_time(client_)
     with pytest.MonkeyPatch.context() as environment:
         for kind in ("scratch", "downloads"):
             name = f"{kind}-{uuid.uuid4().hex}"
@@ -180,10 +184,31 @@ def client(endpoint: str) -> S3Client:
         config=Config(
             s3={"addressing_style": "path"},
             response_checksum_validation="when_required",
-            # rclone fails now and then when two writes make the same directory. See orchestration/aws.py.
+            # rclone fails now and then when two processes make the same directory. See orchestration/aws.py.
             retries={"mode": "standard", "total_max_attempts": 6},
         ),
     )
+
+
+_WRITE = threading.Lock()
+
+
+def _write_one_at_a_time(s3: S3Client) -> None:
+    """Let the writes of this process reach rclone one after the other.
+
+    Of two writes that make the same directory at once, rclone may forget what the first one wrote there. It
+    reads the directory again after five minutes. Amazon S3 has no directories.
+    """
+    session = URLLib3Session()
+
+    def send(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if request.method in {"GET", "HEAD"}:
+            return None  # it is sent as usual
+        with _WRITE:
+            return session.send(request)
+
+    answer: Any = send  # the stubs know of no handler that returns something
+    s3.meta.events.register("before-send.s3", answer)
 
 
 @contextlib.contextmanager
