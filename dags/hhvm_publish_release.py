@@ -31,6 +31,7 @@ from hhvm_packaging.orchestration import (
     form,
     noting,
     queues,
+    resuming,
     task_context,
 )
 from hhvm_packaging.orchestration.hold_tasks import lift_holds
@@ -68,6 +69,7 @@ def candidate(plan: PlanJson) -> list[str]:
 
 @task(task_id=PublishTask.UPDATE_REPOSITORIES, queue=queues.SIGNING)
 @fail_without_retry()
+@resuming.skip_after_failure(exposure.Held)
 def update_repositories(plan: PlanJson | None) -> list[str]:
     """Publish the candidates that apt accepted. Returns the names of their distributions."""
     parsed = parse_plan(PublishPlan, plan)

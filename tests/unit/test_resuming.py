@@ -207,3 +207,10 @@ def test_what_cannot_be_done_although_nothing_before_failed_is_a_failure(
     monkeypatch.setattr(resuming, "get_current_context", lambda: context)
     with pytest.raises(PackagingError, match="a reason"), resuming.skip_after_failure():
         raise PackagingError("a reason")
+
+
+def test_an_error_that_is_not_named_is_a_failure_whatever_failed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Airflow({"build": "failed"}, monkeypatch).context("publish")
+    monkeypatch.setattr(resuming, "get_current_context", lambda: context)
+    with pytest.raises(PackagingError, match="a reason"), resuming.skip_after_failure(ApiError):
+        raise PackagingError("a reason")
