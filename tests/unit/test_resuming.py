@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from hhvm_packaging.errors import PackagingError
 from hhvm_packaging.orchestration import resuming
 from hhvm_packaging.planning.task_ids import WrapperTask
+from hhvm_packaging.publishing.exposure import Held
 from hhvm_packaging.runs.api import ApiError
 from testing.serving import serving_json
 
@@ -209,8 +210,10 @@ def test_what_cannot_be_done_although_nothing_before_failed_is_a_failure(
         raise PackagingError("a reason")
 
 
-def test_an_error_that_is_not_named_is_a_failure_whatever_failed_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_another_kind_is_a_failure_whatever_failed_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     context = Airflow({"build": "failed"}, monkeypatch).context("publish")
     monkeypatch.setattr(resuming, "get_current_context", lambda: context)
-    with pytest.raises(PackagingError, match="a reason"), resuming.skip_after_failure(ApiError):
+    with pytest.raises(PackagingError, match="a reason"), resuming.skip_after_failure(Held):
         raise PackagingError("a reason")

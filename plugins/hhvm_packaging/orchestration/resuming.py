@@ -56,15 +56,14 @@ def run_what_did_not_run(context: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def skip_after_failure(*errors: type[PackagingError]) -> Generator[None]:
-    """Turn an error into a skip if a task before this one failed: one failure is one red task.
+def skip_after_failure(kind: type[PackagingError] = PackagingError) -> Generator[None]:
+    """Turn an error of this kind into a skip if a task before this one failed: one failure is one red task.
 
-    ``errors`` are the classes that may follow from an earlier failure; by default, all of PackagingError.
     Can also decorate the function of a task.
     """
     try:
         yield
-    except errors or PackagingError as error:
+    except kind as error:
         context = get_current_context()
         before = context["task"].get_flat_relative_ids(upstream=True)
         failed = sorted(
