@@ -50,7 +50,7 @@ def unit(*lines: str) -> str:
 
 SERVICES = {
     "plain": unit("ExecStart=/srv/server 9000"),
-    "forking": unit("Type=forking", "ExecStart=/srv/server --fork 9000"),
+    "forking": unit("Type=forking  ", "ExecStart=/srv/server --fork 9000"),
     "socket": unit("RuntimeDirectory=web", "ExecStart=/srv/server %t/web/socket"),
     "quoted": unit('Environment="PORT=9000" "WORDS=two words"', "ExecStart=/bin/sh -c '/srv/server $PORT'"),
     "continued": unit("ExecStart=/srv/server \\", "  9000"),
@@ -74,10 +74,12 @@ SERVICES = {
 SCRIPTS = {
     "script": INIT.format(name="script", start=STARTS.format(port=9000, name="script")),
     "disabled": INIT.format(name="disabled", start="echo it is disabled"),
+    "fails": INIT.format(
+        name="fails", start=f"{STARTS.format(port=9000, name='fails')}; echo no licence; exit 3"
+    ),
+    # A unit has its name.
+    "plain": INIT.format(name="plain", start="exit 1"),
 }
-PLAIN_BESIDE_ITS_SCRIPT = "plain"
-"""A unit whose package has an init script of the same name, too."""
-
 SAID = {
     "plain": "passed plain.service answers HTTP on port 9000",
     "forking": "passed forking.service answers HTTP on port 9000",
@@ -99,6 +101,8 @@ SAID = {
     "script": "passed /etc/init.d/script answers HTTP on port 9000",
     "disabled": "found /etc/init.d/disabled does not start: /etc/init.d/disabled start left no process: "
     "it is disabled",
+    "fails": "found /etc/init.d/fails does not start: /etc/init.d/fails start ended with exit status 3: "
+    "no licence",
     "nothing": "skipped no package has a service",
 }
 
@@ -114,8 +118,6 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
             f"etc/init.d/{name}": SCRIPTS.get(name),
             f"lib/systemd/system/{name}.service": SERVICES.get(name),
         }
-        if name == PLAIN_BESIDE_ITS_SCRIPT:
-            files[f"etc/init.d/{name}"] = INIT.format(name=name, start="exit 1")
         _write(packages / name, name, {path: text for path, text in files.items() if text})
     mounts = {"/packages": str(packages), "/opt/hhvm-packaging:ro": str(ROOT)}
     with distro_container("debian:bookworm", mounts) as container:
