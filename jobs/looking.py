@@ -22,15 +22,17 @@ LEAST_JUMP = 16 << 10
 """Bytes. A package whose size differs by less has not jumped, whatever that is in percent."""
 _DEBUG = re.compile(r"-dbg(sym)?$")
 _LIBRARY = re.compile(r"\.so(\.[0-9]+)*$")
-_BUILD_ID = "usr/lib/debug/.build-id/"
+_BUILD_ID = "/usr/lib/debug/.build-id/"
 """Its files have other names in each build."""
+_MERGED = re.compile(r"^/(bin|sbin|lib|lib32|lib64|libx32)/")
+"""Directories that are links to those of their name in /usr, on every distribution."""
 _SYMBOL = re.compile(r"^(\S+) [^A] ", re.MULTILINE)
 """A line of nm; those of the type A name versions of symbols."""
 
 
 @dataclass
 class Package:
-    """A binary package. Paths and symbols are those of any version: its own is replaced by VERSION."""
+    """A binary package."""
 
     path: Path
     name: str
@@ -38,6 +40,7 @@ class Package:
     size: int
     """Bytes."""
     files: set[str] = field(default_factory=set)
+    """Their paths, without those of directories."""
     symbols: dict[str, set[str]] = field(default_factory=dict)
     """What each shared library defines, by its path."""
 
@@ -62,10 +65,9 @@ class Package:
 
     def add(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """Add one of the package's files."""
-        path = member.name.removeprefix("./")
+        path = _MERGED.sub(r"/usr/\1/", f"/{member.name.removeprefix('./')}")
         if member.isdir() or path.startswith(_BUILD_ID):
             return
-        path = f"/{self.neutral(path)}"
         self.files.add(path)
         content = tar.extractfile(member) if member.isreg() and _LIBRARY.search(path) else None
         if content and not self.is_debug:
@@ -86,6 +88,10 @@ class Package:
         """The text with a word in place of this version."""
         upstream = self.version.rpartition(":")[2].rpartition("-")[0] or self.version
         return text.replace(self.version, "VERSION").replace(upstream, "VERSION")
+
+    def forms(self, path: str) -> tuple[str, str]:
+        """What the path is in another version: with a word for the version, or with numbers that stay."""
+        return self.neutral(path), path
 
 
 @dataclass
@@ -117,17 +123,24 @@ class Look:
 
     def files(self) -> Iterator[str]:
         """Files that no new package has."""
-        there = set().union(*(package.files for package in self.new))
+        there = {form for package in self.new for path in package.files for form in package.forms(path)}
         for package in self.old:
-            for path in sorted(package.files - there):
-                yield f"{package.name}: {path} is gone, which {package.version} has"
+            for path in sorted(package.files):
+                if there.isdisjoint(package.forms(path)):
+                    yield f"{package.name}: {path} is gone, which {package.version} has"
 
     def symbols(self) -> Iterator[str]:
         """Symbols that a library had."""
-        new = {path: symbols for package in self.new for path, symbols in package.symbols.items()}
+        new = {
+            form: symbols
+            for package in self.new
+            for path, symbols in package.symbols.items()
+            for form in package.forms(path)
+        }
         for package in self.old:
             for path, symbols in sorted(package.symbols.items()):
-                if path in new and (lost := sorted(symbols - new[path])):
+                now = next((new[form] for form in package.forms(path) if form in new), symbols)
+                if lost := sorted(symbols - now):
                     more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
                     yield f"{package.name}: {path} has no {', '.join(lost[:3])}{more} any more"
 
