@@ -55,6 +55,13 @@ SERVICES = {
     "quoted": unit('Environment="PORT=9000" "WORDS=two words"', "ExecStart=/bin/sh -c '/srv/server $PORT'"),
     "continued": unit("ExecStart=/srv/server \\", "  9000"),
     "directory": unit("WorkingDirectory=/srv", "ExecStart=./server 9000"),
+    "taken-back": unit(
+        "ExecStartPre=/bin/false",
+        "ExecStartPre=",
+        "User=nobody-at-all",
+        "User=",
+        "ExecStart=/srv/server 9000",
+    ),
     "prepared": unit(
         "User=www-data",
         "ExecStartPre=-/bin/false",
@@ -87,6 +94,7 @@ SAID = {
     "quoted": "passed quoted.service answers HTTP on port 9000",
     "continued": "passed continued.service answers HTTP on port 9000",
     "directory": "passed directory.service answers HTTP on port 9000",
+    "taken-back": "passed taken-back.service answers HTTP on port 9000",
     "prepared": "passed prepared.service answers HTTP on port 9000",
     "unprepared": "found unprepared.service does not start: /bin/sh -c 'echo no licence; exit 3' "
     "ended with exit status 3: no licence",
