@@ -18,6 +18,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -157,6 +158,7 @@ class Model:
         self._main = RunId(self.wrapper, "")
         """The last run of the wrapper that was triggered with all terms."""
         self._triggered = 0
+        self._public = httpx.Client(base_url=deployment.stack.public_url, timeout=60)
         self._chance = random.Random(sequence.seed)  # ruff: ignore[suspicious-non-cryptographic-random-usage]
         self._began = time.monotonic()
 
@@ -213,14 +215,12 @@ class Model:
         self._note("settling")
         self._let_builds_end()
         deadline = time.monotonic() + PATIENCE
-        while unfinished := [run for run, state in self._states().items() if state not in ENDS]:
+        while unfinished := [run for run, state in self.check().items() if state not in ENDS]:
             for question in self._asking():
                 self._answer(question, "Approve" if self._chance.random() < 0.7 else "Reject")
-            self.check()
             if time.monotonic() > deadline:
                 raise Violation(f"it has not ended: {self._describe(unfinished)}")
             time.sleep(_POLL)
-        self.check()
         self._until(lambda: not self._are_taken_back(), 2 * TAKEN_BACK, "a run marked failed is red")
         self._check_reasons()
 
@@ -254,14 +254,12 @@ class Model:
     def _end_approving(self, run: RunId) -> str:
         """Approve what is asked until the run has ended. Returns its state."""
         deadline = time.monotonic() + PATIENCE
-        while (state := self._states()[run]) not in ENDS:
+        while (state := self.check()[run]) not in ENDS:
             for question in self._asking():
                 self._answer(question, "Approve")
-            self.check()
             if time.monotonic() > deadline:
                 raise Violation(f"{run.run_id} has not ended: {self._describe([run])}")
             time.sleep(_POLL)
-        self.check()
         return state
 
     def _says_to_publish_again(self, run: RunId) -> bool:
@@ -481,28 +479,25 @@ class Model:
         deadline = time.monotonic() + MOMENT
         if moment != "building":
             self._let_builds_end()
-        while time.monotonic() < deadline:
-            if self._has_come(moment):
-                return
-            self.check()
+        while time.monotonic() < deadline and not self._has_come(moment, self.check()):
             time.sleep(_POLL if moment != "building" else 0.5)
 
-    def _has_come(self, moment: Moment) -> bool:
+    def _has_come(self, moment: Moment, states: dict[RunId, str]) -> bool:
         if moment == "building":
             return any(
                 build.ended is None
                 for version in self.versions
                 for build in self.deployment.control.builds(version)
             )
-        unfinished = [run for run, state in self._states().items() if state not in ENDS]
+        unfinished = [run for run, state in states.items() if state not in ENDS]
         if moment == "publishing" and any(run.dag_id == PUBLISH for run in unfinished):
             return True
         return not unfinished or bool(self._asking())
 
     # What must be true
 
-    def check(self) -> None:
-        """What must be true at every moment. Raises Violation."""
+    def check(self) -> dict[RunId, str]:
+        """What must be true at every moment. Returns the states of the sequence's runs. Raises Violation."""
         # The states first: what they say must then be found.
         runs = self._seen()
         offers = {offer for name in self.distros for offer in self._offers(name)}
@@ -518,6 +513,7 @@ class Model:
                 self._cut_off.pop(run, None)
             elif not self._is_taken_back(run):
                 self._check_green(run, conf, offers)
+        return _states(runs)
 
     def _are_taken_back(self) -> list[RunId]:
         self.check()
@@ -641,7 +637,7 @@ class Model:
         return dict(sorted(runs.items(), key=lambda run: (DAGS.index(run[0].dag_id), run[0].run_id)))
 
     def _states(self) -> dict[RunId, str]:
-        return {run: state for run, (state, _) in self._seen().items()}
+        return _states(self._seen())
 
     def _runs(self) -> list[RunId]:
         return list(self._seen())
@@ -694,7 +690,7 @@ class Model:
         ]
 
     def _get(self, key: str) -> bytes | None:
-        answer = httpx.get(f"{self.deployment.stack.public_url}/{key}", timeout=60)
+        answer = self._public.get(key)
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
         answer.raise_for_status()
@@ -711,7 +707,7 @@ class Model:
                 index = self._get(f"{dists}/main/binary-amd64/by-hash/SHA256/{entry['sha256']}")
                 if index is None or hashlib.sha256(index).hexdigest() != entry["sha256"]:
                     raise Violation(f"{codename}: InRelease names an index that is not there")
-                return list(Packages.iter_paragraphs(index.decode(), use_apt_pkg=False))
+                return _read_index(index)
         raise Violation(f"{codename}: InRelease names no index of amd64")
 
     def _offers(self, name: str) -> list[Offer]:
@@ -836,6 +832,16 @@ def _pick(things: Any, pick: float) -> Any:
 
 def _say(task: Task) -> str:
     return f"{task.dag_id} {task.run_id} {task.name} ({task.state})"
+
+
+def _states(runs: dict[RunId, tuple[str, dict[str, Any]]]) -> dict[RunId, str]:
+    return {run: state for run, (state, _) in runs.items()}
+
+
+@lru_cache(maxsize=64)
+def _read_index(index: bytes) -> list[Packages]:
+    """The stanzas of an index. They are looked at far more often than they change."""
+    return list(Packages.iter_paragraphs(index.decode(), use_apt_pkg=False))
 
 
 def _read_package(directory: Path) -> tuple[str, str]:
