@@ -88,7 +88,7 @@ test-browser: $(READY) gnupg ## Test the console in Chromium: a release from the
 .PHONY: soak-runs
 soak-runs: export HHVM_TEST_SEQUENCES = $(or $(value SEQUENCES),200)
 soak-runs: export HHVM_TEST_SEED = $(or $(value SEED),$(shell shuf -i 1-999000 -n 1))
-soak-runs: export HHVM_TEST_LANES = $(or $(value LANES),2)
+soak-runs: export HHVM_TEST_LANES = $(or $(value LANES),4)
 soak-runs: $(READY) gnupg ## Test what runs mean: the tables of docs/resume.md, 200 random sequences: SEED=1 SEQUENCES=1
 	$(BIN)/pytest -v tests/soak/test_resume_table.py tests/soak/test_run_model.py
 

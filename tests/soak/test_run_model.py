@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FIRST, COUNT = int(os.environ.get("HHVM_TEST_SEED", "1")), int(os.environ.get("HHVM_TEST_SEQUENCES", "20"))
 SEEDS = range(FIRST, FIRST + COUNT)
-LANES = int(os.environ.get("HHVM_TEST_LANES", "2"))
+LANES = int(os.environ.get("HHVM_TEST_LANES", "4"))
 
 pytestmark = pytest.mark.timeout(3600)
 
