@@ -23,12 +23,14 @@ FILES = {
 
 
 def package(version: str, *paths: str, name: str = "hhvm", size: int = 100_000) -> Package:
-    """A package with empty files."""
+    """A package of symbolic links: reading what a library defines would need binutils."""
     made = Package(Path(f"{name}_{version}_amd64.deb"), name, f"{version}-1~bookworm", size)
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
         for path in paths:
-            tar.addfile(tarfile.TarInfo(f".{path}"))
+            member = tarfile.TarInfo(f".{path}")
+            member.type, member.linkname = tarfile.SYMTYPE, "elsewhere"
+            tar.addfile(member)
     content.seek(0)
     with tarfile.open(fileobj=content) as tar:
         for member in tar:
@@ -57,7 +59,7 @@ def test_a_file_that_moves_to_another_package_is_not_gone() -> None:
 )
 def test_symbols_are_compared_with_those_of_the_same_library(before: str, after: str) -> None:
     old, new = package("1.0.0", before), package("1.0.1", after)
-    (path,), (now,) = old.symbols, new.symbols
+    (path,), (now,) = old.files, new.files
     old.symbols[path], new.symbols[now] = {"run", "stop"}, {"run", "halt"}
     assert list(Look([new], [old], percent=25).symbols()) == [f"hhvm: {path} has no stop any more"]
 
